@@ -1,0 +1,1 @@
+"""Between processes: envelope, typed messages, links, and (only in `sockets`) ZeroMQ."""

@@ -1,0 +1,504 @@
+"""The typed messages of the bus: the body of every frame between two processes.
+
+Each is a msgpack array in the order of its fields; which one it is stands in the envelope's `type`
+byte (`MESSAGE_CODES`). Fields are only ever added at the end. docs/PROTOCOL.md describes them for
+gateways written in other languages.
+
+Who sends what:
+
+    gateway → router   Submit, Login, Announce, Withdraw, PresenceDigest, PresenceShard,
+                       DeliverAck, OnlineQuery, MissingPlan
+    router → gateway   Answers, LoginAck, Kick, Deliver, Dirty, Plan, PresenceDiffers, OnlineAnswer,
+                       UserChanged
+    router → storage   Propose, NoticeAck
+    storage → router   Outcomes, Notices, Submit (outbox: operations for other partitions)
+    everyone           Hello, Welcome, JoinRefused, WhoAreYou, Ping, Goodbye, PushPull; Heartbeat (PUB)
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+
+class Role(IntEnum):
+    """Kind of process."""
+
+    GATEWAY = 1
+    ROUTER = 2
+    STORAGE = 3
+
+
+class ItemKind(IntEnum):
+    """What the body of a submitted item is."""
+
+    WRITE = 0
+    """An encoded operation: logged, committed, applied."""
+    READ = 1
+    """An encoded query."""
+    TRANSIENT = 2
+    """An encoded NO_PERSIST SendMessage: judged by the leader, pushed, never logged."""
+
+
+class OutcomeCode(IntEnum):
+    """What became of an item."""
+
+    DONE = 0
+    """It was applied or read: `result` is an encoded `chat.operations.Result`."""
+    NOT_LEADER = 1
+    """Not proposed; `result` is the leader's name if known."""
+    BUSY = 2
+    """Not proposed: a bound was reached."""
+    DISK_FULL = 3
+    """Not proposed: too little room on the disk."""
+    UNAVAILABLE = 4
+    """Not proposed: no leader, no link."""
+    UNKNOWN = 5
+    """It may or may not be applied."""
+    BAD_REQUEST = 6
+    """Not proposed: the item cannot be decoded; `result` is the sentence."""
+
+
+class Body(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Common shape of all messages: an immutable msgpack array."""
+
+
+# ---- links and membership -----------------------------------------------------------------------
+
+
+class Hello(Body):
+    """First frame of a DEALER on every (re)connection.
+
+    `key_digests` maps each dotted topology key that decides the ring to a short digest, so that a
+    refusal can name what differs; a follower (a gateway in another language) sends `ring_hash` empty.
+    """
+
+    name: str
+    role: int
+    host: str
+    node_uuid: bytes
+    incarnation: int
+    pub_address: str
+    ring_hash: bytes
+    key_digests: dict[str, str]
+
+
+class Welcome(Body):
+    """Answer to Hello: who is here. `ring_document` is the JSON of zmqim.ring for followers."""
+
+    name: str
+    role: int
+    node_uuid: bytes
+    incarnation: int
+    ring_hash: bytes
+    ring_document: bytes
+
+
+class JoinRefused(Body):
+    """Answer to Hello from a process that must not join; `keys` are the differing topology keys."""
+
+    sentence: str
+    keys: list[str]
+
+
+class WhoAreYou(Body):
+    """Answer to any frame from an identity without a Hello in this life: say Hello again."""
+
+
+class Ping(Body):
+    """Keeps a silent link alive; answered by a Ping with `answer` true."""
+
+    answer: bool
+
+
+class Goodbye(Body):
+    """The sender drains and leaves: not an error, take it out of routing now."""
+
+
+class MemberState(IntEnum):
+    """Ordered by precedence within one (incarnation, refute)."""
+
+    ALIVE = 0
+    SUSPECT = 1
+    DOWN = 2
+    LEFT = 3
+
+
+class Member(Body):
+    """One process as somebody sees it."""
+
+    name: str
+    role: int
+    host: str
+    node_uuid: bytes
+    incarnation: int
+    refute: int
+    state: int
+    counter: int
+    address: str
+    pub_address: str
+
+
+class PushPull(Body):
+    """The sender's whole member table; answered by one with `answer` true."""
+
+    answer: bool
+    members: list[Member]
+
+
+class Load(Body):
+    """What a process says of itself in each heartbeat."""
+
+    loop_lag_ms: int = 0
+    fsync_p99_us: int = 0
+    queue_depth: int = 0
+    disk_free_mb: int = 0
+    rss_mb: int = 0
+    sessions: int = 0
+    groups_led: int = 0
+    groups_total: int = 0
+
+
+class Heartbeat(Body):
+    """Published by the main loop every HEARTBEAT_MS under the topic ``hb.`` + role letter."""
+
+    name: str
+    role: int
+    host: str
+    node_uuid: bytes
+    incarnation: int
+    refute: int
+    counter: int
+    state: int
+    flags: int
+    hlc: int
+    ring_version: int
+    ring_hash: bytes
+    load: Load
+
+
+# ---- the way of a message -----------------------------------------------------------------------
+
+
+class Item(Body):
+    """One thing asked of a partition. `key` is the route key that decides the partition."""
+
+    request: int
+    key: bytes
+    kind: int
+    body: bytes
+
+
+class Submit(Body):
+    """A turn's batch; answered item by item in `Answers`, in any order across partitions, in the
+    order given within one partition."""
+
+    items: list[Item]
+
+
+class Answer(Body):
+    """What became of the item with that request number."""
+
+    request: int
+    code: int
+    result: bytes
+
+
+class Answers(Body):
+    """Answers to items of one or several Submits of this gateway."""
+
+    items: list[Answer]
+
+
+class RoutedItem(Body):
+    """An item on its way to the leader. `origin` is the router's own number of who asked."""
+
+    origin: int
+    request: int
+    partition: int
+    kind: int
+    body: bytes
+
+
+class Propose(Body):
+    """A router's batch for the partitions that one storage leads."""
+
+    items: list[RoutedItem]
+
+
+class Outcome(Body):
+    """What became of a routed item."""
+
+    origin: int
+    request: int
+    partition: int
+    code: int
+    result: bytes
+
+
+class Outcomes(Body):
+    """Answers to routed items, and how far the storage's terms are (for hints)."""
+
+    items: list[Outcome]
+
+
+class NoticeItem(Body):
+    """`index` is the log index that made it; `body` an encoded `chat.operations.Notice`."""
+
+    index: int
+    body: bytes
+
+
+class Notices(Body):
+    """Committed notices of one partition in log order, at least once.
+
+    `previous` is the index of the notice before the first of these (0: none that is unacknowledged):
+    a router that has not seen it acknowledges what it has, and the leader repeats from there.
+    An item with `index` 0 is transient (NO_PERSIST): never repeated, never acknowledged.
+    """
+
+    partition: int
+    term: int
+    previous: int
+    items: list[NoticeItem]
+
+
+class NoticeAck(Body):
+    """All notices of the partition up to `index` reached every gateway concerned."""
+
+    partition: int
+    term: int
+    index: int
+
+
+# ---- presence and fan-out -----------------------------------------------------------------------
+
+
+class PresenceEntry(Body):
+    """A session as routers know it. `login_no` orders the logins of one (uid, device flag)."""
+
+    session: int
+    uid: str
+    device_flag: int
+    device_level: int
+    device_id: str
+    login_no: int
+
+
+class Login(Body):
+    """Asks the shard's owner to admit a session; answered by `LoginAck`."""
+
+    request: int
+    entry: PresenceEntry
+
+
+class LoginAck(Body):
+    """The session is in the shard under `login_no`; earlier sessions it displaced get `Kick`."""
+
+    request: int
+    login_no: int
+
+
+class Announce(Body):
+    """Entries for the routers that did not admit the session. Never acknowledged: digests repair."""
+
+    entries: list[PresenceEntry]
+
+
+class Withdraw(Body):
+    """Sessions that ended."""
+
+    sessions: list[int]
+
+
+class Kick(Body):
+    """End these sessions: DISCONNECT with `reason` and `text`, then close."""
+
+    sessions: list[int]
+    reason: int
+    text: str
+
+
+class ShardDigest(Body):
+    """Number of entries of one partition's shard and the XOR of their hashes."""
+
+    partition: int
+    count: int
+    digest: int
+
+
+class PresenceDigest(Body):
+    """A gateway's digests of all its non-empty shards, every PRESENCE_DIGEST_MS."""
+
+    shards: list[ShardDigest]
+
+
+class PresenceDiffers(Body):
+    """The router holds something else for these partitions: send them whole."""
+
+    partitions: list[int]
+
+
+class PresenceShard(Body):
+    """The whole truth of this gateway for one partition's shard; replaces what the router has."""
+
+    partition: int
+    entries: list[PresenceEntry]
+
+
+class OnlineQuery(Body):
+    """Which devices of these users are online; answered by `OnlineAnswer`."""
+
+    request: int
+    uids: list[str]
+
+
+class OnlineAnswer(Body):
+    """`devices` holds (uid, device_flag) of everyone online."""
+
+    request: int
+    devices: list[tuple[str, int]]
+
+
+class Delivery(Body):
+    """One message for sessions of one gateway: `sessions` in full, or those of fan-out list `plan`
+    at `plan_version` (0: no plan)."""
+
+    channel_type: int
+    channel_id: str
+    sequence: int
+    message_id: int
+    hlc: int
+    operation: bytes
+    sessions: list[int]
+    plan: int = 0
+    plan_version: int = 0
+
+
+class Deliver(Body):
+    """A turn's deliveries to one gateway. `frame` counts from 1 per link, without gaps."""
+
+    frame: int
+    items: list[Delivery]
+
+
+class DeliverAck(Body):
+    """Every Deliver and Dirty frame up to `frame` was taken over by the gateway."""
+
+    frame: int
+
+
+class DirtyChannel(Body):
+    """Messages from `first` to `last` were not sent for lack of credit; pull them for `sessions`."""
+
+    channel_type: int
+    channel_id: str
+    command: bool
+    first: int
+    last: int
+    sessions: list[int]
+
+
+class Dirty(Body):
+    """Sent when credit is back. Shares the frame numbers of Deliver."""
+
+    frame: int
+    channels: list[DirtyChannel]
+
+
+class Plan(Body):
+    """The fan-out list of a large channel at this gateway: replaced (`reset`) or changed from
+    `version` - 1. Sent on the same link as the deliveries that name it, before them."""
+
+    plan: int
+    version: int
+    reset: bool
+    added: list[int]
+    removed: list[int]
+
+
+class MissingPlan(Body):
+    """The gateway does not hold that version: send the list anew and repeat from `frame`."""
+
+    plan: int
+    version: int
+    frame: int
+
+
+class UserChanged(Body):
+    """A person's bans changed. Shares the frame numbers of Deliver."""
+
+    frame: int
+    uid: str
+    ban: bool
+    send_ban: bool
+    kick_flag: int | None
+    kick_reason: int
+
+
+Message = (
+    Hello
+    | Welcome
+    | JoinRefused
+    | WhoAreYou
+    | Ping
+    | Goodbye
+    | PushPull
+    | Heartbeat
+    | Submit
+    | Answers
+    | Propose
+    | Outcomes
+    | Notices
+    | NoticeAck
+    | Login
+    | LoginAck
+    | Announce
+    | Withdraw
+    | Kick
+    | PresenceDigest
+    | PresenceDiffers
+    | PresenceShard
+    | OnlineQuery
+    | OnlineAnswer
+    | Deliver
+    | DeliverAck
+    | Dirty
+    | Plan
+    | MissingPlan
+    | UserChanged
+)
+
+MESSAGE_CODES: dict[type[Body], int] = {
+    Hello: 1,
+    Welcome: 2,
+    JoinRefused: 3,
+    WhoAreYou: 4,
+    Ping: 5,
+    Goodbye: 6,
+    PushPull: 7,
+    Heartbeat: 8,
+    Submit: 16,
+    Answers: 17,
+    Propose: 18,
+    Outcomes: 19,
+    Notices: 20,
+    NoticeAck: 21,
+    Login: 32,
+    LoginAck: 33,
+    Announce: 34,
+    Withdraw: 35,
+    Kick: 36,
+    PresenceDigest: 37,
+    PresenceDiffers: 38,
+    PresenceShard: 39,
+    OnlineQuery: 40,
+    OnlineAnswer: 41,
+    Deliver: 48,
+    DeliverAck: 49,
+    Dirty: 50,
+    Plan: 51,
+    MissingPlan: 52,
+    UserChanged: 53,
+}

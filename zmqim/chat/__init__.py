@@ -1,0 +1,1 @@
+"""The domain: channels, members, messages, users, permissions. Pure and deterministic."""

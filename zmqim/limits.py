@@ -1,0 +1,159 @@
+"""Every bound of zmqim: named, with its unit, its reason, and what happens when it is reached.
+
+Nothing here is read from the environment. What an operator may set stands in the topology's
+``[limits]`` table (zmqim/topology.py) and defaults to the value here.
+"""
+
+from __future__ import annotations
+
+KB = 1024
+MB = 1024 * KB
+
+# ---- client protocol -------------------------------------------------------------------------
+FRAME_BYTES_MAX = 1 * MB
+"""WKProto remaining length (wukongim.md 1.1). Above: the connection is closed."""
+STRING_BYTES_MAX = 32_767
+"""A WKProto string; the length is a signed int16. Above: the connection is closed."""
+PAYLOAD_BYTES_MAX = 64 * KB
+"""A message's plain payload; the SDKs encode at most 32,767. Above: SENDACK reason 9."""
+CONNECT_DEADLINE_MS = 10_000
+"""From accept to a complete CONNECT. Passed: close without an answer."""
+IDLE_MS_MAX = 180_000
+"""No byte from an authenticated client. Passed: close; the SDKs ping every 60 s."""
+SENDS_PER_SECOND_MAX = 2_000
+SEND_BURST_MAX = 4_000
+"""Token bucket per session. Empty: SENDACK reason 22."""
+SESSIONS_MAX = 50_000
+"""Client connections of one gateway process. Above: close at accept, the SDK comes back."""
+CONNECTS_PENDING_MAX = 4_000
+"""Connections that have not finished CONNECT. Above: close at accept."""
+SESSION_SENDS_PENDING_MAX = 4_096
+SESSION_SEND_BYTES_PENDING_MAX = 4 * MB
+"""SENDs of one session that wait for their answer. Above: reading from the socket pauses."""
+UNACKED_PUSHES_MAX = 256
+UNACKED_BYTES_MAX = 256 * KB
+"""RECVs of one session without RECVACK. Above: the session is LAGGING and pulls later."""
+LAGGING_MESSAGES_MAX = 1_000
+LAGGING_UNWRITABLE_MS_MAX = 60_000
+"""A LAGGING session further behind, or not writable for longer: closed without DISCONNECT."""
+REDELIVERY_PAUSES_MS = (5_000, 10_000, 20_000, 40_000, 80_000)
+"""Pauses before each repeated push of an unacknowledged RECV; after the last it is given up."""
+WRITE_BUFFER_BYTES_MAX = 1 * MB
+"""Bytes in a client's transport. Above: no further push until it drains (LAGGING)."""
+CONNACK_DEADLINE_MS = 8_000
+"""Token read and presence announcement together. Passed: close without CONNACK."""
+
+# ---- sending ---------------------------------------------------------------------------------
+SEND_DEADLINE_MS = 15_000
+"""How long a gateway goes on with an unanswered SEND before it closes the session (2.10)."""
+REQUEST_RETRY_MS = 1_000
+"""Pause before an unanswered request is sent again with the same keys."""
+NOT_LEADER_RETRY_MS = 50
+"""Pause after NOT_LEADER, BUSY of a link or a missing router; doubles up to REQUEST_RETRY_MS."""
+READ_DEADLINE_MS = 5_000
+"""HTTP reads and member look-ups. Passed: an error that says so."""
+GATEWAY_REQUESTS_MAX = 65_536
+"""Requests of one gateway that wait for an answer. Above: 22 to SENDs, 503 to HTTP."""
+
+# ---- bus -------------------------------------------------------------------------------------
+BUS_FRAME_BYTES_MAX = 16 * MB
+"""ZMQ_MAXMSGSIZE of ROUTER and DEALER; a larger frame drops the link."""
+HEARTBEAT_FRAME_BYTES_MAX = 4_096
+"""ZMQ_MAXMSGSIZE of SUB sockets."""
+BUS_SEND_FRAMES_MAX = 1_000
+BUS_RECEIVE_FRAMES_MAX = 1_000
+"""ZMQ high-water marks: a last-resort fuse under our own queues, not flow control."""
+PEER_QUEUE_FRAMES_MAX = 4_096
+PEER_QUEUE_BYTES_MAX = 64 * MB
+"""Own queue per peer above ZeroMQ. Above: the frame is refused to the core, which answers BUSY."""
+TURN_FRAMES_MAX = 512
+TURN_MS_MAX = 2
+"""What one loop turn drains before it works: keeps heartbeats on time under load."""
+BATCH_ITEMS_MAX = 4_096
+BATCH_BYTES_MAX = 4 * MB
+"""Items of one Submit/Propose/Deliver frame. Above: the rest goes into a further frame."""
+LINK_SILENCE_MS_MAX = 3_000
+"""A link without any frame for so long is down; both ends send Ping each LINK_PING_MS."""
+LINK_PING_MS = 1_000
+HELLO_RETRY_MS = 100
+
+# ---- gossip ----------------------------------------------------------------------------------
+HEARTBEAT_MS = 250
+PUSH_PULL_MS = 30_000
+SEEDS_AGAIN_MS = 60_000
+PHI_WINDOW_COUNT = 100
+PHI_SUSPECT = 8.0
+PHI_MIN_STDDEV_FRACTION = 0.25
+PHI_PAUSE_HEARTBEATS = 2
+SUSPECT_TO_DOWN_MS = 2_000
+"""SUSPECT for so long (times local health) without refutation becomes DOWN."""
+LOCAL_HEALTH_MAX = 8
+MEMBERS_MAX = 64
+"""Processes of one cluster with a full heartbeat mesh (GOSSIP_AND_FANOUT.md 3.5)."""
+
+# ---- presence and fan-out --------------------------------------------------------------------
+PRESENCE_BATCH_MAX = 1_000
+PRESENCE_DIGEST_MS = 10_000
+PRESENCE_TTL_MS = 3 * PRESENCE_DIGEST_MS
+"""Entries of a gateway that sent no digest for so long are dropped."""
+LARGE_CHANNEL_UP_COUNT = 200
+LARGE_CHANNEL_DOWN_COUNT = 150
+"""Members at which a channel gets the second fan-out plan, and at which it loses it."""
+GATEWAY_CREDIT_BYTES = 8 * MB
+"""Delivered but unacknowledged bytes per (router, gateway). Above: dirty marks, no payloads."""
+DIRTY_CHANNELS_MAX = 100_000
+"""Dirty channels kept per gateway. Above: the gateway's oldest mark is dropped and counted."""
+MEMBER_SNAPSHOTS_MAX = 10_000
+"""Cached member snapshots of one router; the least used goes."""
+NOTICES_UNACKED_MAX = 8_192
+NOTICES_UNACKED_BYTES_MAX = 16 * MB
+"""Notices of a partition that no router acknowledged. Above: later ones are re-read from the log."""
+NOTICE_REPEAT_MS = 1_000
+
+# ---- storage ---------------------------------------------------------------------------------
+PARTITIONS_DEFAULT = 64
+PARTITIONS_MAX = 2_048
+"""11 bits of a message id."""
+UNCOMMITTED_PARTITION_BYTES_MAX = 8 * MB
+UNCOMMITTED_BYTES_MAX = 64 * MB
+"""Proposed but not committed. Above: BUSY."""
+JOURNAL_GENERATION_BYTES = 256 * MB
+JOURNAL_ENTRIES_KEPT = 4_096
+JOURNAL_BYTES_MAX = 256 * MB
+DISK_FREE_WARN_BYTES = 1024 * MB
+DISK_FREE_MIN_BYTES = 256 * MB
+"""Below: proposals are refused with reason 15; reads go on; it heals with room."""
+DISK_CHECK_MS = 1_000
+RESERVE_FILE_BYTES = 160 * MB
+DURABLE_MARK_MS = 1_000
+WRITE_BUFFER_BYTES = 64 * MB
+TEST_WRITE_BUFFER_BYTES = 64 * KB
+REQUEST_MEMORY_MS = 3_600_000
+"""How long a request id of an HTTP write answers its first result (by entry hlc)."""
+MEMBERS_PER_ENTRY_MAX = 1_000
+"""Members, uids or list rows changed by one log entry; longer lists are cut."""
+PULL_MESSAGES_MAX = 10_000
+PULL_BYTES_MAX = 4 * MB
+MEMBERS_PAGE_MAX = 10_000
+
+# ---- processes -------------------------------------------------------------------------------
+RESTART_PAUSE_MS_MIN = 200
+RESTART_PAUSE_MS_MAX = 5_000
+CRASH_LOOP_DEATHS = 5
+DRAIN_MS_MAX = 10_000
+"""SIGTERM to exit; afterwards the supervisor kills."""
+LOG_TAIL_LINES = 20
+
+# ---- HTTP ------------------------------------------------------------------------------------
+HTTP_BODY_BYTES_MAX = 8 * MB
+HTTP_LIST_MAX = 100_000
+"""Uids in one call: a 100,000-member group can be created at once."""
+
+assert UNACKED_PUSHES_MAX < LAGGING_MESSAGES_MAX
+assert LARGE_CHANNEL_DOWN_COUNT < LARGE_CHANNEL_UP_COUNT
+assert PAYLOAD_BYTES_MAX < BATCH_BYTES_MAX < BUS_FRAME_BYTES_MAX
+assert CONNACK_DEADLINE_MS < CONNECT_DEADLINE_MS
+assert REQUEST_RETRY_MS < SEND_DEADLINE_MS
+assert PARTITIONS_DEFAULT <= PARTITIONS_MAX <= 2**11
+assert HEARTBEAT_MS * 4 < LINK_SILENCE_MS_MAX
+assert RESTART_PAUSE_MS_MIN < RESTART_PAUSE_MS_MAX
