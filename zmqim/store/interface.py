@@ -1,0 +1,117 @@
+"""What the rest of the project sees of the disk: journal and rows, without naming an engine.
+
+A storage process writes twice a turn: first one `JournalBatch` with everything its partitions
+appended, then the rows that applying produced, `Applied` among them. Both writes are durable when
+they return, and a write that raises ends the process: the store is never used again afterwards.
+`zmqim.store.journal` and `zmqim.store.rows` keep these promises on LevelDB, `zmqim.store.memory`
+in memory for the simulator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+Rows = list[tuple[bytes, bytes | None]]
+"""(key, body) in the order of writing; None deletes the key. Bodies are unframed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Which entries of a partition are alive: `first` to `last`, both included.
+
+    `base_term` and `base_chain` belong to the entry before `first`. An empty log has
+    `last` = `first` - 1. Entries beyond `last` are dead even if their bytes are still there.
+    """
+
+    first: int
+    last: int
+    base_term: int
+    base_chain: int
+
+
+@dataclass(slots=True)
+class JournalBatch:
+    """What one turn adds to the journal, written and synced as one.
+
+    Every partition that appears in `entries` appears in `extents`.
+    """
+
+    entries: list[tuple[int, int, bytes]] = field(default_factory=list)
+    """(partition, index, body)."""
+    extents: dict[int, Extent] = field(default_factory=dict)
+    hard_states: dict[int, bytes] = field(default_factory=dict)
+    replica_metas: dict[int, bytes] = field(default_factory=dict)
+    peers: dict[bytes, int] = field(default_factory=dict)
+    """Highest incarnation seen, by node uuid."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPartition:
+    """What the journal knows of a partition besides its entries."""
+
+    hard_state: bytes | None
+    replica_meta: bytes | None
+    extent: Extent | None
+
+
+class RowReader(Protocol):
+    """Reads rows. Raises `DamagedData` rather than give back a byte that was not written."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Body of the row, or None if there is none."""
+        ...
+
+    def scan(
+        self, start: bytes, stop: bytes, *, reverse: bool = False, limit: int | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        """(key, body) of the rows with `start` <= key < `stop`, at most `limit` of them."""
+        ...
+
+
+class RowStore(RowReader, Protocol):
+    """The applied state of all partitions of a storage."""
+
+    def write(self, rows: Rows) -> None:
+        """Write all rows or none; durable when it returns."""
+        ...
+
+    def close(self) -> None:
+        """Give the store back; it is not used again."""
+        ...
+
+
+class JournalReader(Protocol):
+    """Reads entries of the log."""
+
+    def read(self, partition: int, first: int, last: int, bytes_max: int) -> list[bytes]:
+        """Bodies of the entries `first` to `last`, in order.
+
+        Stops early after the entry that reaches `bytes_max`, so at least one entry comes back.
+        Raises `DamagedData` if an entry is missing or is not what was written.
+        """
+        ...
+
+
+class Journal(JournalReader, Protocol):
+    """The logs of all partitions of a storage."""
+
+    def load(self) -> dict[int, LoadedPartition]:
+        """Every partition that was ever written, as of the last write."""
+        ...
+
+    def peers(self) -> dict[bytes, int]:
+        """Highest incarnation seen, by node uuid."""
+        ...
+
+    def write(self, batch: JournalBatch) -> None:
+        """Write all of `batch` or nothing; durable when it returns."""
+        ...
+
+    def bytes_used(self) -> int:
+        """About how many bytes the journal holds, dead entries included."""
+        ...
+
+    def close(self) -> None:
+        """Give the journal back; it is not used again."""
+        ...
