@@ -1,0 +1,200 @@
+"""The packets of the client protocol as values: what bytes become, and what is made into bytes.
+
+The gateway's core and the Python SDK speak in these; `zmqim.wkproto.codec` alone knows their
+layout in each protocol version (wukongim.md 1.4). Everything that belongs to a connection and not
+to a packet stays in the codec: the version, the keys, signatures and encryption. So a `Send.payload`
+is already plain, and a `Recv` holds the plain payload for whichever session it is encoded.
+
+`flags` is the low nibble of the header byte (`zmqim.chat.operations.MessageFlag`).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+
+import msgspec
+
+
+class PacketType(IntEnum):
+    """The high nibble of the header byte."""
+
+    CONNECT = 1
+    CONNACK = 2
+    SEND = 3
+    SENDACK = 4
+    RECV = 5
+    RECVACK = 6
+    PING = 7
+    PONG = 8
+    DISCONNECT = 9
+    SUB = 10
+    SUBACK = 11
+    EVENT = 12
+
+
+class Setting(IntFlag):
+    """The setting byte of SEND and RECV (wukongim.md 1.5)."""
+
+    STREAM = 0x02
+    OLD_STREAM = 0x04
+    """The stream bit of early SDKs, with another layout behind it: never set in a RECV."""
+    TOPIC = 0x08
+    NO_ENCRYPT = 0x10
+    SIGNAL = 0x20
+    RECEIPT = 0x80
+
+
+class _Packet(msgspec.Struct, frozen=True, gc=False):
+    """Common shape of all packets: an immutable value that the garbage collector need not see."""
+
+
+class Connect(_Packet):
+    """C→S, must be first. `version` is what the client asked for; the codec clamps it."""
+
+    version: int
+    device_flag: int
+    device_id: str
+    uid: str
+    token: str
+    client_timestamp: int
+    """Milliseconds since 1970 on the client's clock."""
+    client_key: str
+    """Base64 of the X25519 public key."""
+    key_usable: bool = True
+    """False: no key can be agreed with `client_key`; the answer is CONNACK 21."""
+    flags: int = 0
+
+
+class Connack(_Packet):
+    """S→C. A server leaves the last three fields alone: its codec fills them on success."""
+
+    reason: int
+    time_diff: int = 0
+    """Server clock minus `Connect.client_timestamp`, in milliseconds."""
+    node_id: int = 0
+    server_version: int = 0
+    """0: not given (clients up to version 3)."""
+    server_key: str = ""
+    salt: str = ""
+
+
+class Send(_Packet):
+    """C→S: one message. `channel_id` is the peer's uid in a person channel."""
+
+    client_seq: int
+    client_msg_no: str
+    channel_id: str
+    channel_type: int
+    payload: bytes
+    setting: int = 0
+    flags: int = 0
+    expire: int = 0
+    topic: str = ""
+    stream_no: str = ""
+    """Only of versions 2 to 4 with `Setting.STREAM`; nothing is done with it."""
+
+
+class BadSend(_Packet):
+    """A SEND whose signature (`reason` 8) or encryption (9) is wrong: for a SENDACK with `reason`.
+
+    It has no layout of its own: the server's codec returns it in place of a `Send`.
+    """
+
+    client_seq: int
+    client_msg_no: str
+    reason: int
+    flags: int = 0
+
+
+class Sendack(_Packet):
+    """S→C: the answer to one SEND. `client_msg_no` is written to clients of version 6 only."""
+
+    message_id: int
+    client_seq: int
+    message_seq: int
+    reason: int
+    client_msg_no: str = ""
+    flags: int = 0
+
+
+class Recv(_Packet):
+    """S→C: one message as its receiver sees it (a person channel is named by the peer)."""
+
+    message_id: int
+    message_seq: int
+    timestamp: int
+    """Unix seconds."""
+    from_uid: str
+    channel_id: str
+    channel_type: int
+    client_msg_no: str
+    payload: bytes
+    setting: int = 0
+    flags: int = 0
+    expire: int = 0
+    topic: str = ""
+
+
+class Recvack(_Packet):
+    """C→S: the message arrived. `flags` repeats the RECV's."""
+
+    message_id: int
+    message_seq: int
+    flags: int = 0
+
+
+class Ping(_Packet):
+    """C→S: one byte."""
+
+
+class Pong(_Packet):
+    """S→C: one byte."""
+
+
+class Disconnect(_Packet):
+    """S→C before a final close; a client may send it too."""
+
+    reason: int
+    text: str = ""
+    flags: int = 0
+
+
+class Sub(_Packet):
+    """C→S: `action` 0 subscribes, 1 unsubscribes."""
+
+    sub_no: str
+    channel_id: str
+    channel_type: int
+    action: int
+    param: str = ""
+    setting: int = 0
+    flags: int = 0
+
+
+class Suback(_Packet):
+    """S→C: the answer to a SUB."""
+
+    sub_no: str
+    channel_id: str
+    channel_type: int
+    action: int
+    reason: int
+    flags: int = 0
+
+
+class Event(_Packet):
+    """S→C: not encrypted; `data` is JSON text."""
+
+    event_id: str
+    event_type: str
+    timestamp: int
+    """Milliseconds since 1970."""
+    data: bytes
+    flags: int = 0
+
+
+FromClient = Connect | Send | BadSend | Recvack | Ping | Disconnect | Sub
+"""What a server's codec returns."""
+FromServer = Connack | Sendack | Recv | Pong | Disconnect | Suback | Event
+"""What a client's codec returns."""
+Packet = FromClient | FromServer
