@@ -160,6 +160,14 @@ class Load(Body):
     groups_total: int = 0
 
 
+class Suspicion(Body):
+    """Whom the sender of a heartbeat holds for SUSPECT or DOWN: that life answers with `refute` + 1."""
+
+    node_uuid: bytes
+    incarnation: int
+    refute: int
+
+
 class Heartbeat(Body):
     """Published by the main loop every HEARTBEAT_MS under the topic ``hb.`` + role letter."""
 
@@ -176,6 +184,7 @@ class Heartbeat(Body):
     ring_version: int
     ring_hash: bytes
     load: Load
+    suspects: list[Suspicion] = []
 
 
 # ---- the way of a message -----------------------------------------------------------------------
