@@ -161,7 +161,7 @@ class Load(Body):
 
 
 class Suspicion(Body):
-    """Whom the sender of a heartbeat holds for SUSPECT or DOWN: that life answers with `refute` + 1."""
+    """Whom a heartbeat's sender holds for SUSPECT or DOWN; that life answers with `refute` + 1."""
 
     node_uuid: bytes
     incarnation: int
