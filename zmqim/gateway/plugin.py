@@ -1,0 +1,147 @@
+"""What a listener sees of its gateway, and the gateway of it: the plug-in contract.
+
+A listener is a class that an entry point of the group ``zmqim.gateways`` names; the entry point's
+name is the URL scheme that a topology uses (``wkproto://127.0.0.1:5100``). It owns its sockets and its
+codec; between it and the gateway travel the packets of `zmqim.wkproto.packets`, whatever the bytes
+on its wire look like. docs/GATEWAYS.md has a complete one in 60 lines.
+
+Everything here is called on the gateway's event loop, from no other thread. Calls towards the port
+return at once; what follows from them comes back at the end of the loop turn through `Connection`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from zmqim.wkproto.packets import FromClient, FromServer
+
+ENTRY_POINT_GROUP = "zmqim.gateways"
+
+
+class CloseReason(StrEnum):
+    """Why a session ends, for counters, logs and WebSocket close codes.
+
+    `temporary` ones invite the client to come back: nothing final was said on the wire.
+    """
+
+    CLIENT_LEFT = "client_left"
+    """The client closed the connection or sent DISCONNECT."""
+    WRONG_ORDER = "wrong_order"
+    """The first packet was not CONNECT, or something else than CONNACK was not awaited."""
+    CONNECT_TIMEOUT = "connect_timeout"
+    REFUSED = "refused"
+    """CONNACK told why."""
+    KICKED = "kicked"
+    """DISCONNECT told why."""
+    IDLE = "idle"
+    UNAVAILABLE = "unavailable"
+    """The session could not be admitted: no router, no leader, or too slow."""
+    UNKNOWN_OUTCOME = "unknown_outcome"
+    """A SEND stayed without an answer for SEND_DEADLINE_MS."""
+    TOO_FAR_BEHIND = "too_far_behind"
+    """LAGGING by more than LAGGING_MESSAGES_MAX, or not writable for too long."""
+    DRAINING = "draining"
+    """The gateway leaves."""
+    BAD_BYTES = "bad_bytes"
+    """The listener could not read what the client sent."""
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the client should simply connect again."""
+        return self in _TEMPORARY
+
+
+_TEMPORARY = frozenset(
+    {
+        CloseReason.UNAVAILABLE,
+        CloseReason.UNKNOWN_OUTCOME,
+        CloseReason.TOO_FAR_BEHIND,
+        CloseReason.DRAINING,
+    }
+)
+
+
+class Answer(NamedTuple):
+    """What became of something asked of a partition: a `zmqim.bus.messages.OutcomeCode`, and with
+    DONE an encoded `zmqim.chat.operations.Result`."""
+
+    code: int
+    result: bytes
+
+
+class Connection(Protocol):
+    """One client connection, as its listener offers it to the gateway."""
+
+    def deliver(self, packets: Sequence[FromServer]) -> None:
+        """Write these packets, in order: all that this loop turn has for the client."""
+
+    def close(self, reason: CloseReason) -> None:
+        """End the connection after what was delivered is written. The session is gone already."""
+
+    def set_reading(self, on: bool) -> None:
+        """Stop or go on reading from the client: too much of its waits."""
+
+
+class GatewayPort(Protocol):
+    """The gateway, as a listener uses it."""
+
+    @property
+    def name(self) -> str:
+        """Name of this process in the topology."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether clients can be served now: a leader of every partition has answered once, and
+        a router is linked."""
+
+    def open_session(self, connection: Connection, peer_address: str) -> int | None:
+        """A client connected. Its session number; None: close at once (draining, or a bound)."""
+
+    def packets(self, session: int, packets: Sequence[FromClient]) -> None:
+        """What the client sent, in order. For a session that is over: ignored."""
+
+    def writable(self, session: int, on: bool) -> None:
+        """The client's write buffer is above its bound (False), or has drained (True)."""
+
+    def close_session(self, session: int) -> None:
+        """The connection is gone."""
+
+    async def ask(self, kind: int, key: bytes, body: bytes, deadline_ms: int) -> Answer:
+        """Ask the partition of route key `key`; `kind` is a `zmqim.bus.messages.ItemKind`.
+
+        Retried until the deadline. Then UNAVAILABLE: nothing happened; UNKNOWN: it may have.
+        """
+
+    async def online(self, uids: Sequence[str]) -> list[tuple[str, int]]:
+        """(uid, device flag) of everyone of `uids` who is online; `DeadlinePassed` without a router."""
+
+    def count(self, counter: str, by: int = 1) -> None:
+        """Add to a counter of the gateway's metrics, e.g. ``wire_errors``."""
+
+    def counters(self) -> Mapping[str, int]:
+        """All counters and gauges of this gateway, by name."""
+
+    def addresses(self) -> Mapping[str, str]:
+        """What clients connect to, by scheme: ``advertise`` of the listener, or where it is bound."""
+
+
+class Listener(Protocol):
+    """What an entry point of the group ``zmqim.gateways`` names."""
+
+    def __init__(self, url: str, port: GatewayPort, settings: Mapping[str, str]) -> None:
+        """`url` as written in the topology; `settings` what else the listener's table says."""
+
+    async def start(self) -> None:
+        """Bind and accept; `zmqim.errors.PortInUse` if that is not possible."""
+
+    def stop_accepting(self) -> None:
+        """Take no more connections; those that stand go on."""
+
+    async def close(self) -> None:
+        """End every connection and give back every resource."""
+
+    @property
+    def bound(self) -> str:
+        """``host:port`` that it listens on, known after `start`."""
