@@ -96,6 +96,10 @@ PRESENCE_BATCH_MAX = 1_000
 PRESENCE_DIGEST_MS = 10_000
 PRESENCE_TTL_MS = 3 * PRESENCE_DIGEST_MS
 """Entries of a gateway that sent no digest for so long are dropped."""
+PRESENCE_SETTLE_MS_MIN = 1_000
+PRESENCE_SETTLE_MS_MAX = 3_000
+"""A router that has just started fans nothing out before the gateways told it their sessions: not
+before the first, and at the latest after the second, whether or not they did."""
 LARGE_CHANNEL_UP_COUNT = 200
 LARGE_CHANNEL_DOWN_COUNT = 150
 """Members at which a channel gets the second fan-out plan, and at which it loses it."""

@@ -322,7 +322,10 @@ class Withdraw(Body):
 
 
 class Kick(Body):
-    """End these sessions: DISCONNECT with `reason` and `text`, then close."""
+    """End these sessions: DISCONNECT with `reason` and `text`, then close.
+
+    `reason` 0: close without DISCONNECT (the same device has come back on a new connection).
+    """
 
     sessions: list[int]
     reason: int
@@ -350,7 +353,10 @@ class PresenceDiffers(Body):
 
 
 class PresenceShard(Body):
-    """The whole truth of this gateway for one partition's shard; replaces what the router has."""
+    """The whole truth of this gateway for one partition's shard; replaces what the router has.
+
+    Sent for every partition that `PresenceDiffers` names, with no entries where there are none.
+    """
 
     partition: int
     entries: list[PresenceEntry]

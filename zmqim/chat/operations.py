@@ -416,6 +416,8 @@ class MembersNotice(_Value, tag=2):
     """Members changed at `version`; applied before any later sequence is fanned out.
 
     `reset`: everyone who is not in `added` is gone. `count` is the number of members afterwards.
+    `previous` is the member version before this change (-1: not told): a router that holds another
+    one has missed a change and reads the members anew.
     """
 
     channel_type: int
@@ -425,6 +427,7 @@ class MembersNotice(_Value, tag=2):
     removed: list[str]
     reset: bool
     count: int
+    previous: int = -1
 
 
 class UserNotice(_Value, tag=3):
