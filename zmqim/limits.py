@@ -12,6 +12,8 @@ MB = 1024 * KB
 # ---- client protocol -------------------------------------------------------------------------
 FRAME_BYTES_MAX = 1 * MB
 """WKProto remaining length (wukongim.md 1.1). Above: the connection is closed."""
+CONNECT_FRAME_BYTES_MAX = 16 * KB
+"""A CONNECT, the only frame that an unauthenticated client may send. Above: closed."""
 STRING_BYTES_MAX = 32_767
 """A WKProto string; the length is a signed int16. Above: the connection is closed."""
 PAYLOAD_BYTES_MAX = 64 * KB
@@ -156,6 +158,7 @@ HTTP_LIST_MAX = 100_000
 assert UNACKED_PUSHES_MAX < LAGGING_MESSAGES_MAX
 assert LARGE_CHANNEL_DOWN_COUNT < LARGE_CHANNEL_UP_COUNT
 assert PAYLOAD_BYTES_MAX < BATCH_BYTES_MAX < BUS_FRAME_BYTES_MAX
+assert CONNECT_FRAME_BYTES_MAX < FRAME_BYTES_MAX
 assert CONNACK_DEADLINE_MS < CONNECT_DEADLINE_MS
 assert REQUEST_RETRY_MS < SEND_DEADLINE_MS
 assert PARTITIONS_DEFAULT <= PARTITIONS_MAX <= 2**11
