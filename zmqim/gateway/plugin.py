@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from zmqim.bus.effects import View
+from zmqim.process import ProcessContext
 from zmqim.wkproto.packets import FromClient, FromServer
 
 ENTRY_POINT_GROUP = "zmqim.gateways"
@@ -92,9 +94,20 @@ class GatewayPort(Protocol):
         """Name of this process in the topology."""
 
     @property
+    def context(self) -> ProcessContext:
+        """What the process was given: topology, API key, metrics, logger."""
+
+    @property
     def ready(self) -> bool:
         """Whether clients can be served now: a leader of every partition has answered once, and
         a router is linked."""
+
+    def not_ready(self) -> str:
+        """Why not, as a sentence (``"no leader of 3 of 64 partitions has answered yet"``); empty when
+        `ready`."""
+
+    def view(self) -> View:
+        """Who is alive, as gossip here sees it."""
 
     def open_session(self, connection: Connection, peer_address: str) -> int | None:
         """A client connected. Its session number; None: close at once (draining, or a bound)."""

@@ -1,0 +1,187 @@
+"""One client of the load: as much client as a load needs, and no more.
+
+It logs in through the real codec, signs and encrypts every SEND, and acknowledges every RECV; but it reads
+the ids straight out of SENDACK and RECV frames and decrypts only one RECV in `CHECK_EVERY`, so that the
+generator takes little of the machine that it measures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from struct import Struct
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from zmqim.errors import WireError
+from zmqim.wkproto.codec import ClientCodec
+from zmqim.wkproto.packets import Connack, Connect, Recv, Send
+
+if TYPE_CHECKING:
+    from zmqim.bench.worker import Load
+
+CHECK_EVERY = 256
+VERSION = 5
+_RECVACK_HEAD = b"\x60\x0c"
+_ID_BYTES = 12
+_SENDACK, _RECV, _PONG, _DISCONNECT = 4, 5, 8, 9
+_CLIENT_SEQ_AT = 8
+_REASON_AT = 16
+_U32 = Struct(">I").unpack_from
+
+
+class Connection(asyncio.Protocol):
+    """A user online; `target` is the channel it writes to, or None."""
+
+    __slots__ = (
+        "_buffer", "_codec", "_due", "_load", "_next_seq", "_transport", "failure", "number",
+        "ready", "received", "target", "token", "uid", "waiting",
+    )  # fmt: skip
+
+    def __init__(
+        self, load: Load, number: int, uid: str, token: str, target: tuple[str, int] | None
+    ) -> None:
+        self.number = number
+        self.uid = uid
+        self.token = token
+        self.target = target
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.failure = ""
+        self.received = 0
+        self.waiting: dict[int, float] = {}
+        self._load = load
+        self._codec = ClientCodec(VERSION)
+        self._buffer = b""
+        self._due: deque[float] = deque()
+        self._next_seq = 0
+        self._transport: asyncio.Transport | None = None
+
+    # ---- sending --------------------------------------------------------------------------------
+
+    def offer(self, due: list[float]) -> None:
+        """Sends that became due at these times: sent now, or when an answer frees a place."""
+        self._due.extend(due)
+        self._send_due()
+
+    def _send_due(self) -> None:
+        room = self._load.plan.in_flight - len(self.waiting)
+        if room <= 0 or not self._due or self.target is None or self._transport is None:
+            return
+        channel_id, channel_type = self.target
+        packets = []
+        for _ in range(min(room, len(self._due))):
+            self._next_seq += 1
+            seq = self._next_seq
+            self.waiting[seq] = self._due.popleft()
+            message_no = f"{self._load.plan.run}-{self.number}-{seq}"
+            packets.append(
+                Send(seq, message_no, channel_id, channel_type, self._load.payload, 0, 2)
+            )
+        self._load.sent += len(packets)
+        self._transport.write(self._codec.encode(packets))
+
+    # ---- asyncio --------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        connect = self._codec.connect(self.uid, self.token, device_id=f"d{self.number}")
+        transport.write(self._codec.encode([connect]))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if not self.ready.done():
+            self.ready.set_exception(ConnectionError(f"{self.uid}: closed before CONNACK"))
+        elif not self._load.stopping:
+            self._load.lost_connections += 1
+
+    def data_received(self, data: bytes) -> None:
+        if not self.ready.done():
+            self._log_in(data)
+        else:
+            self._read(self._buffer + data if self._buffer else data)
+
+    def ping(self) -> None:
+        """Keep the connection."""
+        if self._transport is not None:
+            self._transport.write(b"\x70")
+
+    def close(self) -> None:
+        """End it."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def _log_in(self, data: bytes) -> None:
+        for packet in self._codec.feed(data):
+            if isinstance(packet, Connack):
+                if packet.reason == 1:
+                    self.ready.set_result(None)
+                else:
+                    self.ready.set_exception(ConnectionError(f"CONNACK {packet.reason}"))
+
+    def _read(self, data: bytes) -> None:
+        """Take every whole frame of `data`; keep the rest."""
+        position, end, now, load = 0, len(data), perf_counter(), self._load
+        acks: list[bytes] = []
+        answered = 0
+        while position < end:
+            head = data[position]
+            if head >> 4 == _PONG:
+                position += 1
+                continue
+            length = shift = 0
+            cursor = position + 1
+            while cursor < end:
+                byte = data[cursor]
+                cursor += 1
+                length |= (byte & 127) << shift
+                shift += 7
+                if byte < 128:
+                    break
+            else:
+                break
+            if end - cursor < length:
+                break
+            kind = head >> 4
+            if kind == _SENDACK:
+                due = self.waiting.pop(_U32(data, cursor + _CLIENT_SEQ_AT)[0])
+                load.answered(now - due, data[cursor + _REASON_AT])
+                answered += 1
+            elif kind == _RECV:
+                acks.append(self._received(data, position, cursor, cursor + length))
+            elif kind == _DISCONNECT:
+                load.lost_connections += 1
+            position = cursor + length
+        self._buffer = data[position:]
+        load.delivered += len(acks)
+        if acks and self._transport is not None:
+            self._transport.write(b"".join(acks))
+        if answered:
+            if load.closed_loop and not load.stopping:
+                self._due.extend([now] * answered)
+            self._send_due()
+
+    def _received(self, data: bytes, position: int, cursor: int, end: int) -> bytes:
+        """The RECVACK of a RECV frame of protocol version 5."""
+        self.received += 1
+        if self.received % CHECK_EVERY == 1:
+            self._check(data[position:end])
+        at = cursor + 1
+        for _ in range(3):
+            at += 2 + (data[at] << 8 | data[at + 1])
+        at += 5
+        at += 2 + (data[at] << 8 | data[at + 1])
+        return _RECVACK_HEAD + data[at : at + _ID_BYTES]
+
+    def _check(self, frame: bytes) -> None:
+        """Signature and payload of one RECV; a wrong one is counted and fails the run."""
+        try:
+            packets = self._codec.feed(frame)
+        except WireError:
+            packets = []
+        right = len(packets) == 1 and isinstance(packets[0], Recv)
+        if not right or packets[0].payload != self._load.payload:
+            self._load.corrupt += 1
+
+
+__all__ = ["Connect", "Connection"]

@@ -1,0 +1,135 @@
+"""The HTTP application: routes, the key check in front of them, and one shape for every refusal."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+
+from litestar import Litestar, MediaType, Request, Response, get
+from litestar.config.app import AppConfig
+from litestar.connection import ASGIConnection
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.handlers import BaseRouteHandler
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+
+import zmqim
+from zmqim.gateway.http import channels, messages, system, users
+from zmqim.gateway.http.asking import Asking
+from zmqim.gateway.http.problems import Problem, litestar_response, problem_response
+from zmqim.gateway.http.reference_page import reference_page
+from zmqim.gateway.plugin import GatewayPort
+from zmqim.limits import HTTP_BODY_BYTES_MAX
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/docs/openapi.json"})
+
+
+def key_given(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """The API key of a request: header `token`, or `Authorization: Bearer`."""
+    headers = connection.headers
+    bearer = headers.get("authorization", "")
+    scheme, _, value = bearer.partition(" ")
+    return headers.get("token") or (value if scheme.lower() == "bearer" else "")
+
+
+def make_app(port: GatewayPort) -> Litestar:
+    """The application that serves one gateway's HTTP listener."""
+    asking = Asking(port)
+    key = port.context.api_key.encode()
+
+    def check_key(
+        connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
+    ) -> None:
+        if connection.scope["path"] in OPEN_PATHS:
+            return
+        if not key or not hmac.compare_digest(key_given(connection).encode(), key):
+            raise Problem(
+                401,
+                "no_key",
+                "the API key is missing or wrong",
+                hint="send it in the header `token` or as `Authorization: Bearer`; "
+                "`zmqim keys show` prints it",
+            )
+
+    async def give_asking() -> Asking:
+        return asking
+
+    async def give_port() -> GatewayPort:
+        return port
+
+    return Litestar(
+        route_handlers=[
+            users.set_token,
+            users.device_quit,
+            users.online_status,
+            channels.channel_router(),
+            messages.send_message,
+            messages.message_sync,
+            system.route,
+            system.healthz,
+            system.readyz,
+            system.metrics,
+            reference,
+        ],
+        guards=[check_key],
+        dependencies={
+            "asking": Provide(give_asking),
+            "port": Provide(give_port),
+        },
+        exception_handlers={
+            Problem: problem_response,
+            HTTPException: litestar_response,
+            Exception: internal_error(port),
+        },
+        openapi_config=openapi_config(),
+        request_max_body_size=HTTP_BODY_BYTES_MAX,
+        signature_types=[GatewayPort, Asking],
+        logging_config=None,
+        on_app_init=[without_debug],
+    )
+
+
+def openapi_config() -> OpenAPIConfig:
+    """Title, security scheme and place of the OpenAPI document."""
+    return OpenAPIConfig(
+        title="zmqim HTTP API",
+        version=zmqim.__version__,
+        description="For backends: users, channels, messages. Every call but /healthz, /readyz and "
+        "/docs needs the API key in the header `token` or as `Authorization: Bearer`.",
+        path="/docs",
+        render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        components=Components(
+            security_schemes={
+                "key": SecurityScheme(type="apiKey", name="token", security_scheme_in="header"),
+                "bearer": SecurityScheme(type="http", scheme="bearer"),
+            }
+        ),
+        security=[{"key": []}, {"bearer": []}],
+    )
+
+
+@get("/docs", media_type=MediaType.HTML, include_in_schema=False)
+async def reference(request: Request[Any, Any, Any]) -> str:
+    """The calls as a page."""
+    return reference_page(request.app.openapi_schema.to_schema())
+
+
+def without_debug(config: AppConfig) -> AppConfig:
+    """Never show a traceback to a caller, whatever the environment says."""
+    config.debug = False
+    return config
+
+
+def internal_error(port: GatewayPort) -> Any:
+    """The last handler: a bug of ours is logged with its type and answered without details."""
+
+    def answer(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
+        port.context.logger.error(
+            "http_bug", path=request.scope["path"], error=type(error).__name__, exc_info=error
+        )
+        problem = Problem(500, "internal", "a fault in the server", hint="see the gateway's log")
+        return problem_response(request, problem)
+
+    return answer

@@ -1,0 +1,302 @@
+"""Calls about channels: flags, members, black- and whitelists.
+
+Long lists are cut into log entries of MEMBERS_PER_ENTRY_MAX uids; a call answers when the last one is
+committed, and says how many were applied if it has to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+
+from litestar import Router, get, post
+from litestar.handlers import HTTPRouteHandler
+
+from zmqim import limits
+from zmqim.chat.channels import route_key_of_channel, route_key_of_user
+from zmqim.chat.operations import (
+    AddMembers,
+    ChangeList,
+    ChannelQuery,
+    ChannelRow,
+    ChannelType,
+    Done,
+    ListAction,
+    ListName,
+    ListQuery,
+    MembersPage,
+    OutboxQuery,
+    RemoveMembers,
+    SetUser,
+    UpsertChannel,
+)
+from zmqim.gateway.http.asking import Asking, check_group, check_uid, check_uids, slices
+from zmqim.gateway.http.problems import Problem, bad_request
+from zmqim.gateway.http.shapes import (
+    ChannelCreateRequest,
+    ChannelKey,
+    ChannelRequest,
+    ListRequest,
+    ListRow,
+    Ok,
+    SubscribersRequest,
+)
+
+ChannelKeyed = ChannelRequest | SubscribersRequest
+REQUEST_ID_BYTES = 16
+
+
+def _upsert(data: ChannelRequest) -> UpsertChannel:
+    return UpsertChannel(
+        data.channel_type,
+        data.channel_id,
+        bool(data.large),
+        bool(data.ban),
+        bool(data.disband),
+        bool(data.send_ban),
+        bool(data.allow_stranger),
+        secrets.token_bytes(REQUEST_ID_BYTES),
+    )
+
+
+@post("/channel", status_code=200, tags=["channels"])
+async def create_channel(data: ChannelCreateRequest, asking: Asking) -> Ok:
+    """Create a channel or change its flags, and add members; `reset` first removes all members."""
+    key = check_group(data.channel_type, data.channel_id)
+    check_uids(data.subscribers)
+    await asking.write(key, _upsert(data))
+    if data.subscribers or data.reset:
+        await _add(asking, key, data, data.subscribers, bool(data.reset))
+    return Ok()
+
+
+@post("/channel/info", status_code=200, tags=["channels"])
+async def channel_info(data: ChannelRequest, asking: Asking) -> Ok:
+    """Change a channel's flags. Type 1 with a uid as channel_id sets that user's bans."""
+    if data.channel_type == ChannelType.PERSON:
+        check_uid(data.channel_id)
+        operation = SetUser(
+            data.channel_id,
+            bool(data.ban),
+            bool(data.send_ban),
+            bool(data.allow_stranger),
+            secrets.token_bytes(REQUEST_ID_BYTES),
+        )
+        await asking.write(route_key_of_user(data.channel_id), operation)
+        return Ok()
+    await asking.write(check_group(data.channel_type, data.channel_id), _upsert(data))
+    return Ok()
+
+
+@post("/channel/delete", status_code=200, tags=["channels"])
+async def delete_channel(data: ChannelKey, asking: Asking) -> Ok:
+    """Disband a channel for good: sending is refused with reason 24, the history stays readable."""
+    key = check_group(data.channel_type, data.channel_id)
+    row = await asking.read(key, ChannelQuery(data.channel_type, data.channel_id), ChannelRow)
+    operation = UpsertChannel(
+        data.channel_type,
+        data.channel_id,
+        row.large,
+        row.ban,
+        True,
+        row.send_ban,
+        row.allow_stranger,
+        secrets.token_bytes(REQUEST_ID_BYTES),
+    )
+    await asking.write(key, operation)
+    return Ok()
+
+
+@post("/channel/subscriber_add", status_code=200, tags=["channels"])
+async def add_subscribers(data: SubscribersRequest, asking: Asking) -> Ok:
+    """Add members, creating the channel if it is missing; `reset` first removes all members."""
+    if data.temp_subscriber:
+        raise bad_request("temporary subscribers are not served", "use a channel of type 8")
+    key = check_group(data.channel_type, data.channel_id)
+    check_uids(data.subscribers)
+    await _add(asking, key, data, data.subscribers, bool(data.reset))
+    return Ok()
+
+
+@post("/channel/subscriber_remove", status_code=200, tags=["channels"])
+async def remove_subscribers(data: SubscribersRequest, asking: Asking) -> Ok:
+    """Remove members: nothing that is sequenced afterwards reaches them."""
+    key = check_group(data.channel_type, data.channel_id)
+    operations = [
+        RemoveMembers(data.channel_type, data.channel_id, uids, False, _request_id())
+        for uids in slices(data.subscribers)
+    ]
+    await _write_all(asking, key, operations, len(data.subscribers))
+    return Ok()
+
+
+@post("/channel/subscriber_remove_all", status_code=200, tags=["channels"])
+async def remove_all_subscribers(data: ChannelKey, asking: Asking) -> Ok:
+    """Remove every member."""
+    key = check_group(data.channel_type, data.channel_id)
+    operation = RemoveMembers(data.channel_type, data.channel_id, [], True, _request_id())
+    await asking.write(key, operation)
+    return Ok()
+
+
+async def _add(
+    asking: Asking, key: bytes, channel: ChannelKeyed, uids: Sequence[str], reset: bool
+) -> None:
+    operations = [
+        AddMembers(
+            channel.channel_type, channel.channel_id, part, reset and number == 0, _request_id()
+        )
+        for number, part in enumerate(slices(uids))
+    ]
+    await _write_all(asking, key, operations, len(uids))
+
+
+async def _write_all(
+    asking: Asking,
+    key: bytes,
+    operations: Sequence[AddMembers | RemoveMembers | ChangeList],
+    total: int,
+) -> Done:
+    """Commit the portions one after the other; a stop says how many uids were applied."""
+    done = Done()
+    for number, operation in enumerate(operations):
+        try:
+            done = await asking.write(key, operation)
+        except Problem as problem:
+            if number == 0:
+                raise
+            applied = number * limits.MEMBERS_PER_ENTRY_MAX
+            problem_here = Problem(
+                problem.status,
+                problem.code,
+                f"stopped after {applied} of {total} uids: {problem.msg}",
+                hint="send the rest again; repeats do no harm",
+                reason=problem.reason,
+            )
+            raise problem_here from problem
+    return done
+
+
+async def _change_list(
+    asking: Asking,
+    which: ListName,
+    action: ListAction,
+    channel_type: int,
+    channel_id: str,
+    uids: Sequence[str],
+) -> Ok:
+    """One list change; for a person it answers when every derived rule is committed."""
+    person = channel_type == ChannelType.PERSON
+    if person:
+        check_uid(channel_id)
+    key = (
+        route_key_of_user(channel_id) if person else route_key_of_channel(channel_type, channel_id)
+    )
+    check_uids(uids)
+    operations = [
+        ChangeList(
+            channel_type,
+            channel_id,
+            which,
+            ListAction.ADD if action is ListAction.SET and number else action,
+            part,
+            _request_id(),
+        )
+        for number, part in enumerate(slices(uids))
+    ]
+    done = await _write_all(asking, key, operations, len(uids))
+    if done.outbox_upto:
+        await _outbox_drained(asking, key, done.outbox_upto)
+    return Ok()
+
+
+async def _outbox_drained(asking: Asking, key: bytes, upto: int) -> None:
+    """Wait, READ_DEADLINE_MS at most, until other partitions have applied what follows."""
+    try:
+        await asking.read(key, OutboxQuery(upto), Done)
+    except Problem as problem:
+        raise Problem(
+            503,
+            "not_yet_everywhere",
+            "the list is stored, but not yet in force in every person channel",
+            hint="it will be, by itself; call again to wait for it",
+        ) from problem
+
+
+def _list_calls(which: ListName, name: str) -> list[HTTPRouteHandler]:
+    """The four writing calls of one list."""
+
+    async def add(data: ListRequest, asking: Asking) -> Ok:
+        return await _change_list(
+            asking, which, ListAction.ADD, data.channel_type, data.channel_id, data.uids
+        )
+
+    async def replace(data: ListRequest, asking: Asking) -> Ok:
+        return await _change_list(
+            asking, which, ListAction.SET, data.channel_type, data.channel_id, data.uids
+        )
+
+    async def remove(data: ListRequest, asking: Asking) -> Ok:
+        return await _change_list(
+            asking, which, ListAction.REMOVE, data.channel_type, data.channel_id, data.uids
+        )
+
+    async def remove_all(data: ChannelKey, asking: Asking) -> Ok:
+        return await _change_list(
+            asking, which, ListAction.REMOVE_ALL, data.channel_type, data.channel_id, []
+        )
+
+    calls = {
+        "add": (add, "Add uids to"),
+        "set": (replace, "Replace"),
+        "remove": (remove, "Remove uids from"),
+        "remove_all": (remove_all, "Empty"),
+    }
+    handlers: list[HTTPRouteHandler] = []
+    for suffix, (call, words) in calls.items():
+        call.__name__ = f"{name}_{suffix}"
+        summary = f"{words} a {name}; for type 1 channel_id is the owner's uid"
+        route = post(f"/channel/{name}_{suffix}", status_code=200, tags=["lists"], summary=summary)
+        handlers.append(route(call))
+    return handlers
+
+
+@get("/channel/whitelist", tags=["lists"])
+async def whitelist(channel_id: str, channel_type: int, asking: Asking) -> list[ListRow]:
+    """The whitelist of a channel, in byte order."""
+    person = channel_type == ChannelType.PERSON
+    key = (
+        route_key_of_user(channel_id) if person else route_key_of_channel(channel_type, channel_id)
+    )
+    uids: list[str] = []
+    while True:
+        after = uids[-1] if uids else ""
+        query = ListQuery(channel_type, channel_id, ListName.ALLOW, after)
+        page = await asking.read(key, query, MembersPage)
+        uids.extend(page.uids)
+        if not page.more:
+            return [ListRow(number, uid) for number, uid in enumerate(uids, 1)]
+        await asyncio.sleep(0)
+
+
+def _request_id() -> bytes:
+    return secrets.token_bytes(REQUEST_ID_BYTES)
+
+
+def channel_router() -> Router:
+    """All calls of this module."""
+    return Router(
+        "/",
+        route_handlers=[
+            create_channel,
+            channel_info,
+            delete_channel,
+            add_subscribers,
+            remove_subscribers,
+            remove_all_subscribers,
+            whitelist,
+            *_list_calls(ListName.DENY, "blacklist"),
+            *_list_calls(ListName.ALLOW, "whitelist"),
+        ],
+    )

@@ -1,0 +1,116 @@
+"""How a refusal looks over HTTP: one shape, a stable code, a sentence and a hint.
+
+    {"msg": "…", "status": 400, "code": "not_subscriber", "reason": 3, "hint": "…"}
+
+`status` is the HTTP status, `code` never changes between versions (table in docs/HTTP.md), `reason`
+stands there when the partition refused with a WKProto reason code.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import MediaType, Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from zmqim.chat.operations import Reason
+
+
+class Problem(Exception):
+    """A call that cannot be answered as asked; becomes the JSON above."""
+
+    def __init__(
+        self, status: int, code: str, msg: str, *, hint: str = "", reason: int | None = None
+    ) -> None:
+        super().__init__(msg)
+        self.status = status
+        self.code = code
+        self.msg = msg
+        self.hint = hint
+        self.reason = reason
+
+    def body(self) -> dict[str, Any]:
+        """The JSON object of the answer."""
+        answer: dict[str, Any] = {"msg": self.msg, "status": self.status, "code": self.code}
+        if self.reason is not None:
+            answer["reason"] = self.reason
+        answer["hint"] = self.hint
+        return answer
+
+
+REFUSALS: dict[int, tuple[str, str, str]] = {
+    Reason.NOT_SUBSCRIBER: (
+        "not_subscriber",
+        "the sender is not a member of the channel",
+        "add the sender with /channel/subscriber_add",
+    ),
+    Reason.IN_BLACKLIST: (
+        "in_blacklist",
+        "the sender is on the blacklist",
+        "remove the sender with /channel/blacklist_remove",
+    ),
+    Reason.CHANNEL_NOT_FOUND: (
+        "channel_not_found",
+        "the channel does not exist",
+        "create it with /channel",
+    ),
+    Reason.PAYLOAD_DECODE_ERROR: ("bad_payload", "the payload cannot be used", ""),
+    Reason.NOT_ALLOWED: ("not_allowed", "the sender may not write to this channel", ""),
+    Reason.NOT_IN_WHITELIST: (
+        "not_in_whitelist",
+        "the channel has a whitelist and the sender is not on it",
+        "add the sender with /channel/whitelist_add",
+    ),
+    Reason.SYSTEM_ERROR: ("system_error", "the server could not do it", "try again later"),
+    Reason.CHANNEL_ID_ERROR: ("bad_channel_id", "the channel id cannot be used", ""),
+    Reason.BANNED: ("banned", "the channel or the user is banned", ""),
+    Reason.RATE_LIMITED: ("busy", "a queue bound was reached; nothing was stored", "try again"),
+    Reason.CHANNEL_TYPE_NOT_SUPPORTED: (
+        "channel_type_not_supported",
+        "this channel type is not served",
+        "use 1 (person) or 2 (group)",
+    ),
+    Reason.DISBANDED: ("disbanded", "the channel was disbanded, which is for good", ""),
+    Reason.SEND_BANNED: ("send_banned", "sending is banned here or for this sender", ""),
+    Reason.IDEMPOTENCY_CONFLICT: (
+        "idempotency_conflict",
+        "this client_msg_no was used before with another payload",
+        "use a new client_msg_no for a new message",
+    ),
+    Reason.SEQUENCE_EXHAUSTED: ("sequence_exhausted", "the channel has no sequence left", ""),
+}
+
+
+def refused(reason: int, text: str = "") -> Problem:
+    """The problem for a partition's refusal with that WKProto reason code."""
+    code, msg, hint = REFUSALS.get(reason, ("refused", f"refused with reason {reason}", ""))
+    return Problem(400, code, text or msg, hint=hint, reason=reason)
+
+
+def bad_request(msg: str, hint: str = "") -> Problem:
+    """The request itself is wrong; nothing was touched."""
+    return Problem(400, "bad_request", msg, hint=hint)
+
+
+def problem_response(_: Request[Any, Any, Any], error: Problem) -> Response[dict[str, Any]]:
+    """The HTTP answer of a `Problem`."""
+    return Response(error.body(), status_code=error.status, media_type=MediaType.JSON)
+
+
+def litestar_response(
+    request: Request[Any, Any, Any], error: HTTPException
+) -> Response[dict[str, Any]]:
+    """Refusals that the framework found (wrong type, unknown path, too large) in the same shape."""
+    status = error.status_code
+    if isinstance(error, ValidationException):
+        return problem_response(request, bad_request(_validation_sentence(error), "see /docs"))
+    codes = {401: "no_key", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+    code = codes.get(status, "bad_request" if status < 500 else "internal")
+    return problem_response(request, Problem(status, code, error.detail, hint="see /docs"))
+
+
+def _validation_sentence(error: ValidationException) -> str:
+    """`key: what is wrong` for every fault that the framework collected."""
+    extra = error.extra if isinstance(error.extra, list) else []
+    parts = [f"{item.get('key', 'body')}: {item.get('message', '')}" for item in extra]
+    return "; ".join(parts) or error.detail

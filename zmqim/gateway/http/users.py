@@ -1,0 +1,66 @@
+"""Calls about users: tokens, devices, who is online."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Annotated, Any
+
+from litestar import post
+from msgspec import Meta
+
+from zmqim.chat.channels import route_key_of_user
+from zmqim.chat.operations import ClearToken, Reason, SetToken, UserQuery, UserRow
+from zmqim.gateway.http.asking import Asking, check_uid
+from zmqim.gateway.http.shapes import DeviceQuitRequest, Ok, OnlineDevice, Text, TokenRequest
+from zmqim.gateway.plugin import GatewayPort
+
+SALT_BYTES = 16
+ONLINE_UIDS_MAX = 10_000
+
+
+def token_hash(salt: bytes, token: str) -> bytes:
+    """BLAKE2b-256 of salt and token: tokens are random, so the hash may be fast."""
+    return hashlib.blake2b(salt + token.encode(), digest_size=32).digest()
+
+
+@post("/user/token", status_code=200, tags=["users"])
+async def set_token(data: TokenRequest, asking: Asking) -> Ok:
+    """Store the login token of (uid, device_flag). It is kept as a salted hash only.
+
+    A banned uid is answered `{"status": 19}`.
+    """
+    check_uid(data.uid)
+    key = route_key_of_user(data.uid)
+    row = await asking.read(key, UserQuery(data.uid, data.device_flag), UserRow)
+    if row.ban:
+        return Ok(status=int(Reason.BANNED))
+    salt = secrets.token_bytes(SALT_BYTES)
+    operation = SetToken(
+        data.uid,
+        data.device_flag,
+        data.device_level,
+        salt,
+        token_hash(salt, data.token),
+        secrets.token_bytes(16),
+    )
+    await asking.write(key, operation)
+    return Ok()
+
+
+@post("/user/device_quit", status_code=200, tags=["users"])
+async def device_quit(data: DeviceQuitRequest, asking: Asking) -> Ok:
+    """Forget the token of (uid, device_flag) and end its sessions; -1 means every device."""
+    check_uid(data.uid)
+    operation = ClearToken(data.uid, data.device_flag, secrets.token_bytes(16))
+    await asking.write(route_key_of_user(data.uid), operation)
+    return Ok()
+
+
+@post("/user/onlinestatus", status_code=200, tags=["users"])
+async def online_status(
+    data: Annotated[list[Text], Meta(max_length=ONLINE_UIDS_MAX)], port: GatewayPort
+) -> Any:
+    """Which devices of these users are online; nobody: `{"status": 200}`."""
+    devices = await port.online(data)
+    return [OnlineDevice(uid, flag) for uid, flag in devices] or Ok()
