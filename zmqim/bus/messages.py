@@ -67,7 +67,7 @@ class Body(msgspec.Struct, array_like=True, frozen=True, gc=False):
 # ---- links and membership -----------------------------------------------------------------------
 
 
-class Hello(Body):
+class Hello(Body, frozen=True):
     """First frame of a DEALER on every (re)connection.
 
     `key_digests` maps each dotted topology key that decides the ring to a short digest, so that a
@@ -84,7 +84,7 @@ class Hello(Body):
     key_digests: dict[str, str]
 
 
-class Welcome(Body):
+class Welcome(Body, frozen=True):
     """Answer to Hello: who is here. `ring_document` is the JSON of zmqim.ring for followers."""
 
     name: str
@@ -95,24 +95,24 @@ class Welcome(Body):
     ring_document: bytes
 
 
-class JoinRefused(Body):
+class JoinRefused(Body, frozen=True):
     """Answer to Hello from a process that must not join; `keys` are the differing topology keys."""
 
     sentence: str
     keys: list[str]
 
 
-class WhoAreYou(Body):
+class WhoAreYou(Body, frozen=True):
     """Answer to any frame from an identity without a Hello in this life: say Hello again."""
 
 
-class Ping(Body):
+class Ping(Body, frozen=True):
     """Keeps a silent link alive; answered by a Ping with `answer` true."""
 
     answer: bool
 
 
-class Goodbye(Body):
+class Goodbye(Body, frozen=True):
     """The sender drains and leaves: not an error, take it out of routing now."""
 
 
@@ -125,7 +125,7 @@ class MemberState(IntEnum):
     LEFT = 3
 
 
-class Member(Body):
+class Member(Body, frozen=True):
     """One process as somebody sees it."""
 
     name: str
@@ -140,14 +140,14 @@ class Member(Body):
     pub_address: str
 
 
-class PushPull(Body):
+class PushPull(Body, frozen=True):
     """The sender's whole member table; answered by one with `answer` true."""
 
     answer: bool
     members: list[Member]
 
 
-class Load(Body):
+class Load(Body, frozen=True):
     """What a process says of itself in each heartbeat."""
 
     loop_lag_ms: int = 0
@@ -160,7 +160,7 @@ class Load(Body):
     groups_total: int = 0
 
 
-class Suspicion(Body):
+class Suspicion(Body, frozen=True):
     """Whom a heartbeat's sender holds for SUSPECT or DOWN; that life answers with `refute` + 1."""
 
     node_uuid: bytes
@@ -168,7 +168,7 @@ class Suspicion(Body):
     refute: int
 
 
-class Heartbeat(Body):
+class Heartbeat(Body, frozen=True):
     """Published by the main loop every HEARTBEAT_MS under the topic ``hb.`` + role letter."""
 
     name: str
@@ -190,7 +190,7 @@ class Heartbeat(Body):
 # ---- the way of a message -----------------------------------------------------------------------
 
 
-class Item(Body):
+class Item(Body, frozen=True):
     """One thing asked of a partition. `key` is the route key that decides the partition."""
 
     request: int
@@ -199,14 +199,14 @@ class Item(Body):
     body: bytes
 
 
-class Submit(Body):
+class Submit(Body, frozen=True):
     """A turn's batch; answered item by item in `Answers`, in any order across partitions, in the
     order given within one partition."""
 
     items: list[Item]
 
 
-class Answer(Body):
+class Answer(Body, frozen=True):
     """What became of the item with that request number."""
 
     request: int
@@ -214,13 +214,13 @@ class Answer(Body):
     result: bytes
 
 
-class Answers(Body):
+class Answers(Body, frozen=True):
     """Answers to items of one or several Submits of this gateway."""
 
     items: list[Answer]
 
 
-class RoutedItem(Body):
+class RoutedItem(Body, frozen=True):
     """An item on its way to the leader. `origin` is the router's own number of who asked."""
 
     origin: int
@@ -230,13 +230,13 @@ class RoutedItem(Body):
     body: bytes
 
 
-class Propose(Body):
+class Propose(Body, frozen=True):
     """A router's batch for the partitions that one storage leads."""
 
     items: list[RoutedItem]
 
 
-class Outcome(Body):
+class Outcome(Body, frozen=True):
     """What became of a routed item."""
 
     origin: int
@@ -246,20 +246,20 @@ class Outcome(Body):
     result: bytes
 
 
-class Outcomes(Body):
+class Outcomes(Body, frozen=True):
     """Answers to routed items, and how far the storage's terms are (for hints)."""
 
     items: list[Outcome]
 
 
-class NoticeItem(Body):
+class NoticeItem(Body, frozen=True):
     """`index` is the log index that made it; `body` an encoded `chat.operations.Notice`."""
 
     index: int
     body: bytes
 
 
-class Notices(Body):
+class Notices(Body, frozen=True):
     """Committed notices of one partition in log order, at least once.
 
     `previous` is the index of the notice before the first of these (0: none that is unacknowledged):
@@ -273,7 +273,7 @@ class Notices(Body):
     items: list[NoticeItem]
 
 
-class NoticeAck(Body):
+class NoticeAck(Body, frozen=True):
     """All notices of the partition up to `index` reached every gateway concerned."""
 
     partition: int
@@ -284,7 +284,7 @@ class NoticeAck(Body):
 # ---- presence and fan-out -----------------------------------------------------------------------
 
 
-class PresenceEntry(Body):
+class PresenceEntry(Body, frozen=True):
     """A session as routers know it. `login_no` orders the logins of one (uid, device flag)."""
 
     session: int
@@ -295,33 +295,33 @@ class PresenceEntry(Body):
     login_no: int
 
 
-class Login(Body):
+class Login(Body, frozen=True):
     """Asks the shard's owner to admit a session; answered by `LoginAck`."""
 
     request: int
     entry: PresenceEntry
 
 
-class LoginAck(Body):
+class LoginAck(Body, frozen=True):
     """The session is in the shard under `login_no`; earlier sessions it displaced get `Kick`."""
 
     request: int
     login_no: int
 
 
-class Announce(Body):
+class Announce(Body, frozen=True):
     """Entries for the routers that did not admit the session. Never acknowledged: digests repair."""
 
     entries: list[PresenceEntry]
 
 
-class Withdraw(Body):
+class Withdraw(Body, frozen=True):
     """Sessions that ended."""
 
     sessions: list[int]
 
 
-class Kick(Body):
+class Kick(Body, frozen=True):
     """End these sessions: DISCONNECT with `reason` and `text`, then close.
 
     `reason` 0: close without DISCONNECT (the same device has come back on a new connection).
@@ -332,7 +332,7 @@ class Kick(Body):
     text: str
 
 
-class ShardDigest(Body):
+class ShardDigest(Body, frozen=True):
     """Number of entries of one partition's shard and the XOR of their hashes."""
 
     partition: int
@@ -340,19 +340,19 @@ class ShardDigest(Body):
     digest: int
 
 
-class PresenceDigest(Body):
+class PresenceDigest(Body, frozen=True):
     """A gateway's digests of all its non-empty shards, every PRESENCE_DIGEST_MS."""
 
     shards: list[ShardDigest]
 
 
-class PresenceDiffers(Body):
+class PresenceDiffers(Body, frozen=True):
     """The router holds something else for these partitions: send them whole."""
 
     partitions: list[int]
 
 
-class PresenceShard(Body):
+class PresenceShard(Body, frozen=True):
     """The whole truth of this gateway for one partition's shard; replaces what the router has.
 
     Sent for every partition that `PresenceDiffers` names, with no entries where there are none.
@@ -362,21 +362,21 @@ class PresenceShard(Body):
     entries: list[PresenceEntry]
 
 
-class OnlineQuery(Body):
+class OnlineQuery(Body, frozen=True):
     """Which devices of these users are online; answered by `OnlineAnswer`."""
 
     request: int
     uids: list[str]
 
 
-class OnlineAnswer(Body):
+class OnlineAnswer(Body, frozen=True):
     """`devices` holds (uid, device_flag) of everyone online."""
 
     request: int
     devices: list[tuple[str, int]]
 
 
-class Delivery(Body):
+class Delivery(Body, frozen=True):
     """One message for sessions of one gateway: `sessions` in full, or those of fan-out list `plan`
     at `plan_version` (0: no plan)."""
 
@@ -391,20 +391,20 @@ class Delivery(Body):
     plan_version: int = 0
 
 
-class Deliver(Body):
+class Deliver(Body, frozen=True):
     """A turn's deliveries to one gateway. `frame` counts from 1 per link, without gaps."""
 
     frame: int
     items: list[Delivery]
 
 
-class DeliverAck(Body):
+class DeliverAck(Body, frozen=True):
     """Every Deliver and Dirty frame up to `frame` was taken over by the gateway."""
 
     frame: int
 
 
-class DirtyChannel(Body):
+class DirtyChannel(Body, frozen=True):
     """Messages from `first` to `last` were not sent for lack of credit; pull them for `sessions`."""
 
     channel_type: int
@@ -415,14 +415,14 @@ class DirtyChannel(Body):
     sessions: list[int]
 
 
-class Dirty(Body):
+class Dirty(Body, frozen=True):
     """Sent when credit is back. Shares the frame numbers of Deliver."""
 
     frame: int
     channels: list[DirtyChannel]
 
 
-class Plan(Body):
+class Plan(Body, frozen=True):
     """The fan-out list of a large channel at this gateway: replaced (`reset`) or changed from
     `version` - 1. Sent on the same link as the deliveries that name it, before them."""
 
@@ -433,7 +433,7 @@ class Plan(Body):
     removed: list[int]
 
 
-class MissingPlan(Body):
+class MissingPlan(Body, frozen=True):
     """The gateway does not hold that version: send the list anew and repeat from `frame`."""
 
     plan: int
@@ -441,7 +441,7 @@ class MissingPlan(Body):
     frame: int
 
 
-class UserChanged(Body):
+class UserChanged(Body, frozen=True):
     """A person's bans changed. Shares the frame numbers of Deliver."""
 
     frame: int

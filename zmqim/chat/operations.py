@@ -103,7 +103,7 @@ class _Value(msgspec.Struct, array_like=True, frozen=True, gc=False):
 # ---- operations: one log entry each ------------------------------------------------------------
 
 
-class SendMessage(_Value, tag=1):
+class SendMessage(_Value, tag=1, frozen=True):
     """One message. Applied: `Sent` or `Rejected`.
 
     `channel_id` is canonical, also when SYNC_ONCE stores it in the command channel. `origin` is
@@ -124,7 +124,7 @@ class SendMessage(_Value, tag=1):
     privileged: bool = False
 
 
-class SetToken(_Value, tag=10):
+class SetToken(_Value, tag=10, frozen=True):
     """Store a login token's salt and BLAKE2b hash for (uid, device_flag)."""
 
     uid: str
@@ -135,7 +135,7 @@ class SetToken(_Value, tag=10):
     request_id: bytes = b""
 
 
-class ClearToken(_Value, tag=11):
+class ClearToken(_Value, tag=11, frozen=True):
     """Forget the token of (uid, device_flag), -1 for every flag, and end its sessions."""
 
     uid: str
@@ -143,7 +143,7 @@ class ClearToken(_Value, tag=11):
     request_id: bytes = b""
 
 
-class SetUser(_Value, tag=12):
+class SetUser(_Value, tag=12, frozen=True):
     """Bans of a person: `ban` refuses CONNECT with 19, `send_ban` refuses SEND with 25."""
 
     uid: str
@@ -153,7 +153,7 @@ class SetUser(_Value, tag=12):
     request_id: bytes = b""
 
 
-class UpsertChannel(_Value, tag=20):
+class UpsertChannel(_Value, tag=20, frozen=True):
     """Create a channel or change its flags; members stay. `disband` is for good."""
 
     channel_type: int
@@ -166,7 +166,7 @@ class UpsertChannel(_Value, tag=20):
     request_id: bytes = b""
 
 
-class AddMembers(_Value, tag=21):
+class AddMembers(_Value, tag=21, frozen=True):
     """Add up to MEMBERS_PER_ENTRY_MAX members, creating the channel; `reset` first removes all."""
 
     channel_type: int
@@ -176,7 +176,7 @@ class AddMembers(_Value, tag=21):
     request_id: bytes = b""
 
 
-class RemoveMembers(_Value, tag=22):
+class RemoveMembers(_Value, tag=22, frozen=True):
     """Remove members; `everyone` removes all of them and `uids` is empty."""
 
     channel_type: int
@@ -186,7 +186,7 @@ class RemoveMembers(_Value, tag=22):
     request_id: bytes = b""
 
 
-class ChangeList(_Value, tag=23):
+class ChangeList(_Value, tag=23, frozen=True):
     """Change a deny or allow list. For a person (`channel_type` 1) `channel_id` is the owner's uid
     and the derived rows of the person channels go through the outbox."""
 
@@ -198,7 +198,7 @@ class ChangeList(_Value, tag=23):
     request_id: bytes = b""
 
 
-class DerivePersonRule(_Value, tag=30):
+class DerivePersonRule(_Value, tag=30, frozen=True):
     """From the outbox: in person channel `channel_id`, `owner` denies or allows the other side.
 
     Idempotent: applied only if `version` (log index in the owner's partition) is newer than the
@@ -212,13 +212,13 @@ class DerivePersonRule(_Value, tag=30):
     version: int
 
 
-class OutboxDone(_Value, tag=31):
+class OutboxDone(_Value, tag=31, frozen=True):
     """Outbox rows up to and including `upto` were applied by the partitions they name."""
 
     upto: int
 
 
-class Notified(_Value, tag=32):
+class Notified(_Value, tag=32, frozen=True):
     """Notices up to and including log index `upto` were acknowledged: a later leader starts there."""
 
     upto: int
@@ -241,25 +241,25 @@ Operation = (
 # ---- queries: read from the leader after it confirmed itself ------------------------------------
 
 
-class Probe(_Value, tag=1):
+class Probe(_Value, tag=1, frozen=True):
     """Does a leader serve this partition? Answered by `Done`."""
 
 
-class UserQuery(_Value, tag=2):
+class UserQuery(_Value, tag=2, frozen=True):
     """What CONNECT needs to know of (uid, device_flag). Answered by `UserRow`."""
 
     uid: str
     device_flag: int
 
 
-class ChannelQuery(_Value, tag=3):
+class ChannelQuery(_Value, tag=3, frozen=True):
     """Answered by `ChannelRow`."""
 
     channel_type: int
     channel_id: str
 
 
-class MembersQuery(_Value, tag=4):
+class MembersQuery(_Value, tag=4, frozen=True):
     """Members in byte order after `after_uid`. Answered by `MembersPage`.
 
     For a person channel the two uids of its id are the members, without a row.
@@ -271,7 +271,7 @@ class MembersQuery(_Value, tag=4):
     limit: int = 10_000
 
 
-class ListQuery(_Value, tag=5):
+class ListQuery(_Value, tag=5, frozen=True):
     """A deny or allow list, after `after_uid`. Answered by `MembersPage`."""
 
     channel_type: int
@@ -281,7 +281,7 @@ class ListQuery(_Value, tag=5):
     limit: int = 10_000
 
 
-class MessagesQuery(_Value, tag=6):
+class MessagesQuery(_Value, tag=6, frozen=True):
     """History. Answered by `MessagesPage`, ascending.
 
     `pull_mode` 1: upwards, `start` inclusive, `end` exclusive (0 = none). `pull_mode` 0: downwards
@@ -300,20 +300,18 @@ class MessagesQuery(_Value, tag=6):
     command: bool = False
 
 
-class OutboxQuery(_Value, tag=7):
+class OutboxQuery(_Value, tag=7, frozen=True):
     """Answered by `Done` once every outbox row up to `upto` is delivered (or not, at deadline)."""
 
     upto: int
 
 
-Query = (
-    Probe | UserQuery | ChannelQuery | MembersQuery | ListQuery | MessagesQuery | OutboxQuery
-)
+Query = Probe | UserQuery | ChannelQuery | MembersQuery | ListQuery | MessagesQuery | OutboxQuery
 
 # ---- results ------------------------------------------------------------------------------------
 
 
-class Sent(_Value, tag=1):
+class Sent(_Value, tag=1, frozen=True):
     """The message is committed. `duplicate`: this is the first answer, given again."""
 
     sequence: int
@@ -322,21 +320,21 @@ class Sent(_Value, tag=1):
     duplicate: bool = False
 
 
-class Rejected(_Value, tag=2):
+class Rejected(_Value, tag=2, frozen=True):
     """A definite refusal: nothing changed. `reason` is a `Reason`."""
 
     reason: int
     text: str = ""
 
 
-class Done(_Value, tag=3):
+class Done(_Value, tag=3, frozen=True):
     """A state change is committed. `outbox_upto` > 0: derived rows up to there are on their way."""
 
     log_index: int = 0
     outbox_upto: int = 0
 
 
-class UserRow(_Value, tag=4):
+class UserRow(_Value, tag=4, frozen=True):
     """A user as CONNECT sees it. `salt` empty: no token stored for that device flag."""
 
     uid: str
@@ -348,7 +346,7 @@ class UserRow(_Value, tag=4):
     send_ban: bool = False
 
 
-class ChannelRow(_Value, tag=5):
+class ChannelRow(_Value, tag=5, frozen=True):
     """A channel's flags and counters. `member_version` is the log index of its last change."""
 
     exists: bool
@@ -362,7 +360,7 @@ class ChannelRow(_Value, tag=5):
     member_version: int = 0
 
 
-class MembersPage(_Value, tag=6):
+class MembersPage(_Value, tag=6, frozen=True):
     """`uids` in byte order; `more`: ask again after the last. `version` is the member version."""
 
     version: int
@@ -371,7 +369,7 @@ class MembersPage(_Value, tag=6):
     more: bool
 
 
-class MessageRow(_Value, tag=7):
+class MessageRow(_Value, tag=7, frozen=True):
     """A stored message. `operation` is the encoded `SendMessage`; `red_count` counts the channel's
     red-dot messages up to and including this one."""
 
@@ -382,7 +380,7 @@ class MessageRow(_Value, tag=7):
     operation: bytes
 
 
-class MessagesPage(_Value, tag=8):
+class MessagesPage(_Value, tag=8, frozen=True):
     """Ascending by sequence. `more`: the range goes on in the direction of the pull."""
 
     messages: list[MessageRow]
@@ -390,14 +388,12 @@ class MessagesPage(_Value, tag=8):
     last_sequence: int
 
 
-Result = (
-    Sent | Rejected | Done | UserRow | ChannelRow | MembersPage | MessageRow | MessagesPage
-)
+Result = Sent | Rejected | Done | UserRow | ChannelRow | MembersPage | MessageRow | MessagesPage
 
 # ---- notices: what the partition tells the fan-out ----------------------------------------------
 
 
-class MessageNotice(_Value, tag=1):
+class MessageNotice(_Value, tag=1, frozen=True):
     """A committed message, to be pushed. `sequence` 0: a NO_PERSIST message.
 
     `member_version` is the version that its audience must have been read at, or later.
@@ -412,7 +408,7 @@ class MessageNotice(_Value, tag=1):
     operation: bytes
 
 
-class MembersNotice(_Value, tag=2):
+class MembersNotice(_Value, tag=2, frozen=True):
     """Members changed at `version`; applied before any later sequence is fanned out.
 
     `reset`: everyone who is not in `added` is gone. `count` is the number of members afterwards.
@@ -430,7 +426,7 @@ class MembersNotice(_Value, tag=2):
     previous: int = -1
 
 
-class UserNotice(_Value, tag=3):
+class UserNotice(_Value, tag=3, frozen=True):
     """A person's bans changed, or (`kick_flag` not None, -1 = every flag) sessions must end."""
 
     uid: str
