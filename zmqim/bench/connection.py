@@ -1,8 +1,8 @@
 """One client of the load: as much client as a load needs, and no more.
 
-It logs in through the real codec, signs and encrypts every SEND, and acknowledges every RECV; but it reads
-the ids straight out of SENDACK and RECV frames and decrypts only one RECV in `CHECK_EVERY`, so that the
-generator takes little of the machine that it measures.
+It logs in through the real codec, signs and encrypts every SEND, and acknowledges every RECV; but
+it reads the ids straight out of SENDACK and RECV frames and decrypts only one RECV in
+`CHECK_EVERY`, so that the generator takes little of the machine that it measures.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What a bench run offers: shape, size, schedule. Plain values that travel to the workers as JSON."""
+"""What a bench run offers: shape, size, schedule. Plain values that travel to the workers as
+JSON."""
 
 from __future__ import annotations
 
@@ -63,7 +64,8 @@ def group_of(plan: Plan, number: int) -> str:
 
 
 def members_of(plan: Plan, group: int) -> list[int]:
-    """Connection numbers of a group: consecutive, wrapping around, so that groups overlap evenly."""
+    """Connection numbers of a group: consecutive, wrapping around, so that groups overlap
+    evenly."""
     start = group * plan.group_size
     return [(start + place) % plan.connections for place in range(plan.group_size)]
 

@@ -1,4 +1,5 @@
-"""One process of the load: ``python -m zmqim.bench.worker``, a `Part` on stdin, lines of JSON on stdout.
+"""One process of the load: ``python -m zmqim.bench.worker``, a `Part` on stdin, lines of JSON on
+stdout.
 
 It connects, says ``{"connected": seconds}``, waits for a line on stdin, offers load for warm-up and
 measurement, waits for what is unanswered, and prints its `Figures`.

@@ -439,10 +439,10 @@ class UserNotice(_Value, tag=3, frozen=True):
 Notice = MessageNotice | MembersNotice | UserNotice
 
 encode = msgspec.msgpack.Encoder().encode
-_operation = msgspec.msgpack.Decoder(Operation)
-_query = msgspec.msgpack.Decoder(Query)
-_result = msgspec.msgpack.Decoder(Result)
-_send = msgspec.msgpack.Decoder(SendMessage)
+_operation: msgspec.msgpack.Decoder[Operation] = msgspec.msgpack.Decoder(Operation)
+_query: msgspec.msgpack.Decoder[Query] = msgspec.msgpack.Decoder(Query)
+_result: msgspec.msgpack.Decoder[Result] = msgspec.msgpack.Decoder(Result)
+_send: msgspec.msgpack.Decoder[SendMessage] = msgspec.msgpack.Decoder(SendMessage)
 
 
 def decode_operation(body: bytes) -> Operation:

@@ -1,8 +1,8 @@
 """From a call to a partition and back: operations and queries out, results or `Problem` in.
 
-One `Asking` a listener. It adds nothing to what the partitions say: a definite refusal is a 4xx with its
-reason, "nothing happened" is 503 with ``busy`` or ``unavailable``, and "nobody knows" is 503 with
-``unknown_outcome``, never a failure (REPLICATION.md 2.10).
+One `Asking` a listener. It adds nothing to what the partitions say: a definite refusal is a 4xx
+with its reason, "nothing happened" is 503 with ``busy`` or ``unavailable``, and "nobody knows" is
+503 with ``unknown_outcome``, never a failure (REPLICATION.md 2.10).
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ class Asking:
 
     async def send(self, key: bytes, operation: Operation, kind: ItemKind) -> Result:
         """Send a message: `Sent` or `Rejected`; raises `Problem` for anything less definite."""
-        return decode_result(await self._body(kind, key, encode(operation), limits.SEND_DEADLINE_MS))
+        return decode_result(
+            await self._body(kind, key, encode(operation), limits.SEND_DEADLINE_MS)
+        )
 
     async def _ask(
         self, kind: ItemKind, key: bytes, body: bytes, deadline_ms: int, expected: type[ResultT]

@@ -1,14 +1,15 @@
 """Calls about channels: flags, members, black- and whitelists.
 
-Long lists are cut into log entries of MEMBERS_PER_ENTRY_MAX uids; a call answers when the last one is
-committed, and says how many were applied if it has to stop.
+Long lists are cut into log entries of MEMBERS_PER_ENTRY_MAX uids; a call answers when the last one
+is committed, and says how many were applied if it has to stop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from litestar import Router, get, post
 from litestar.handlers import HTTPRouteHandler
@@ -247,7 +248,7 @@ def _list_calls(which: ListName, name: str) -> list[HTTPRouteHandler]:
             asking, which, ListAction.REMOVE_ALL, data.channel_type, data.channel_id, []
         )
 
-    calls = {
+    calls: dict[str, tuple[Callable[..., Any], str]] = {
         "add": (add, "Add uids to"),
         "set": (replace, "Replace"),
         "remove": (remove, "Remove uids from"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -24,9 +24,9 @@ DRAIN_SECONDS = 5
 class _Server(uvicorn.Server):
     """uvicorn without signal handlers: the process belongs to the gateway's shell."""
 
-    def capture_signals(self) -> suppress:  # type: ignore[override]
+    def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]
         """Signals are the shell's; its drain calls `stop_accepting` and `close`."""
-        return suppress()
+        return nullcontext()
 
 
 class HttpListener:

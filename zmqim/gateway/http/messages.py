@@ -121,8 +121,9 @@ async def _check_sender(asking: Asking, uid: str) -> None:
 
 @post("/channel/messagesync", status_code=200, tags=["messages"])
 async def message_sync(data: MessageSyncRequest, asking: Asking) -> MessageSyncAnswer:
-    """A page of history, ascending. pull_mode 1: start inclusive upwards, end exclusive; pull_mode 0:
-    start inclusive downwards (0 = newest), end exclusive. A removed member sees up to the removal."""
+    """A page of history, ascending. pull_mode 1: start inclusive upwards, end exclusive; pull_mode
+    0: start inclusive downwards (0 = newest), end exclusive. A removed member sees up to the
+    removal."""
     channel_id = channel_of(data.channel_type, data.channel_id, data.login_uid)
     query = MessagesQuery(
         data.channel_type,
@@ -137,9 +138,7 @@ async def message_sync(data: MessageSyncRequest, asking: Asking) -> MessageSyncA
         route_key_of_channel(data.channel_type, channel_id), query, MessagesPage
     )
     messages = [_stored(row, data.login_uid) for row in page.messages]
-    return MessageSyncAnswer(
-        data.start_message_seq, data.end_message_seq, int(page.more), messages
-    )
+    return MessageSyncAnswer(data.start_message_seq, data.end_message_seq, int(page.more), messages)
 
 
 def _stored(row: MessageRow, login_uid: str) -> StoredMessage:

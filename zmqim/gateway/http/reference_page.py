@@ -1,7 +1,7 @@
 """The page at /docs: the OpenAPI document as plain HTML, without script or foreign host.
 
-The stock viewers load their code from a CDN, which a chat server behind a firewall cannot reach; the
-bundled one on PyPI is too old for OpenAPI 3.1. The document itself lies at /docs/openapi.json.
+The stock viewers load their code from a CDN, which a chat server behind a firewall cannot reach;
+the bundled one on PyPI is too old for OpenAPI 3.1. The document itself lies at /docs/openapi.json.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def _call(path: str, method: str, call: dict[str, Any], schemas: dict[str, Any])
     ]
     for parameter in call.get("parameters", []):
         needed = "" if parameter.get("required") else " (optional)"
-        parts.append(f"<p><code>{escape(parameter['name'])}</code> in {parameter['in']}{needed}</p>")
+        parts.append(
+            f"<p><code>{escape(parameter['name'])}</code> in {parameter['in']}{needed}</p>"
+        )
     request = call.get("requestBody", {}).get("content", {})
     for content in request.values():
         parts.append("<p>Request</p>" + _schema(content.get("schema", {}), schemas))

@@ -1,7 +1,7 @@
 """Requests and answers of the HTTP API, as WuKongIM v2.2 spells them (wukongim.md 3.2).
 
-Types and bounds are checked by msgspec before a handler runs. Flags may be 0/1 or true/false, as the
-peer's backends send both.
+Types and bounds are checked by msgspec before a handler runs. Flags may be 0/1 or true/false, as
+the peer's backends send both.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ class SubscribersRequest(Struct):
 
 
 class ListRequest(Struct):
-    """POST /channel/blacklist_* and whitelist_*; for channel_type 1 channel_id is the owner's uid"""
+    """POST /channel/blacklist_* and whitelist_*; for channel_type 1 channel_id is the owner's
+    uid"""
 
     channel_id: Text
     channel_type: TypeNumber
