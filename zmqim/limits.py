@@ -78,6 +78,10 @@ LINK_SILENCE_MS_MAX = 3_000
 """A link without any frame for so long is down; both ends send Ping each LINK_PING_MS."""
 LINK_PING_MS = 1_000
 HELLO_RETRY_MS = 100
+JOIN_GRACE_MS = 1_000
+"""How long more peers must differ from us than agree with us before we stop (exit code 8)."""
+JOIN_SETTLED_MS = 10_000
+"""A process that ran so long in agreement with others stays, whoever knocks with another topology."""
 
 # ---- gossip ----------------------------------------------------------------------------------
 HEARTBEAT_MS = 250
@@ -149,6 +153,21 @@ CRASH_LOOP_DEATHS = 5
 DRAIN_MS_MAX = 10_000
 """SIGTERM to exit; afterwards the supervisor kills."""
 LOG_TAIL_LINES = 20
+"""Lines of a crash-looping process that `up` prints."""
+LOG_FILE_BYTES_MAX = 8 * MB
+LOG_FILES_KEPT = 2
+"""A process's log. Full: it becomes `.1`, the oldest goes."""
+ORPHAN_ROUTER_MS_MAX = 3_000
+ORPHAN_STORAGE_MS_MAX = 6_000
+"""Without a supervisor routers wait so long for gateways to end, storages for routers."""
+REPORT_LINE_BYTES_MAX = 4_096
+"""A line to the supervisor (PIPE_BUF: written whole or not at all). Longer: cut."""
+CONTROL_CLIENTS_MAX = 16
+"""Open questions on a control socket. Above: the oldest is closed."""
+CONTROL_ANSWER_MS = 2_000
+"""How long `zmqim status` waits for a process. Passed: it says so and goes on."""
+CONTROL_BYTES_MAX = 4 * MB
+"""An answer on a control socket. Above: the asker gives up."""
 
 # ---- HTTP ------------------------------------------------------------------------------------
 HTTP_BODY_BYTES_MAX = 8 * MB

@@ -23,7 +23,7 @@ class Metrics:
     """The registry of one process."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry(auto_describe=True)
+        self.registry = CollectorRegistry()
 
     def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
         """A counter that is counted where it happens: for what is rare."""
