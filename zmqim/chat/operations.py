@@ -210,6 +210,7 @@ class DerivePersonRule(_Value, tag=30, frozen=True):
     which: int
     present: bool
     version: int
+    owner_restricts: bool = False
 
 
 class OutboxDone(_Value, tag=31, frozen=True):
