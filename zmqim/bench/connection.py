@@ -8,6 +8,7 @@ it reads the ids straight out of SENDACK and RECV frames and decrypts only one R
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from struct import Struct
 from time import perf_counter
@@ -50,7 +51,7 @@ class Connection(asyncio.Protocol):
         self.received = 0
         self.waiting: dict[int, float] = {}
         self._load = load
-        self._codec = ClientCodec(VERSION)
+        self._codec = ClientCodec(os.urandom(32), VERSION)
         self._buffer = b""
         self._due: deque[float] = deque()
         self._next_seq = 0
@@ -85,8 +86,10 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        connect = self._codec.connect(self.uid, self.token, device_id=f"d{self.number}")
-        transport.write(self._codec.encode([connect]))
+        connect = Connect(
+            VERSION, 0, f"d{self.number}", self.uid, self.token, 0, self._codec.client_key
+        )
+        transport.write(self._codec.encode_one(connect))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -179,9 +182,8 @@ class Connection(asyncio.Protocol):
             packets = self._codec.feed(frame)
         except WireError:
             packets = []
-        right = len(packets) == 1 and isinstance(packets[0], Recv)
-        if not right or packets[0].payload != self._load.payload:
-            self._load.corrupt += 1
-
-
-__all__ = ["Connect", "Connection"]
+        match packets:
+            case [Recv(payload=payload)] if payload == self._load.payload:
+                pass
+            case _:
+                self._load.corrupt += 1

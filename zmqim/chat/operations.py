@@ -220,7 +220,7 @@ class OutboxDone(_Value, tag=31, frozen=True):
 
 
 class Notified(_Value, tag=32, frozen=True):
-    """Notices up to and including log index `upto` were acknowledged: a later leader starts there."""
+    """Notices up to and including log index `upto` were acknowledged: a new leader starts there."""
 
     upto: int
 
