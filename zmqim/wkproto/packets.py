@@ -2,8 +2,8 @@
 
 The gateway's core and the Python SDK speak in these; `zmqim.wkproto.codec` alone knows their
 layout in each protocol version (wukongim.md 1.4). Everything that belongs to a connection and not
-to a packet stays in the codec: the version, the keys, signatures and encryption. So a `Send.payload`
-is already plain, and a `Recv` holds the plain payload for whichever session it is encoded.
+to a packet stays in the codec: the version, the keys, signatures and encryption. So the payload of
+a `Send` is already plain, and a `Recv` holds the plain payload for whichever session encodes it.
 
 `flags` is the low nibble of the header byte (`zmqim.chat.operations.MessageFlag`).
 """
@@ -48,7 +48,7 @@ class _Packet(msgspec.Struct, frozen=True, gc=False):
     """Common shape of all packets: an immutable value that the garbage collector need not see."""
 
 
-class Connect(_Packet):
+class Connect(_Packet, frozen=True):
     """C→S, must be first. `version` is what the client asked for; the codec clamps it."""
 
     version: int
@@ -65,7 +65,7 @@ class Connect(_Packet):
     flags: int = 0
 
 
-class Connack(_Packet):
+class Connack(_Packet, frozen=True):
     """S→C. A server leaves the last three fields alone: its codec fills them on success."""
 
     reason: int
@@ -78,7 +78,7 @@ class Connack(_Packet):
     salt: str = ""
 
 
-class Send(_Packet):
+class Send(_Packet, frozen=True):
     """C→S: one message. `channel_id` is the peer's uid in a person channel."""
 
     client_seq: int
@@ -94,7 +94,7 @@ class Send(_Packet):
     """Only of versions 2 to 4 with `Setting.STREAM`; nothing is done with it."""
 
 
-class BadSend(_Packet):
+class BadSend(_Packet, frozen=True):
     """A SEND whose signature (`reason` 8) or encryption (9) is wrong: for a SENDACK with `reason`.
 
     It has no layout of its own: the server's codec returns it in place of a `Send`.
@@ -106,7 +106,7 @@ class BadSend(_Packet):
     flags: int = 0
 
 
-class Sendack(_Packet):
+class Sendack(_Packet, frozen=True):
     """S→C: the answer to one SEND. `client_msg_no` is written to clients of version 6 only."""
 
     message_id: int
@@ -117,7 +117,7 @@ class Sendack(_Packet):
     flags: int = 0
 
 
-class Recv(_Packet):
+class Recv(_Packet, frozen=True):
     """S→C: one message as its receiver sees it (a person channel is named by the peer)."""
 
     message_id: int
@@ -135,7 +135,7 @@ class Recv(_Packet):
     topic: str = ""
 
 
-class Recvack(_Packet):
+class Recvack(_Packet, frozen=True):
     """C→S: the message arrived. `flags` repeats the RECV's."""
 
     message_id: int
@@ -143,15 +143,15 @@ class Recvack(_Packet):
     flags: int = 0
 
 
-class Ping(_Packet):
+class Ping(_Packet, frozen=True):
     """C→S: one byte."""
 
 
-class Pong(_Packet):
+class Pong(_Packet, frozen=True):
     """S→C: one byte."""
 
 
-class Disconnect(_Packet):
+class Disconnect(_Packet, frozen=True):
     """S→C before a final close; a client may send it too."""
 
     reason: int
@@ -159,7 +159,7 @@ class Disconnect(_Packet):
     flags: int = 0
 
 
-class Sub(_Packet):
+class Sub(_Packet, frozen=True):
     """C→S: `action` 0 subscribes, 1 unsubscribes."""
 
     sub_no: str
@@ -171,7 +171,7 @@ class Sub(_Packet):
     flags: int = 0
 
 
-class Suback(_Packet):
+class Suback(_Packet, frozen=True):
     """S→C: the answer to a SUB."""
 
     sub_no: str
@@ -182,7 +182,7 @@ class Suback(_Packet):
     flags: int = 0
 
 
-class Event(_Packet):
+class Event(_Packet, frozen=True):
     """S→C: not encrypted; `data` is JSON text."""
 
     event_id: str

@@ -1,0 +1,139 @@
+"""What protects the payloads of one connection (wukongim.md 1.6), with as little work as can be.
+
+Both sides agree on a key by X25519. Payloads are AES-128-CBC with one IV for the whole session, as
+base64 text; a msgKey is the MD5 of the encrypted fields. That is weak by today's measure (64 bits
+of key, no protection of the header) and fixed by the clients in the field.
+
+Every message starts anew at the same IV, and making a cipher context costs far more than the
+encryption of a short message. So a `SessionCipher` keeps one context for each direction and lets it
+run on. CBC adds the previous ciphertext block to the next plain block; adding that block and the
+IV to the first plain block beforehand leaves exactly the IV, as if the context were new:
+
+    E(P₁ ⊕ last ⊕ IV ⊕ last) = E(P₁ ⊕ IV)         D(C₁) ⊕ last ⊕ (last ⊕ IV) = D(C₁) ⊕ IV
+"""
+
+from __future__ import annotations
+
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable
+from hashlib import md5
+from hmac import compare_digest
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
+
+KEY_BYTES = 32
+SALT_BYTES = 16
+MSG_KEY_BYTES = 32
+BLOCK_BYTES = 16
+_SALT_ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+_PADDINGS = [bytes([16 - excess]) * (16 - excess) for excess in range(16)]
+
+
+class UnusableKey(ValueError):
+    """A peer's public key is empty, not 32 bytes of base64, or a point that gives no secret."""
+
+
+class UndecryptablePayload(ValueError):
+    """A payload is not base64, not whole blocks, or wrongly padded."""
+
+
+def salt_from(entropy: bytes) -> str:
+    """The 16 letters and digits that are a session's IV, from 16 random bytes."""
+    return "".join(_SALT_ALPHABET[octet % len(_SALT_ALPHABET)] for octet in entropy)
+
+
+def padding_of(size: int) -> bytes:
+    """The PKCS#7 padding behind `size` bytes."""
+    return _PADDINGS[size % BLOCK_BYTES]
+
+
+class KeyPair:
+    """One side's X25519 keys of one connection."""
+
+    __slots__ = ("_private", "public_text")
+
+    def __init__(self, private_key: bytes) -> None:
+        self._private = X25519PrivateKey.from_private_bytes(private_key)
+        public = self._private.public_key().public_bytes_raw()
+        self.public_text = b2a_base64(public, newline=False).decode()
+
+    def agree(self, peer_text: str, salt: str) -> SessionCipher:
+        """The cipher shared with the peer whose base64 public key is `peer_text`."""
+        try:
+            peer = X25519PublicKey.from_public_bytes(a2b_base64(peer_text, strict_mode=True))
+            shared = self._private.exchange(peer)
+            initial_vector = salt.encode("ascii")
+        except ValueError as error:
+            raise UnusableKey(str(error)) from None
+        if len(initial_vector) != SALT_BYTES:
+            raise UnusableKey(f"the salt has {len(initial_vector)} characters instead of 16")
+        digest = md5(b2a_base64(shared, newline=False), usedforsecurity=False)
+        return SessionCipher(digest.hexdigest()[:16].encode(), initial_vector)
+
+
+class SessionCipher:
+    """Encrypts, decrypts and signs for one connection; contexts are made at their first use."""
+
+    __slots__ = ("_decrypt_mask", "_decrypt_more", "_encrypt_mask", "_encrypt_more", "_iv", "_key")
+
+    def __init__(self, key: bytes, initial_vector: bytes) -> None:
+        self._key = key
+        self._iv = int.from_bytes(initial_vector, "big")
+        self._encrypt_more: Callable[[bytes], bytes] | None = None
+        self._decrypt_more: Callable[[bytes], bytes] | None = None
+        self._encrypt_mask = 0
+        self._decrypt_mask = 0
+
+    def encrypt_padded(self, plain: bytes) -> bytes:
+        """`plain`, which is whole blocks with their padding, as base64 ciphertext."""
+        more = self._encrypt_more
+        if more is None:
+            more = self._encrypt_more = self._cipher().encryptor().update
+        first = int.from_bytes(plain[:16], "big") ^ self._encrypt_mask
+        ciphertext = more(first.to_bytes(16, "big") + plain[16:])
+        self._encrypt_mask = int.from_bytes(ciphertext[-16:], "big") ^ self._iv
+        return b2a_base64(ciphertext, newline=False)
+
+    def encrypt(self, plain: bytes) -> bytes:
+        """`plain` as base64 ciphertext."""
+        return self.encrypt_padded(plain + _PADDINGS[len(plain) % 16])
+
+    def decrypt(self, wire: bytes) -> bytes:
+        """The plain bytes of base64 ciphertext; `UndecryptablePayload` if there are none."""
+        try:
+            ciphertext = a2b_base64(wire, strict_mode=True)
+        except Base64Error as error:
+            raise UndecryptablePayload(str(error)) from None
+        size = len(ciphertext)
+        if size % 16 or not size:
+            raise UndecryptablePayload(f"{size} bytes are not whole blocks")
+        more = self._decrypt_more
+        if more is None:
+            more = self._decrypt_more = self._cipher().decryptor().update
+        plain = more(ciphertext)
+        first = int.from_bytes(plain[:16], "big") ^ self._decrypt_mask
+        self._decrypt_mask = int.from_bytes(ciphertext[-16:], "big") ^ self._iv
+        plain = first.to_bytes(16, "big") + plain[16:]
+        padding = plain[-1]
+        if not 1 <= padding <= 16 or not plain.endswith(_PADDINGS[16 - padding]):
+            raise UndecryptablePayload("the padding is wrong")
+        return plain[:-padding]
+
+    def msg_key(self, signed: bytes) -> bytes:
+        """The 32 hex characters that sign the concatenated fields `signed`."""
+        return self.msg_key_padded(signed + _PADDINGS[len(signed) % 16])
+
+    def msg_key_padded(self, signed: bytes) -> bytes:
+        """The same for fields that already have their padding."""
+        return md5(self.encrypt_padded(signed), usedforsecurity=False).hexdigest().encode()
+
+    def verifies(self, msg_key: bytes, signed: bytes) -> bool:
+        """Whether `msg_key` signs `signed`."""
+        return compare_digest(msg_key, self.msg_key(signed))
+
+    def _cipher(self) -> Cipher[CBC]:
+        return Cipher(AES(self._key), CBC(self._iv.to_bytes(16, "big")))
