@@ -1,0 +1,346 @@
+"""The logs of all partitions of a storage in one LevelDB at a time: ``raft/g000001/``, and on.
+
+A generation is a LevelDB folder. Batches go to the newest; when that has grown to its bound the
+journal rolls: a new folder is created, receives every extent, hard state, meta and peer and the
+READY row in one synced batch, and only then is the newest. So nothing is ever deleted from a
+LevelDB: an old generation is removed as a folder once every partition's `first` has passed what it
+holds. What the oldest of three still holds alive is carried forward, a slice in each batch, from
+high indexes to low ones.
+
+Which generation holds an entry: in each one, the entries of a partition run without a gap from a
+lowest index, its *start*; writing index i makes all after i dead. So the newest generation whose
+start is not above i holds entry i.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from zmqim.errors import ZmqimError
+from zmqim.limits import JOURNAL_GENERATION_BYTES, KB, MB, WRITE_BUFFER_BYTES
+from zmqim.store.damage import damaged
+from zmqim.store.files import create_folder, disk_errors, sync_folder
+from zmqim.store.interface import JournalBatch, LoadedPartition, Rows
+from zmqim.store.keys import (
+    ENTRY_TAG,
+    READY_KEY,
+    JournalState,
+    entry_key,
+    index_of,
+    number_body,
+    rows_of,
+)
+from zmqim.store.leveldb import (
+    LevelFolder,
+    LevelOptions,
+    create_level_folder,
+    is_created,
+    remove_level_folder,
+)
+
+JOURNAL_CACHE_BYTES = 8 * MB
+JOURNAL_OPEN_FILES_MAX = 256
+GENERATIONS_KEPT = 2
+"""Above, the oldest is carried forward."""
+CARRY_BYTES = 64 * KB
+"""Carried forward with each batch, on top of as much as the batch itself holds."""
+ROW_OVERHEAD_BYTES = 40
+"""Key, frame and LevelDB's own per row, for counting."""
+
+_NAME = re.compile(r"g(\d{6,})")
+_NEVER = 2**64
+
+
+@dataclass(slots=True)
+class Generation:
+    """One folder. `starts` holds the lowest index of each partition that has entries in it."""
+
+    number: int
+    folder: LevelFolder
+    bytes_used: int
+    starts: dict[int, int] = field(default_factory=dict)
+
+
+def open_journal(
+    folder: Path,
+    *,
+    create: bool = False,
+    generation_bytes: int = JOURNAL_GENERATION_BYTES,
+    write_buffer_bytes: int = WRITE_BUFFER_BYTES,
+) -> LevelJournal:
+    """Open the journal; with `create` (only before the birth record exists) make what is missing.
+
+    Raises `DamagedData`, `DiskError` or `AlreadyRunning`.
+    """
+    options = LevelOptions(
+        write_buffer_bytes=write_buffer_bytes,
+        bloom_bits=0,
+        cache_bytes=JOURNAL_CACHE_BYTES,
+        open_files_max=JOURNAL_OPEN_FILES_MAX,
+    )
+    if create:
+        create_folder(folder)
+    if not folder.is_dir():
+        raise damaged(folder, "is missing")
+    with ExitStack() as opened:
+        generations = []
+        for number in _numbers_to_open(folder, create):
+            level = LevelFolder(folder / _name(number), options)
+            opened.callback(level.close)
+            generations.append(Generation(number, level, level.bytes_used()))
+        _set_unready_aside(generations, folder, create)
+        if not generations and not create:
+            raise damaged(folder, "holds no generation of the journal")
+        journal = LevelJournal(folder, options, generation_bytes, generations)
+        opened.pop_all()
+    return journal
+
+
+class LevelJournal:
+    """A `Journal` on LevelDB. After a `DiskError` it is never used again."""
+
+    def __init__(
+        self,
+        folder: Path,
+        options: LevelOptions,
+        generation_bytes: int,
+        generations: list[Generation],
+    ) -> None:
+        """Called by `open_journal`: `generations` are open and READY, oldest first."""
+        self._folder = folder
+        self._options = options
+        self._generation_bytes = generation_bytes
+        self._generations = generations
+        self._state = JournalState()
+        if generations:
+            self._recover()
+        else:
+            self._roll()
+        self._pins = self._pins_of_oldest()
+
+    def load(self) -> dict[int, LoadedPartition]:
+        """Every partition that was ever written, as of the last write."""
+        return self._state.loaded()
+
+    def peers(self) -> dict[bytes, int]:
+        """Highest incarnation seen, by node uuid."""
+        return dict(self._state.peers)
+
+    def write(self, batch: JournalBatch) -> None:
+        """Write all of `batch` or nothing; durable when it returns.
+
+        What this object remembers changes before the disk does: when the disk refuses, it is
+        poisoned and its memory does not matter any more.
+        """
+        if self._generations[-1].bytes_used >= self._generation_bytes:
+            self._roll()
+            self._pins = self._pins_of_oldest()
+        newest = self._generations[-1]
+        rows = rows_of(batch)
+        size = len(rows) * ROW_OVERHEAD_BYTES + sum([len(body) for _, _, body in batch.entries])
+        self._state.take(batch)
+        starts = newest.starts
+        for partition, index, _ in batch.entries:
+            if index < starts.get(partition, _NEVER):
+                assert partition in batch.extents, f"partition {partition} has no extent"
+                starts[partition] = index
+        moved = batch.extents.keys() & self._pins
+        if self._pins and len(self._generations) > GENERATIONS_KEPT:
+            carried = self._carry(CARRY_BYTES + size)
+            moved |= carried.keys()
+            rows += [row for found in carried.values() for row in found]
+        newest.folder.write(rows)
+        newest.bytes_used += size
+        if moved:
+            self._pins -= {partition for partition in moved if not self._is_pinned(partition)}
+        while not self._pins and len(self._generations) > 1:
+            self._drop_oldest()
+
+    def read(self, partition: int, first: int, last: int, bytes_max: int) -> list[bytes]:
+        """Bodies of the entries `first` to `last`, or up to the one that reaches `bytes_max`."""
+        extent = self._state.extents[partition]
+        assert extent.first <= first <= last + 1, f"{first} to {last} of {extent}"
+        assert last <= extent.last, f"{first} to {last} of {extent}"
+        bodies: list[bytes] = []
+        room = bytes_max
+        while first <= last and (room > 0 or not bodies):
+            folder, _, highest = self._holder(partition, first)
+            stop = min(last, highest) + 1
+            found = folder.scan(
+                entry_key(partition, first), entry_key(partition, stop), bytes_max=max(room, 1)
+            )
+            self._check_row_of_entries(folder, partition, found, range(first, stop))
+            for _, body in found:
+                bodies.append(body)
+                room -= len(body)
+            first += len(found)
+        return bodies
+
+    def bytes_used(self) -> int:
+        """About how many bytes the journal holds, dead entries included."""
+        return sum(generation.bytes_used for generation in self._generations)
+
+    def close(self) -> None:
+        """Give the folders back; it is not used again."""
+        for generation in self._generations:
+            generation.folder.close()
+
+    def _recover(self) -> None:
+        """Read everything but entries from the newest generation; check both ends of each log."""
+        newest = self._generations[-1]
+        rows = newest.folder.scan(b"", ENTRY_TAG)
+        rows += newest.folder.scan(bytes([ENTRY_TAG[0] + 1]), b"\xff")
+        try:
+            self._state.read(rows)
+        except ValueError as error:
+            raise damaged(newest.folder.path, f"holds a wrong row: {error}") from error
+        for generation in self._generations:
+            for partition in self._state.extents:
+                lowest = generation.folder.scan(
+                    entry_key(partition, 0), entry_key(partition, _NEVER - 1), limit=1
+                )
+                if lowest:
+                    generation.starts[partition] = index_of(lowest[0][0])
+        for partition, extent in self._state.extents.items():
+            if extent.first <= extent.last:
+                self.read(partition, extent.first, extent.first, 1)
+                self.read(partition, extent.last, extent.last, 1)
+
+    def _roll(self) -> None:
+        """Begin a generation. It exists from the moment its READY row is durable."""
+        number = self._generations[-1].number + 1 if self._generations else 1
+        path = self._folder / _name(number)
+        create_level_folder(path, self._options)
+        folder = LevelFolder(path, self._options)
+        rows = rows_of(self._state.as_batch())
+        rows.append((READY_KEY, number_body(number)))
+        try:
+            folder.write(rows)
+        except ZmqimError:
+            folder.close()
+            raise
+        self._generations.append(Generation(number, folder, len(rows) * ROW_OVERHEAD_BYTES))
+
+    def _holder(self, partition: int, index: int) -> tuple[LevelFolder, int, int]:
+        """The folder that holds the entry, and the lowest and highest index it would hold."""
+        highest = _NEVER
+        for generation in reversed(self._generations):
+            start = generation.starts.get(partition, _NEVER)
+            if start <= index:
+                return generation.folder, start, highest
+            highest = min(highest, start - 1)
+        raise damaged(self._folder, f"does not hold entry {index} of partition {partition}")
+
+    def _check_row_of_entries(
+        self,
+        folder: LevelFolder,
+        partition: int,
+        found: list[tuple[bytes, bytes]],
+        expected: Iterable[int],
+    ) -> None:
+        """Refuse a gap: the entries found are the first of those expected."""
+        if not found:
+            missing = next(iter(expected))
+            raise damaged(folder.path, f"lacks entry {missing} of partition {partition}")
+        for (key, _), index in zip(found, expected, strict=False):
+            if index_of(key) != index:
+                raise damaged(folder.path, f"lacks entry {index} of partition {partition}")
+
+    def _is_pinned(self, partition: int) -> bool:
+        """Whether the oldest generation alone holds living entries of the partition."""
+        extent = self._state.extents[partition]
+        newer = [generation.starts.get(partition, _NEVER) for generation in self._generations[1:]]
+        return extent.first < min(newer, default=_NEVER) and extent.first <= extent.last
+
+    def _pins_of_oldest(self) -> set[int]:
+        return {partition for partition in self._state.extents if self._is_pinned(partition)}
+
+    def _carry(self, bytes_max: int) -> dict[int, Rows]:
+        """Entries to write again into the newest generation, by partition.
+
+        Each partition's follow its start in the newest generation downward, so that what the
+        newest holds has no gap at any moment.
+        """
+        starts = self._generations[-1].starts
+        carried: dict[int, Rows] = {}
+        room = bytes_max
+        for partition in sorted(self._pins):
+            extent = self._state.extents[partition]
+            index = min(starts.get(partition, _NEVER), extent.last + 1) - 1
+            while index >= extent.first and room > 0:
+                folder, lowest, _ = self._holder(partition, index)
+                found = folder.scan(
+                    entry_key(partition, max(lowest, extent.first)),
+                    entry_key(partition, index + 1),
+                    reverse=True,
+                    bytes_max=room,
+                )
+                self._check_row_of_entries(folder, partition, found, range(index, -1, -1))
+                carried.setdefault(partition, []).extend(found)
+                room -= sum(len(body) + ROW_OVERHEAD_BYTES for _, body in found)
+                index -= len(found)
+                starts[partition] = index + 1
+            if room <= 0:
+                break
+        self._generations[-1].bytes_used += bytes_max - room
+        return carried
+
+    def _drop_oldest(self) -> None:
+        """Remove the oldest generation: nothing in it is alive any more."""
+        oldest = self._generations.pop(0)
+        oldest.folder.close()
+        remove_level_folder(oldest.folder.path)
+        self._pins = self._pins_of_oldest()
+
+
+def _name(number: int) -> str:
+    return f"g{number:06d}"
+
+
+def _numbers_to_open(folder: Path, create: bool) -> list[int]:
+    """Numbers of the finished generations, oldest first.
+
+    What a crash left of a removed generation is removed; what it left of a half-made one is set
+    aside, under a name that nobody opens.
+    """
+    with disk_errors(folder):
+        names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+        for name in names:
+            if name.endswith(".dead"):
+                shutil.rmtree(folder / name)
+    numbers = [int(match.group(1)) for match in map(_NAME.fullmatch, names) if match]
+    if numbers and not is_created(folder / _name(numbers[-1])) and (create or len(numbers) > 1):
+        _set_aside(folder / _name(numbers.pop()))
+    for before, after in pairwise(numbers):
+        if after != before + 1:
+            raise damaged(folder / _name(before + 1), "is missing")
+    return numbers
+
+
+def _set_unready_aside(generations: list[Generation], folder: Path, create: bool) -> None:
+    """Set aside a newest generation that a crash kept from becoming READY."""
+    for generation in list(generations):
+        ready = generation.folder.get(READY_KEY)
+        if ready == number_body(generation.number):
+            continue
+        is_newest = generation is generations[-1]
+        if ready is not None or not is_newest or not (create or len(generations) > 1):
+            raise damaged(folder / _name(generation.number), "is not a READY generation")
+        generation.folder.close()
+        generations.remove(generation)
+        _set_aside(folder / _name(generation.number))
+
+
+def _set_aside(path: Path) -> None:
+    with disk_errors(path):
+        count = 1
+        while (aside := path.with_name(f"{path.name}.aside{count}")).exists():
+            count += 1
+        path.rename(aside)
+        sync_folder(path.parent)

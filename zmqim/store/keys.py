@@ -1,0 +1,130 @@
+"""Keys and small bodies of the journal, the same on disk and in the memory store.
+
+| key | body |
+|---|---|
+| ``E`` partition u16 | first u64, last u64, base term u64, base chain u64 |
+| ``H`` partition u16 | hard state, as the raft core encodes it |
+| ``L`` partition u16, index u64 | entry |
+| ``P`` node uuid | highest incarnation seen, u64 |
+| ``R`` partition u16 | replica meta |
+| ``READY`` | number of the generation, u64 |
+
+All numbers are big-endian, so that entries sort by partition and index.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from struct import error as StructError
+
+from zmqim.store.interface import Extent, JournalBatch, LoadedPartition, Rows
+
+ENTRY_TAG = b"L"
+READY_KEY = b"READY"
+
+_entry_key = Struct(">cHQ").pack
+_ENTRY_KEY = Struct(">cHQ")
+_STATE_KEY = Struct(">cH")
+_EXTENT = Struct(">QQQQ")
+_NUMBER = Struct(">Q")
+
+
+def entry_key(partition: int, index: int) -> bytes:
+    """Key of one entry."""
+    return _entry_key(ENTRY_TAG, partition, index)
+
+
+def index_of(key: bytes) -> int:
+    """Index of the entry whose key this is."""
+    index: int = _ENTRY_KEY.unpack(key)[2]
+    return index
+
+
+def number_body(number: int) -> bytes:
+    """Body of ``P`` and ``READY`` rows."""
+    return _NUMBER.pack(number)
+
+
+def rows_of(batch: JournalBatch) -> Rows:
+    """Everything in `batch` as rows."""
+    rows: Rows = [
+        (_entry_key(b"L", partition, index), body) for partition, index, body in batch.entries
+    ]
+    state_key = _STATE_KEY.pack
+    rows += [
+        (
+            state_key(b"E", partition),
+            _EXTENT.pack(extent.first, extent.last, extent.base_term, extent.base_chain),
+        )
+        for partition, extent in batch.extents.items()
+    ]
+    rows += [(state_key(b"H", partition), body) for partition, body in batch.hard_states.items()]
+    rows += [(state_key(b"R", partition), body) for partition, body in batch.replica_metas.items()]
+    rows += [(b"P" + uuid, _NUMBER.pack(number)) for uuid, number in batch.peers.items()]
+    return rows
+
+
+class JournalState:
+    """What the newest rows other than entries say: extents, hard states, metas, peers."""
+
+    def __init__(self) -> None:
+        self.ready: int | None = None
+        self.extents: dict[int, Extent] = {}
+        self.hard_states: dict[int, bytes] = {}
+        self.replica_metas: dict[int, bytes] = {}
+        self.peers: dict[bytes, int] = {}
+
+    def read(self, rows: list[tuple[bytes, bytes]]) -> None:
+        """Take over stored rows. Raises ValueError on one that is not as `rows_of` writes it."""
+        try:
+            for key, body in rows:
+                self._read_row(key, body)
+        except StructError as error:
+            raise ValueError(f"row {key.hex()}: {error}") from error
+
+    def _read_row(self, key: bytes, body: bytes) -> None:
+        if key == READY_KEY:
+            (self.ready,) = _NUMBER.unpack(body)
+            return
+        tag = key[:1]
+        if tag == b"P":
+            (self.peers[key[1:]],) = _NUMBER.unpack(body)
+            return
+        _, partition = _STATE_KEY.unpack(key)
+        if tag == b"E":
+            self.extents[partition] = Extent(*_EXTENT.unpack(body))
+        elif tag == b"H":
+            self.hard_states[partition] = body
+        elif tag == b"R":
+            self.replica_metas[partition] = body
+        else:
+            raise ValueError(f"row {key.hex()} is unknown")
+
+    def take(self, batch: JournalBatch) -> None:
+        """Take over what a batch changed."""
+        self.extents.update(batch.extents)
+        self.hard_states.update(batch.hard_states)
+        self.replica_metas.update(batch.replica_metas)
+        self.peers.update(batch.peers)
+
+    def as_batch(self) -> JournalBatch:
+        """All of it, to be written into a new generation."""
+        return JournalBatch(
+            entries=[],
+            extents=dict(self.extents),
+            hard_states=dict(self.hard_states),
+            replica_metas=dict(self.replica_metas),
+            peers=dict(self.peers),
+        )
+
+    def loaded(self) -> dict[int, LoadedPartition]:
+        """By partition, in order."""
+        known = self.extents.keys() | self.hard_states.keys() | self.replica_metas.keys()
+        return {
+            partition: LoadedPartition(
+                hard_state=self.hard_states.get(partition),
+                replica_meta=self.replica_metas.get(partition),
+                extent=self.extents.get(partition),
+            )
+            for partition in sorted(known)
+        }
