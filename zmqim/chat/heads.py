@@ -1,0 +1,126 @@
+"""The head of each channel: flags and counters, kept decoded while the partition is led.
+
+A head is read once, changed in memory by the state machine, which is its only owner, and written
+with the rows of the same turn. The cache never holds what the rows of the turn will not hold.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from zmqim.chat.keys import Keys, channel_digest, probes
+from zmqim.chat.view import RowView
+
+HEADS_CACHED_MAX = 20_000
+"""Decoded heads of one partition. Above: all are dropped at the end of a turn and read again."""
+
+
+class PersonRule(msgspec.Struct, array_like=True):
+    """What one side of a person channel rules for the other; derived from its user partition.
+
+    `restricts` is true while the owner's allow list is in force. Versions are log indexes there.
+    """
+
+    owner: str
+    deny: bool = False
+    deny_version: int = 0
+    allow: bool = False
+    allow_version: int = 0
+    restricts: bool = False
+
+
+class Head(msgspec.Struct, array_like=True):
+    """Row `C`. A disk format: fields are only ever added at the end."""
+
+    channel_type: int
+    channel_id: str
+    command: bool
+    last_sequence: int = 0
+    red_count: int = 0
+    large: bool = False
+    ban: bool = False
+    disband: bool = False
+    send_ban: bool = False
+    allow_stranger: bool = True
+    member_count: int = 0
+    member_version: int = 0
+    deny_count: int = 0
+    allow_count: int = 0
+    rules: list[PersonRule] = msgspec.field(default_factory=list)
+
+
+class Channel:
+    """A head with its place among the rows. `chan16` is empty until the head is first stored."""
+
+    __slots__ = ("chan16", "dirty", "head")
+
+    def __init__(self, head: Head, chan16: bytes) -> None:
+        self.head = head
+        self.chan16 = chan16
+        self.dirty = False
+
+    @property
+    def exists(self) -> bool:
+        """Was anything ever stored of it?"""
+        return bool(self.chan16)
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Head).decode
+
+
+class Heads:
+    """All heads of one partition."""
+
+    def __init__(self, keys: Keys, view: RowView) -> None:
+        self._keys = keys
+        self._view = view
+        self._channels: dict[tuple[int, str, bool], Channel] = {}
+        self._dirty: list[Channel] = []
+
+    def find(self, channel_type: int, channel_id: str, command: bool = False) -> Channel:
+        """The channel of that name, stored or not."""
+        name = (channel_type, channel_id, command)
+        found = self._channels.get(name)
+        if found is None:
+            found = self._channels[name] = self._load(name)
+        return found
+
+    def changed(self, channel: Channel) -> None:
+        """The head of `channel` was, or is about to be, changed: write it with this turn's rows."""
+        if channel.dirty:
+            return
+        channel.dirty = True
+        self._dirty.append(channel)
+        if not channel.chan16:
+            self._create(channel)
+
+    def flush(self) -> None:
+        """Put every changed head into the view."""
+        tag, put = self._keys.head_tag, self._view.put
+        for channel in self._dirty:
+            channel.dirty = False
+            put(tag + channel.chan16, _encode(channel.head))
+        self._dirty = []
+        if len(self._channels) > HEADS_CACHED_MAX:
+            self._channels = {}
+
+    def _load(self, name: tuple[int, str, bool]) -> Channel:
+        for chan16 in probes(channel_digest(*name)):
+            body = self._view.get(self._keys.head_tag + chan16)
+            if body is None:
+                break
+            head = _decode(body)
+            if (head.channel_type, head.channel_id, head.command) == name:
+                return Channel(head, chan16)
+        return Channel(Head(*name), b"")
+
+    def _create(self, channel: Channel) -> None:
+        head = channel.head
+        digest = channel_digest(head.channel_type, head.channel_id, head.command)
+        for chan16 in probes(digest):
+            key = self._keys.head_tag + chan16
+            if self._view.get(key) is None:
+                channel.chan16 = chan16
+                self._view.put(key, _encode(head))
+                return

@@ -1,0 +1,127 @@
+"""Keys of the rows of one partition (STORAGE.md 5.2), and the bodies that are plain structs.
+
+Every key is ``partition u16 | install u32 | tag | ...`` in big-endian, so that ranges sort:
+
+    A                        applied: index, term, clock, last message id, counters
+    C chan16                 head of a channel, or of a person's lists
+    M chan16 seq8            message
+    D dedup16                duplicate check of a message
+    U chan16 uid             member, or the tombstone of one
+    B chan16 uid             deny list; W chan16 uid: allow list; same body as U
+    S uid                    a person's bans
+    T len2 uid flag1         login token
+    R request id             first result of an operation with a request id
+    Q hlc8 request id        the same, by age
+    V index8                 a notice that is not a message's, until it was acknowledged
+    X number8                outbox
+
+`chan16` is xxh3_128 over the type and the id of a channel; the type's top bit marks its command
+channel. Hashes may collide, so whoever looks one up compares the full name that the row holds and
+goes on to the next number if it differs (`probes`).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from xxhash import xxh3_128_digest
+
+_PREFIX = struct.Struct(">HI")
+_U16 = struct.Struct(">H")
+_U64 = struct.Struct(">Q")
+COMMAND_BIT = 0x80
+_DIGEST_END = 1 << 128
+_UID_END = b"\xff"
+"""Above every UTF-8 byte."""
+
+MEMBER_TAG = b"U"
+DENY_TAG = b"B"
+ALLOW_TAG = b"W"
+
+
+def channel_digest(channel_type: int, channel_id: str, command: bool) -> bytes:
+    """First candidate for the `chan16` of a channel."""
+    kind = channel_type | COMMAND_BIT if command else channel_type
+    return xxh3_128_digest(bytes((kind,)) + channel_id.encode())
+
+
+def probes(digest: bytes) -> Iterator[bytes]:
+    """`digest`, then the numbers after it: where a name may stand whose hash collides."""
+    number = int.from_bytes(digest, "big")
+    while True:
+        yield number.to_bytes(16, "big")
+        number = (number + 1) % _DIGEST_END
+
+
+class Keys:
+    """Makes the keys of one partition under one install number."""
+
+    def __init__(self, partition: int, install: int) -> None:
+        self.prefix = _PREFIX.pack(partition, install)
+        self.applied = self.prefix + b"A"
+        self.head_tag = self.prefix + b"C"
+        self.message_tag = self.prefix + b"M"
+        self.duplicate_tag = self.prefix + b"D"
+
+    def messages(self, chan16: bytes, first: int, last: int) -> tuple[bytes, bytes]:
+        """Range of the messages `first` to `last`, both included."""
+        start = self.message_tag + chan16
+        return start + _U64.pack(first), start + _U64.pack(last + 1)
+
+    def member(self, tag: bytes, chan16: bytes, uid: str) -> bytes:
+        """Row of `uid` in the set `tag` of a channel."""
+        return self.prefix + tag + chan16 + uid.encode()
+
+    def members_after(self, tag: bytes, chan16: bytes, uid: str) -> tuple[bytes, bytes]:
+        """Range of the rows after `uid` ("": all) in the set `tag` of a channel."""
+        start = self.prefix + tag + chan16
+        return (start + uid.encode() + b"\0" if uid else start), start + _UID_END
+
+    def uid_of_member(self, key: bytes) -> str:
+        """The uid in the key of a member's row."""
+        return key[len(self.prefix) + 17 :].decode()
+
+    def user(self, uid: str) -> bytes:
+        """A person's bans."""
+        return self.prefix + b"S" + uid.encode()
+
+    def token(self, uid: str, device_flag: int) -> bytes:
+        """A login token."""
+        name = uid.encode()
+        return self.prefix + b"T" + _U16.pack(len(name)) + name + bytes((device_flag & 0xFF,))
+
+    def tokens(self, uid: str) -> tuple[bytes, bytes]:
+        """Range of all login tokens of `uid`."""
+        name = uid.encode()
+        start = self.prefix + b"T" + _U16.pack(len(name)) + name
+        return start, start + b"\xff\xff"
+
+    def request(self, request_id: bytes) -> bytes:
+        """First result of a request."""
+        return self.prefix + b"R" + request_id
+
+    def request_age(self, hlc: int, request_id: bytes) -> bytes:
+        """The request among all, oldest first."""
+        return self.prefix + b"Q" + _U64.pack(hlc) + request_id
+
+    def requests_before(self, hlc: int) -> tuple[bytes, bytes]:
+        """Range of the requests older than `hlc`."""
+        return self.prefix + b"Q", self.prefix + b"Q" + _U64.pack(hlc)
+
+    def request_of_age(self, key: bytes) -> bytes:
+        """The request id in a key of `request_age`."""
+        return key[len(self.prefix) + 9 :]
+
+    def notice(self, index: int) -> bytes:
+        """A notice by the log index that made it."""
+        return self.prefix + b"V" + _U64.pack(index)
+
+    def outbox(self, number: int) -> bytes:
+        """An outbox row by its number."""
+        return self.prefix + b"X" + _U64.pack(number)
+
+    def number_of(self, key: bytes) -> int:
+        """The number at the end of an outbox or notice key."""
+        (number,) = _U64.unpack_from(key, len(self.prefix) + 1)
+        return int(number)

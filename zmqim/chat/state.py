@@ -1,0 +1,338 @@
+"""The state machine of a partition: log entries in, rows, answers and notices out.
+
+Deterministic: everything it computes follows from the entries and the rows before them, never from
+a clock, a configuration or the order of a set. So every replica that applies the same log holds the
+same rows, and a storage that crashed between the journal's write and the rows' applies the same
+entries again with the same outcome.
+
+A message is judged in the order of REPLICATION.md 2.7: duplicate first, permission second; only
+then does it get its sequence and its id. A refusal changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, assert_never
+
+import msgspec
+from xxhash import xxh3_128_digest
+
+from zmqim.chat.changes import (
+    Derived,
+    add_members,
+    change_list,
+    derive_rule,
+    remove_members,
+    upsert_channel,
+)
+from zmqim.chat.heads import Heads
+from zmqim.chat.keys import Keys
+from zmqim.chat.members import MemberSets
+from zmqim.chat.messages import Duplicate, MessageRows, next_message_id
+from zmqim.chat.operations import (
+    AddMembers,
+    ChangeList,
+    ClearToken,
+    DerivePersonRule,
+    Done,
+    MembersNotice,
+    MessageFlag,
+    MessageNotice,
+    Notice,
+    Notified,
+    Operation,
+    OutboxDone,
+    Reason,
+    Rejected,
+    RemoveMembers,
+    Result,
+    SendMessage,
+    Sent,
+    SetToken,
+    SetUser,
+    UpsertChannel,
+    decode_operation,
+    encode,
+)
+from zmqim.chat.permissions import judge
+from zmqim.chat.users import Users
+from zmqim.chat.view import RowView
+from zmqim.ids import HLC_COUNTER_BITS
+from zmqim.limits import REQUEST_MEMORY_MS
+
+_RED_DOT = int(MessageFlag.RED_DOT)
+_SYNC_ONCE = int(MessageFlag.SYNC_ONCE)
+_REQUEST_MEMORY_HLC = REQUEST_MEMORY_MS << HLC_COUNTER_BITS
+REQUESTS_FORGOTTEN_MAX = 8
+"""Old request ids that one operation with a request id removes: more than it adds."""
+
+
+class Applied(msgspec.Struct, array_like=True):
+    """Row `A`: how far the rows are. A disk format: fields are only ever added at the end."""
+
+    index: int = 0
+    term: int = 0
+    hlc: int = 0
+    last_message_id: int = 0
+    notified: int = 0
+    outbox_last: int = 0
+
+
+class OutboxRow(msgspec.Struct, array_like=True, frozen=True):
+    """Row `X`: an operation for another partition. A disk format."""
+
+    route_key: bytes
+    operation: bytes
+
+
+class _Remembered(msgspec.Struct, array_like=True, frozen=True):
+    """Row `R`."""
+
+    hlc: int
+    result: bytes
+
+
+class Outcome(NamedTuple):
+    """What an entry came to: the encoded result, and the encoded notice if there is one."""
+
+    result: bytes
+    notice: bytes | None
+
+
+_decode_applied = msgspec.msgpack.Decoder(Applied).decode
+_decode_outbox = msgspec.msgpack.Decoder(OutboxRow).decode
+_decode_remembered = msgspec.msgpack.Decoder(_Remembered).decode
+_QUIET = Outcome(encode(Done()), None)
+
+
+def read_applied(keys: Keys, view: RowView) -> Applied:
+    """How far the rows of a partition are."""
+    body = view.get(keys.applied)
+    return Applied() if body is None else _decode_applied(body)
+
+
+class ChatState:
+    """The applied state of one partition."""
+
+    def __init__(self, partition: int, install: int, view: RowView) -> None:
+        self._partition = partition
+        self._view = view
+        self.keys = Keys(partition, install)
+        self.applied = read_applied(self.keys, view)
+        self.heads = Heads(self.keys, view)
+        self.sets = MemberSets(self.keys, view)
+        self.users = Users(self.keys, view)
+        self.messages = MessageRows(self.keys, view)
+        self.outbox_added = False
+        """The entries applied since this was last cleared put rows into the outbox."""
+
+    def apply(
+        self, index: int, term: int, hlc: int, payload: bytes, operation: Operation | None
+    ) -> Outcome:
+        """Apply the entry at `index`. `operation` is `payload` decoded, if that was done before."""
+        self.skip(index, term, hlc)
+        if operation is None:
+            operation = decode_operation(payload)
+        if type(operation) is SendMessage:
+            return self._send(index, hlc, operation, payload)
+        match operation:
+            case Notified() | OutboxDone() | DerivePersonRule() | SendMessage():
+                self._internal(operation)
+                return _QUIET
+            case _:
+                return self._remember(index, hlc, operation)
+
+    def skip(self, index: int, term: int, hlc: int) -> None:
+        """Apply an entry that changes nothing else, such as a NO-OP."""
+        applied = self.applied
+        assert index == applied.index + 1
+        applied.index = index
+        applied.term = term
+        applied.hlc = hlc
+
+    def flush(self) -> None:
+        """Put heads and `Applied` into the view, at the end of a turn that applied something."""
+        self.heads.flush()
+        self._view.put(self.keys.applied, encode(self.applied))
+
+    def judge_transient(self, send: SendMessage) -> Reason:
+        """May this message, which is never logged, be pushed?"""
+        return judge(self.heads.find(send.channel_type, send.channel_id), send, self.sets)
+
+    def notice_again(self, index: int, payload: bytes) -> bytes | None:
+        """The notice that the applied entry at `index` made, from its rows."""
+        stored = self._view.get(self.keys.notice(index))
+        if stored is not None:
+            return stored
+        send = decode_operation(payload)
+        if type(send) is not SendMessage:
+            return None
+        command = bool(send.flags & _SYNC_ONCE)
+        channel = self.heads.find(send.channel_type, send.channel_id, command)
+        if not channel.exists:
+            return None
+        _, first = self.messages.find_duplicate(channel, send.from_uid, send.client_msg_no)
+        if first is None or first.log_index != index:
+            return None
+        return self._message_notice(send, payload, first.sequence, first.message_id, first.hlc)
+
+    def outbox_after(self, number: int, limit: int) -> list[tuple[int, OutboxRow]]:
+        """Outbox rows above `number`, at most `limit`, in order."""
+        start, stop = self.keys.outbox(number + 1), self.keys.outbox((1 << 64) - 1)
+        return [
+            (self.keys.number_of(key), _decode_outbox(body))
+            for key, body in self._view.scan(start, stop, limit=limit)
+        ]
+
+    # ---- messages --------------------------------------------------------------------------------
+
+    def _send(self, index: int, hlc: int, send: SendMessage, payload: bytes) -> Outcome:
+        heads = self.heads
+        base = heads.find(send.channel_type, send.channel_id)
+        command = send.flags & _SYNC_ONCE
+        log = heads.find(send.channel_type, send.channel_id, True) if command else base
+        payload_hash = xxh3_128_digest(send.payload)
+        key = b""
+        if log.chan16:
+            key, first = self.messages.find_duplicate(log, send.from_uid, send.client_msg_no)
+            if first is not None:
+                return Outcome(_answer_again(first, payload_hash), None)
+        reason = judge(base, send, self.sets)
+        if reason is not Reason.SUCCESS:
+            return Outcome(encode(Rejected(reason)), None)
+        heads.changed(log)
+        if not key:
+            key, _ = self.messages.find_duplicate(log, send.from_uid, send.client_msg_no)
+        head = log.head
+        sequence = head.last_sequence = head.last_sequence + 1
+        if send.flags & _RED_DOT:
+            head.red_count += 1
+        applied = self.applied
+        message_id = next_message_id(applied.last_message_id, hlc, self._partition)
+        applied.last_message_id = message_id
+        self.messages.put(log, message_id, hlc, payload)
+        self.messages.put_duplicate(
+            key,
+            log,
+            send.from_uid,
+            send.client_msg_no,
+            Duplicate(sequence, message_id, hlc, index, payload_hash),
+        )
+        return Outcome(
+            encode(Sent(sequence, message_id, hlc)),
+            self._message_notice(send, payload, sequence, message_id, hlc),
+        )
+
+    def _message_notice(
+        self, send: SendMessage, payload: bytes, sequence: int, message_id: int, hlc: int
+    ) -> bytes:
+        base = self.heads.find(send.channel_type, send.channel_id)
+        return encode(
+            MessageNotice(
+                send.channel_type,
+                send.channel_id,
+                sequence,
+                message_id,
+                hlc,
+                base.head.member_version,
+                payload,
+            )
+        )
+
+    # ---- state changes ---------------------------------------------------------------------------
+
+    def _remember(self, index: int, hlc: int, operation: Operation) -> Outcome:
+        """Apply once per request id: within the memory, a repeated one gets its first result."""
+        request_id: bytes = getattr(operation, "request_id", b"")
+        if not request_id:
+            return self._change(index, operation)
+        key = self.keys.request(request_id)
+        body = self._view.get(key)
+        if body is not None:
+            remembered = _decode_remembered(body)
+            if hlc - remembered.hlc < _REQUEST_MEMORY_HLC:
+                return Outcome(remembered.result, None)
+            self._view.delete(self.keys.request_age(remembered.hlc, request_id))
+        self._forget_requests(hlc)
+        outcome = self._change(index, operation)
+        self._view.put(key, encode(_Remembered(hlc, outcome.result)))
+        self._view.put(self.keys.request_age(hlc, request_id), b"")
+        return outcome
+
+    def _forget_requests(self, hlc: int) -> None:
+        oldest = max(hlc - _REQUEST_MEMORY_HLC, 0)
+        start, stop = self.keys.requests_before(oldest)
+        for key, _ in self._view.scan(start, stop, limit=REQUESTS_FORGOTTEN_MAX):
+            self._view.delete(key)
+            self._view.delete(self.keys.request(self.keys.request_of_age(key)))
+
+    def _change(self, index: int, operation: Operation) -> Outcome:
+        result: Result = Done(index)
+        notice: Notice | None = None
+        changed: Rejected | MembersNotice | list[Derived] | None = None
+        match operation:
+            case SetToken():
+                user = self.users.find(operation.uid)
+                if user is not None and user.ban:
+                    changed = Rejected(Reason.BANNED, "the user is banned")
+                else:
+                    notice = self.users.set_token(operation)
+            case ClearToken():
+                notice = self.users.clear_token(operation)
+            case SetUser():
+                notice = self.users.set_bans(operation)
+            case UpsertChannel():
+                changed = upsert_channel(self.heads, operation)
+            case AddMembers():
+                changed = add_members(self.heads, self.sets, index, operation)
+            case RemoveMembers():
+                changed = remove_members(self.heads, self.sets, index, operation)
+            case ChangeList():
+                changed = change_list(self.heads, self.sets, index, operation)
+            case _:
+                raise AssertionError(f"not a state change: {operation!r}")
+        if isinstance(changed, Rejected):
+            result = changed
+        elif isinstance(changed, MembersNotice):
+            notice = changed
+        elif changed:
+            result = Done(index, self._put_outbox(changed))
+        if notice is None:
+            return Outcome(encode(result), None)
+        body = encode(notice)
+        self._view.put(self.keys.notice(index), body)
+        return Outcome(encode(result), body)
+
+    def _put_outbox(self, derived: list[Derived]) -> int:
+        number = self.applied.outbox_last
+        for route_key, operation in derived:
+            number += 1
+            self._view.put(self.keys.outbox(number), encode(OutboxRow(route_key, operation)))
+        self.applied.outbox_last = number
+        self.outbox_added = True
+        return number
+
+    def _internal(self, operation: Notified | OutboxDone | DerivePersonRule | SendMessage) -> None:
+        match operation:
+            case DerivePersonRule():
+                derive_rule(self.heads, operation)
+            case Notified(upto=upto):
+                self.applied.notified = max(self.applied.notified, upto)
+                self._delete(self.keys.notice(0), self.keys.notice(upto + 1))
+            case OutboxDone(upto=upto):
+                self._delete(self.keys.outbox(0), self.keys.outbox(upto + 1))
+            case SendMessage():
+                raise AssertionError("messages are applied elsewhere")
+            case _:
+                assert_never(operation)
+
+    def _delete(self, start: bytes, stop: bytes) -> None:
+        for key, _ in self._view.scan(start, stop):
+            self._view.delete(key)
+
+
+def _answer_again(first: Duplicate, payload_hash: bytes) -> bytes:
+    if first.payload_hash == payload_hash:
+        return encode(Sent(first.sequence, first.message_id, first.hlc, duplicate=True))
+    return encode(
+        Rejected(Reason.IDEMPOTENCY_CONFLICT, "this client_msg_no was used for another payload")
+    )

@@ -1,0 +1,99 @@
+"""A person's rows: bans and login tokens."""
+
+from __future__ import annotations
+
+import msgspec
+
+from zmqim.chat.keys import Keys
+from zmqim.chat.operations import ClearToken, SetToken, SetUser, UserNotice, UserRow
+from zmqim.chat.view import RowView
+
+EVERY_FLAG = -1
+_MASTER = 1
+_KICKED = 12
+_BANNED = 19
+
+
+class User(msgspec.Struct, array_like=True, frozen=True):
+    """Row `S`. A disk format."""
+
+    ban: bool = False
+    send_ban: bool = False
+    allow_stranger: bool = True
+
+
+class Token(msgspec.Struct, array_like=True, frozen=True):
+    """Row `T`. A disk format."""
+
+    device_level: int
+    salt: bytes
+    token_hash: bytes
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_user = msgspec.msgpack.Decoder(User).decode
+_decode_token = msgspec.msgpack.Decoder(Token).decode
+
+
+class Users:
+    """The persons of one partition."""
+
+    def __init__(self, keys: Keys, view: RowView) -> None:
+        self._keys = keys
+        self._view = view
+
+    def find(self, uid: str) -> User | None:
+        """The person's bans; None if nothing was ever stored."""
+        body = self._view.get(self._keys.user(uid))
+        return None if body is None else _decode_user(body)
+
+    def row(self, uid: str, device_flag: int) -> UserRow:
+        """What CONNECT needs to know."""
+        user = self.find(uid)
+        if user is None:
+            return UserRow(uid, False)
+        body = self._view.get(self._keys.token(uid, device_flag))
+        if body is None:
+            return UserRow(uid, True, ban=user.ban, send_ban=user.send_ban)
+        token = _decode_token(body)
+        return UserRow(
+            uid,
+            True,
+            token.salt,
+            token.token_hash,
+            token.device_level,
+            user.ban,
+            user.send_ban,
+        )
+
+    def set_token(self, operation: SetToken) -> UserNotice | None:
+        """Store a token; a master device's earlier sessions of that flag must end."""
+        uid = operation.uid
+        user = self.find(uid)
+        if user is None:
+            user = User()
+            self._view.put(self._keys.user(uid), _encode(user))
+        token = Token(operation.device_level, operation.salt, operation.token_hash)
+        self._view.put(self._keys.token(uid, operation.device_flag), _encode(token))
+        if operation.device_level != _MASTER:
+            return None
+        return UserNotice(uid, user.ban, user.send_ban, operation.device_flag, _KICKED)
+
+    def clear_token(self, operation: ClearToken) -> UserNotice:
+        """Forget one token or all of them; the sessions that used it must end."""
+        uid = operation.uid
+        if operation.device_flag == EVERY_FLAG:
+            for key, _ in self._view.scan(*self._keys.tokens(uid)):
+                self._view.delete(key)
+        else:
+            self._view.delete(self._keys.token(uid, operation.device_flag))
+        user = self.find(uid) or User()
+        return UserNotice(uid, user.ban, user.send_ban, operation.device_flag, _KICKED)
+
+    def set_bans(self, operation: SetUser) -> UserNotice:
+        """Store a person's bans; a ban ends every session."""
+        user = User(operation.ban, operation.send_ban, operation.allow_stranger)
+        self._view.put(self._keys.user(operation.uid), _encode(user))
+        if user.ban:
+            return UserNotice(operation.uid, True, user.send_ban, EVERY_FLAG, _BANNED)
+        return UserNotice(operation.uid, False, user.send_ban)

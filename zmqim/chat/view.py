@@ -1,0 +1,68 @@
+"""Rows as the state machine sees them in the middle of a turn: what it wrote lies above what is
+stored. At the end of the turn the changes become one write; they stay visible until that write
+was performed, so that a read of the same turn sees them.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+Row = tuple[bytes, bytes]
+
+
+class StoredRows(Protocol):
+    """What is below: `zmqim.store.interface.RowReader`."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Body of the row, or None."""
+        ...
+
+    def scan(
+        self, start: bytes, stop: bytes, *, reverse: bool = False, limit: int | None = None
+    ) -> list[Row]:
+        """Rows with `start` <= key < `stop` in order, at most `limit`."""
+        ...
+
+
+class RowView:
+    """Stored rows under the changes of one turn. One owner: the storage core."""
+
+    def __init__(self, stored: StoredRows) -> None:
+        self._stored = stored
+        self._stored_get = stored.get
+        self.changes: dict[bytes, bytes | None] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        """Body of the row as of now."""
+        if key in self.changes:
+            return self.changes[key]
+        return self._stored_get(key)
+
+    def put(self, key: bytes, body: bytes) -> None:
+        """Write a row."""
+        self.changes[key] = body
+
+    def delete(self, key: bytes) -> None:
+        """Delete a row."""
+        self.changes[key] = None
+
+    def scan(
+        self, start: bytes, stop: bytes, *, reverse: bool = False, limit: int | None = None
+    ) -> list[Row]:
+        """Rows with `start` <= key < `stop` as of now, in order, at most `limit` of them."""
+        changed = {key: body for key, body in self.changes.items() if start <= key < stop}
+        if not changed:
+            return self._stored.scan(start, stop, reverse=reverse, limit=limit)
+        wanted = None if limit is None else limit + len(changed)
+        merged: dict[bytes, bytes | None] = dict(
+            self._stored.scan(start, stop, reverse=reverse, limit=wanted)
+        )
+        merged.update(changed)
+        rows = [
+            (key, body) for key, body in sorted(merged.items(), reverse=reverse) if body is not None
+        ]
+        return rows[:limit]
+
+    def forget(self) -> None:
+        """The changes are stored: they need no longer be kept above."""
+        self.changes = {}

@@ -1,0 +1,1 @@
+"""The replicated log core: entries, their chain, terms, votes and what is committed."""

@@ -1,0 +1,71 @@
+"""Log entries and their bytes (REPLICATION.md 2.4).
+
+An entry's bytes are ``chain | term | index | hlc | kind | payload``. The chain is a digest of the
+whole log up to the entry: xxh3_64 over the chain before it and its own bytes behind the chain. So
+two logs that hold the same chain at an index are the same log, and an entry that was exchanged,
+reordered or rewritten is seen when it is read back. Damage of single bytes is found earlier, by
+the checksum of the frame that carries the entry: the store's on disk, the bus's on the wire.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+
+import msgspec
+from xxhash import xxh3_64_intdigest
+
+from zmqim.errors import WireError
+
+CHAIN = struct.Struct(">Q")
+CONTENT = struct.Struct(">QQQB")
+_ENTRY = struct.Struct(">QQQQB")
+_CHAIN_BYTES = CHAIN.size
+_KINDS_MAX = 1
+
+
+class EntryKind(IntEnum):
+    """What the payload of an entry is."""
+
+    NO_OP = 0
+    """Empty: the first entry of a leader's term."""
+    OPERATION = 1
+    """An encoded operation of the state machine."""
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One entry of a partition's log."""
+
+    term: int
+    index: int
+    hlc: int
+    kind: int
+    payload: bytes
+    chain: int
+
+
+def chain_of(previous: int, content: bytes) -> int:
+    """The chain of an entry whose bytes behind the chain are `content`."""
+    return xxh3_64_intdigest(CHAIN.pack(previous) + content)
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """The bytes of `entry`, as the journal stores them."""
+    return _ENTRY.pack(entry.chain, entry.term, entry.index, entry.hlc, entry.kind) + entry.payload
+
+
+def decode_entry(body: bytes) -> Entry:
+    """The entry in `body`; `WireError` if it is none."""
+    try:
+        chain, term, index, hlc, kind = _ENTRY.unpack_from(body)
+    except struct.error:
+        raise WireError(f"not a log entry: {len(body)} bytes") from None
+    if kind > _KINDS_MAX:
+        raise WireError(f"log entry {index} has the unknown kind {kind}")
+    return Entry(term, index, hlc, kind, body[_ENTRY.size :], chain)
+
+
+def follows(body: bytes, previous_chain: int) -> bool:
+    """Does the encoded entry continue the log that ends with `previous_chain`?"""
+    (chain,) = CHAIN.unpack_from(body)
+    return bool(chain == chain_of(previous_chain, body[_CHAIN_BYTES:]))
