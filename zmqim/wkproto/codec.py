@@ -19,6 +19,7 @@ Bytes behind a body's last field are ignored: that is how later versions add fie
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
@@ -98,7 +99,7 @@ def negotiated(version: int) -> int:
     return version if 1 <= version <= LATEST_VERSION else LATEST_VERSION
 
 
-class _Codec(Generic[_Packet]):
+class _Codec(ABC, Generic[_Packet]):
     """What both ends share: the stream of frames, the version, the cipher once there is one."""
 
     __slots__ = ("_cipher", "_frames", "version")
@@ -129,12 +130,13 @@ class _Codec(Generic[_Packet]):
         """The frames of `packets`, joined: for a byte stream."""
         return b"".join([self.encode_one(packet) for packet in packets])
 
+    @abstractmethod
     def encode_one(self, packet: Packet) -> bytes:
         """One frame: for transports that carry each frame in a message of its own."""
-        return _PLAIN_FRAMES[type(packet)](packet, self.version)
 
+    @abstractmethod
     def _read(self, packet_type: int, flags: int, body: bytes) -> _Packet:
-        raise NotImplementedError
+        """The packet in one frame's body."""
 
 
 class ServerCodec(_Codec[FromClient]):
