@@ -1,0 +1,134 @@
+"""A second witness of how far the journal was synced: ``durable.mark``.
+
+LevelDB drops a damaged tail of its log without a word, and one flipped bit can make a synced tail
+look torn. So after each sync the last (term, index) of every partition that was written goes into
+this file; it is never ahead of a healthy journal, and a journal that ends below it is damaged.
+
+A slot is ``partition u32 | term u64 | index u64 | crc32 u32``, 24 bytes. Slots are overwritten in
+place, 21 to a sector of 512 bytes, so that none lies on a boundary where a power cut could tear it.
+They are written at once (a killed process loses none) and made durable once a second.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from struct import Struct
+from zlib import crc32
+
+from zmqim.errors import DamagedData
+from zmqim.store.damage import damaged
+from zmqim.store.files import disk_errors, write_file
+
+SECTOR_BYTES = 512
+SLOTS_PER_SECTOR = 21
+
+_SLOT = Struct(">IQQI")
+_BODY = Struct(">IQQ")
+
+assert _SLOT.size * SLOTS_PER_SECTOR <= SECTOR_BYTES
+
+End = tuple[int, int]
+"""(term, index) of the last entry; (0, 0) if there never was one. Compared in this order."""
+
+
+class DurableMark:
+    """The open mark file of a storage."""
+
+    def __init__(self, path: Path, partitions: int, *, create: bool = False) -> None:
+        """Open the file; with `create` (only before the birth record exists) make it if missing."""
+        self._path = path
+        if create and not path.exists():
+            write_file(path, _empty(partitions))
+        if not path.exists():
+            raise damaged(path, "is missing: nothing says how far the journal was synced")
+        with disk_errors(path):
+            self._descriptor = os.open(path, os.O_RDWR)
+            self._content = bytearray(path.read_bytes())
+        try:
+            self._ends = self._read(partitions)
+        except DamagedData:
+            self.close()
+            raise
+        self._is_synced = True
+
+    def ends(self) -> dict[int, End]:
+        """What the file says, by partition."""
+        return dict(self._ends)
+
+    def note(self, ends: Mapping[int, End]) -> None:
+        """Record the ends of partitions whose batch is synced: call it after the write returned."""
+        if not ends:
+            return
+        content = self._content
+        for partition, (term, index) in ends.items():
+            _put(content, partition, term, index)
+        self._ends.update(ends)
+        begin = min(ends) // SLOTS_PER_SECTOR * SECTOR_BYTES
+        stop = (max(ends) // SLOTS_PER_SECTOR + 1) * SECTOR_BYTES
+        with disk_errors(self._path):
+            os.pwrite(self._descriptor, memoryview(content)[begin:stop], begin)
+        self._is_synced = False
+
+    def sync(self) -> None:
+        """Make what was noted durable: call it once in DURABLE_MARK_MS."""
+        if not self._is_synced:
+            with disk_errors(self._path):
+                os.fdatasync(self._descriptor)
+            self._is_synced = True
+
+    def check(self, journal: Mapping[int, End], applied: Mapping[int, End]) -> None:
+        """Raise `DamagedData` if a log of the journal ends below its mark or below what is applied.
+
+        `journal` holds the end of every log, `applied` the last entry that the rows contain.
+        """
+        for partition in sorted(self._ends):
+            end = journal.get(partition, (0, 0))
+            for witness, name in ((self._ends, "was synced"), (applied, "is applied")):
+                expected = witness.get(partition, (0, 0))
+                if end < expected:
+                    raise DamagedData(
+                        f"{self._path.parent}: the journal of partition {partition} ends at term"
+                        f" {end[0]}, index {end[1]}, but {name} up to term {expected[0]}, index"
+                        f" {expected[1]}: acknowledged entries are missing.",
+                        path=str(self._path.parent),
+                        hint="The journal was cut short or replaced by an older copy. Do not start"
+                        " this storage on it; keep the folder as it is.",
+                    )
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _read(self, partitions: int) -> dict[int, End]:
+        if len(self._content) != len(_empty(partitions)):
+            raise damaged(self._path, f"has {len(self._content)} bytes, not one slot a partition")
+        ends = {}
+        for partition in range(partitions):
+            stored, term, index, crc = _SLOT.unpack_from(self._content, _offset(partition))
+            if stored != partition or crc != crc32(_BODY.pack(partition, term, index)):
+                raise damaged(self._path, f"has a wrong slot for partition {partition}")
+            ends[partition] = (term, index)
+        return ends
+
+
+def _offset(partition: int) -> int:
+    sector, slot = divmod(partition, SLOTS_PER_SECTOR)
+    return sector * SECTOR_BYTES + slot * _SLOT.size
+
+
+def _put(content: bytearray, partition: int, term: int, index: int) -> None:
+    crc = crc32(_BODY.pack(partition, term, index))
+    _SLOT.pack_into(content, _offset(partition), partition, term, index, crc)
+
+
+def _empty(partitions: int) -> bytes:
+    """A whole file in which every slot says (0, 0), so that a slot of zeros is damage."""
+    sectors = (partitions + SLOTS_PER_SECTOR - 1) // SLOTS_PER_SECTOR
+    content = bytearray(sectors * SECTOR_BYTES)
+    for partition in range(partitions):
+        _put(content, partition, 0, 0)
+    return bytes(content)

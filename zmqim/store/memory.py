@@ -1,0 +1,189 @@
+"""Journal and rows in memory, behind the same interfaces, losing what LevelDB loses in a crash.
+
+The simulator's storages keep their data in these. LevelDB appends each write to a log file and,
+when the memtable is full, begins a new one; a sync makes durable only the log file that is current
+at that moment, and the older one is durable only once its memtable is in a table. So a crash takes
+from each log file a suffix of what was not synced, from the older one even under later rows of the
+newer one. With `synced` true, as it must be, every write is synced and a crash takes nothing; false
+is the fault that the simulator plants.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from dataclasses import dataclass, field
+from random import Random
+
+from zmqim.errors import DamagedData
+from zmqim.limits import TEST_WRITE_BUFFER_BYTES
+from zmqim.store.interface import JournalBatch, LoadedPartition, Rows
+from zmqim.store.keys import ENTRY_TAG, JournalState, entry_key, rows_of
+
+END_OF_KEYS = b"\xff" * 32
+
+
+@dataclass(slots=True)
+class _LogFile:
+    """The batches of one memtable; the first `synced` of them are durable."""
+
+    batches: list[Rows] = field(default_factory=list)
+    bytes_used: int = 0
+    synced: int = 0
+
+
+class MemoryRowStore:
+    """A `RowStore` in memory. It stands for the disk: it survives `close` and `crash`."""
+
+    def __init__(
+        self, *, synced: bool = True, write_buffer_bytes: int = TEST_WRITE_BUFFER_BYTES
+    ) -> None:
+        """With `synced` false, writes are not durable when they return."""
+        self._synced = synced
+        self._write_buffer_bytes = write_buffer_bytes
+        self._tables: dict[bytes, bytes] = {}
+        self._older = _LogFile()
+        self._current = _LogFile()
+        self._rows: dict[bytes, bytes] = {}
+        self._keys: list[bytes] = []
+        self._is_open = True
+
+    def get(self, key: bytes) -> bytes | None:
+        """Body of the row, or None if there is none."""
+        assert self._is_open, "the store was closed"
+        return self._rows.get(key)
+
+    def scan(
+        self, start: bytes, stop: bytes, *, reverse: bool = False, limit: int | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        """(key, body) of the rows with `start` <= key < `stop`, at most `limit` of them."""
+        assert self._is_open, "the store was closed"
+        keys = self._keys[bisect_left(self._keys, start) : bisect_left(self._keys, stop)]
+        if reverse:
+            keys.reverse()
+        return [(key, self._rows[key]) for key in keys[:limit]]
+
+    def write(self, rows: Rows) -> None:
+        """Write all rows; durable when it returns, if the store is a synced one."""
+        assert self._is_open, "the store was closed"
+        if self._current.bytes_used >= self._write_buffer_bytes:
+            self._change_memtable()
+        log = self._current
+        log.batches.append(list(rows))
+        log.bytes_used += sum(len(key) + len(body or b"") for key, body in rows)
+        if self._synced:
+            log.synced = len(log.batches)
+        self._apply(rows)
+
+    def close(self) -> None:
+        """End the use by this life of the process."""
+        self._is_open = False
+
+    def reopen(self) -> None:
+        """Open it again with everything that was written."""
+        self._is_open = True
+
+    def crash(self, random: Random) -> None:
+        """Lose what a power cut may lose, and open again with the rest."""
+        if random.random() < 0.5:
+            _into(self._tables, self._older.batches)
+            self._older = _LogFile()
+        for log in (self._older, self._current):
+            kept = random.randint(log.synced, len(log.batches))
+            _into(self._tables, log.batches[:kept])
+        self._older, self._current = _LogFile(), _LogFile()
+        self._rows = dict(self._tables)
+        self._keys = sorted(self._rows)
+        self._is_open = True
+
+    def _change_memtable(self) -> None:
+        """LevelDB waits for the memtable before the last to be in a table, then begins a log."""
+        _into(self._tables, self._older.batches)
+        self._older, self._current = self._current, _LogFile()
+
+    def _apply(self, rows: Rows) -> None:
+        for key, body in rows:
+            if body is not None:
+                if key not in self._rows:
+                    insort(self._keys, key)
+                self._rows[key] = body
+            elif key in self._rows:
+                del self._rows[key]
+                del self._keys[bisect_left(self._keys, key)]
+
+
+class MemoryJournal:
+    """A `Journal` in memory. It stands for the disk: it survives `close` and `crash`."""
+
+    def __init__(
+        self, *, synced: bool = True, write_buffer_bytes: int = TEST_WRITE_BUFFER_BYTES
+    ) -> None:
+        """With `synced` false, writes are not durable when they return."""
+        self._store = MemoryRowStore(synced=synced, write_buffer_bytes=write_buffer_bytes)
+        self._state = JournalState()
+        self._bytes_used = 0
+
+    def load(self) -> dict[int, LoadedPartition]:
+        """Every partition that was ever written, as of the last write."""
+        return self._state.loaded()
+
+    def peers(self) -> dict[bytes, int]:
+        """Highest incarnation seen, by node uuid."""
+        return dict(self._state.peers)
+
+    def write(self, batch: JournalBatch) -> None:
+        """Write all of `batch`; durable when it returns, if the journal is a synced one."""
+        assert {partition for partition, _, _ in batch.entries} <= batch.extents.keys()
+        rows = rows_of(batch)
+        for partition, extent in batch.extents.items():
+            before = self._state.extents.get(partition)
+            if before is not None:
+                for index in range(before.first, min(extent.first, before.last + 1)):
+                    rows.append((entry_key(partition, index), None))
+        self._store.write(rows)
+        self._bytes_used += sum(len(key) + len(body or b"") for key, body in rows)
+        self._state.take(batch)
+
+    def read(self, partition: int, first: int, last: int, bytes_max: int) -> list[bytes]:
+        """Bodies of the entries `first` to `last`, or up to the one that reaches `bytes_max`."""
+        extent = self._state.extents[partition]
+        assert extent.first <= first <= last + 1, f"{first} to {last} of {extent}"
+        assert last <= extent.last, f"{first} to {last} of {extent}"
+        bodies: list[bytes] = []
+        room = bytes_max
+        for index in range(first, last + 1):
+            if room <= 0 and bodies:
+                break
+            body = self._store.get(entry_key(partition, index))
+            if body is None:
+                raise DamagedData(f"Entry {index} of partition {partition} is missing.", path="")
+            bodies.append(body)
+            room -= len(body)
+        return bodies
+
+    def bytes_used(self) -> int:
+        """Bytes written so far: what is dead is not given back."""
+        return self._bytes_used
+
+    def close(self) -> None:
+        """End the use by this life of the process."""
+        self._store.close()
+
+    def reopen(self) -> None:
+        """Open it again with everything that was written."""
+        self._store.reopen()
+
+    def crash(self, random: Random) -> None:
+        """Lose what a power cut may lose, and open again with the rest."""
+        self._store.crash(random)
+        self._state = JournalState()
+        self._state.read(self._store.scan(b"", ENTRY_TAG))
+        self._state.read(self._store.scan(bytes([ENTRY_TAG[0] + 1]), END_OF_KEYS))
+
+
+def _into(tables: dict[bytes, bytes], batches: list[Rows]) -> None:
+    for rows in batches:
+        for key, body in rows:
+            if body is None:
+                tables.pop(key, None)
+            else:
+                tables[key] = body
