@@ -1,0 +1,208 @@
+"""When to start, restart, give up and stop processes: the pure core of the supervisor.
+
+Time comes in as `now`, what to do goes out as a list of effects, performed in order by
+zmqim/node/supervisor.py. The rules:
+
+- A process that ended is started again after 0.2 s, then twice that each time up to 5 s; once it
+  was ready the pause is 0.2 s again.
+- Five ends in a row *before it was ready* are a crash loop: its last lines are shown, it counts as
+  failed and stays down. Being killed after it was ready, however often, is none.
+- Stopping goes gateways, routers, storages: each kind gets SIGTERM when the kind before is gone,
+  and SIGKILL when it takes longer than `limits.DRAIN_MS_MAX`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from zmqim import limits
+from zmqim.bus.messages import Role
+from zmqim.ids import Milliseconds, NodeName
+
+STOP_ORDER = (Role.GATEWAY, Role.ROUTER, Role.STORAGE)
+
+
+class Spawn(NamedTuple):
+    """Start this process."""
+
+    name: NodeName
+
+
+class Terminate(NamedTuple):
+    """Ask this process to drain and exit: SIGTERM."""
+
+    name: NodeName
+
+
+class Kill(NamedTuple):
+    """End this process now: SIGKILL."""
+
+    name: NodeName
+
+
+class GiveUp(NamedTuple):
+    """This process is in a crash loop: show its last lines."""
+
+    name: NodeName
+
+
+class AllReady(NamedTuple):
+    """Every process has been ready: the cluster serves. Said once."""
+
+
+class AllGone(NamedTuple):
+    """Nothing runs and nothing will: the supervisor ends."""
+
+
+Effect = Spawn | Terminate | Kill | GiveUp | AllReady | AllGone
+
+
+class Condition(StrEnum):
+    """What the supervisor knows of a process."""
+
+    STARTING = "starting"
+    READY = "ready"
+    WAITING = "waiting"
+    """Ended; it is started again at `restart_at`."""
+    FAILED = "failed"
+    GONE = "gone"
+    """Ended because everything stops."""
+
+
+@dataclass(slots=True)
+class _Child:
+    name: NodeName
+    role: Role
+    condition: Condition = Condition.WAITING
+    pause: int = limits.RESTART_PAUSE_MS_MIN
+    deaths: int = 0
+    """In a row, before it was ready."""
+    restart_at: int = 0
+
+    @property
+    def runs(self) -> bool:
+        return self.condition in (Condition.STARTING, Condition.READY)
+
+
+class Supervision:
+    """The processes of one host and what is to be done about them."""
+
+    def __init__(self, processes: Sequence[tuple[NodeName, Role]]) -> None:
+        self._children = {name: _Child(name, role) for name, role in processes}
+        self._served = False
+        self._stopping = False
+        self._stage = -1
+        self._kill_at: int | None = None
+        self._over = False
+
+    @property
+    def stopping(self) -> bool:
+        """Whether everything is being stopped."""
+        return self._stopping
+
+    def conditions(self) -> dict[NodeName, Condition]:
+        """What is known of each process."""
+        return {name: child.condition for name, child in self._children.items()}
+
+    def waiting_for(self) -> list[NodeName]:
+        """Processes that are not ready yet and still may be."""
+        return [
+            child.name
+            for child in self._children.values()
+            if child.condition in (Condition.STARTING, Condition.WAITING)
+        ]
+
+    def next_wake(self) -> Milliseconds | None:
+        """When `wake` must be called at the latest."""
+        times = [c.restart_at for c in self._children.values() if c.condition is Condition.WAITING]
+        if self._stopping:
+            times = [self._kill_at] if self._kill_at is not None else []
+        return Milliseconds(min(times)) if times else None
+
+    def wake(self, now: Milliseconds) -> list[Effect]:
+        """Starts what is due (all of it, at first) and kills what does not stop."""
+        effects: list[Effect] = []
+        if self._stopping:
+            if self._kill_at is not None and now >= self._kill_at:
+                self._kill_at = None
+                effects += [Kill(child.name) for child in self._of_stage() if child.runs]
+            return effects
+        for child in self._children.values():
+            if child.condition is Condition.WAITING and now >= child.restart_at:
+                child.condition = Condition.STARTING
+                effects.append(Spawn(child.name))
+        return effects
+
+    def ready(self, now: Milliseconds, name: NodeName) -> list[Effect]:
+        """The process said that it serves."""
+        child = self._children[name]
+        if child.condition is not Condition.STARTING:
+            return []
+        child.condition = Condition.READY
+        child.pause = limits.RESTART_PAUSE_MS_MIN
+        child.deaths = 0
+        return self._maybe_all_ready()
+
+    def ended(self, now: Milliseconds, name: NodeName) -> list[Effect]:
+        """The process is no more."""
+        child = self._children[name]
+        assert child.runs, f"{name} ended while {child.condition}"
+        if self._stopping:
+            child.condition = Condition.GONE
+            return self._next_stage(now)
+        if child.condition is Condition.STARTING:
+            child.deaths += 1
+        if child.deaths >= limits.CRASH_LOOP_DEATHS:
+            child.condition = Condition.FAILED
+            return [GiveUp(name), *self._maybe_all_failed()]
+        child.condition = Condition.WAITING
+        child.restart_at = now + child.pause
+        child.pause = min(2 * child.pause, limits.RESTART_PAUSE_MS_MAX)
+        return []
+
+    def stop(self, now: Milliseconds) -> list[Effect]:
+        """Stop everything in order; asked a second time, kill what is left."""
+        if self._stopping:
+            return [Kill(child.name) for child in self._children.values() if child.runs]
+        self._stopping = True
+        for child in self._children.values():
+            if child.condition is Condition.WAITING:
+                child.condition = Condition.GONE
+        return self._next_stage(now)
+
+    def _of_stage(self) -> list[_Child]:
+        role = STOP_ORDER[self._stage]
+        return [child for child in self._children.values() if child.role is role]
+
+    def _next_stage(self, now: Milliseconds) -> list[Effect]:
+        """Goes on to the first kind of which something still runs, once the one before is gone."""
+        while self._stage < 0 or not any(child.runs for child in self._of_stage()):
+            self._stage += 1
+            if self._stage == len(STOP_ORDER):
+                return self._all_gone()
+            running = [child.name for child in self._of_stage() if child.runs]
+            if running:
+                self._kill_at = now + limits.DRAIN_MS_MAX
+                return [Terminate(name) for name in running]
+        return []
+
+    def _maybe_all_ready(self) -> list[Effect]:
+        if self._served or any(c.condition is not Condition.READY for c in self._children.values()):
+            return []
+        self._served = True
+        return [AllReady()]
+
+    def _maybe_all_failed(self) -> list[Effect]:
+        if all(child.condition is Condition.FAILED for child in self._children.values()):
+            return self._all_gone()
+        return []
+
+    def _all_gone(self) -> list[Effect]:
+        if self._over:
+            return []
+        self._over = True
+        self._kill_at = None
+        return [AllGone()]
