@@ -46,6 +46,7 @@ __all__ = (
     "Process",
     "Storage",
     "Topology",
+    "find",
     "is_loopback",
     "load",
     "parse",
@@ -97,6 +98,16 @@ def load(path: str | Path) -> Topology:
     schemes = {plugin.name for plugin in entry_points(group=GATEWAY_PLUGINS)}
     given = bool(os.environ.get(API_KEY_VARIABLE))
     return parse(text, str(path), schemes=schemes, api_key_given=given)
+
+
+def find(name: str) -> Path:
+    """The path that a person means: a file, or the name of a shipped topology."""
+    path = Path(name)
+    if not path.exists():
+        for known in (name, f"{name}.toml"):
+            if known in shipped_names():
+                return shipped(known)
+    return path
 
 
 def shipped_names() -> tuple[str, ...]:

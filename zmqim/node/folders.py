@@ -21,7 +21,7 @@ from pathlib import Path
 
 import orjson
 
-from zmqim.errors import AlreadyRunning, NotRunning, UsageError, ZmqimError
+from zmqim.errors import AlreadyRunning, UsageError, ZmqimError
 from zmqim.topology import API_KEY_VARIABLE, Topology
 
 LOCK_WAIT_S = 15.0
@@ -95,21 +95,6 @@ class DataFolder:
         finally:
             os.close(fd)
         return False
-
-    def running(self) -> dict[str, object]:
-        """What cluster.json says of the running cluster; NotRunning when there is none."""
-        hint = "Start one with `zmqim up`, or name its folder with --data."
-        if not self.locked():
-            raise NotRunning(f"No cluster runs on {str(self.path)!r}.", hint=hint)
-        try:
-            found = orjson.loads(self.cluster.read_bytes())
-        except (OSError, orjson.JSONDecodeError):
-            raise NotRunning(
-                f"The cluster on {str(self.path)!r} is just starting or stopping.",
-                hint="Try again in a moment.",
-            ) from None
-        assert isinstance(found, dict), "written by write_json"
-        return found
 
     def _check_may_wait(self, deadline: float) -> None:
         try:

@@ -135,10 +135,10 @@ def _shell_of(role: Role) -> Callable[[ProcessContext], None]:
 def _identity(topology: Topology, me: Process, folder: Path) -> Peer:
     """Who this process is: a storage is who its folder says, the others are new in every life."""
     if me.role is Role.STORAGE:
-        from zmqim.store.identity import next_life
+        from zmqim.store.identity import open_node
 
-        life = next_life(folder, topology.cluster_id, me.name)
-        return Peer(me.name, me.role, life.node_uuid, life.incarnation)
+        node = open_node(folder, topology.cluster_id, os.urandom)
+        return Peer(me.name, me.role, node.node_uuid, node.incarnation)
     return Peer(me.name, me.role, NodeUuid(uuid.uuid4().bytes), Incarnation(1))
 
 
