@@ -62,6 +62,8 @@ BUS_FRAME_BYTES_MAX = 16 * MB
 """ZMQ_MAXMSGSIZE of ROUTER and DEALER; a larger frame drops the link."""
 HEARTBEAT_FRAME_BYTES_MAX = 4_096
 """ZMQ_MAXMSGSIZE of SUB sockets."""
+HEARTBEAT_SEND_FRAMES_MAX = 100
+"""High-water mark of PUB. Above: a slow subscriber misses heartbeats."""
 BUS_SEND_FRAMES_MAX = 1_000
 BUS_RECEIVE_FRAMES_MAX = 1_000
 """ZMQ high-water marks: a last-resort fuse under our own queues, not flow control."""
@@ -78,6 +80,11 @@ LINK_SILENCE_MS_MAX = 3_000
 """A link without any frame for so long is down; both ends send Ping each LINK_PING_MS."""
 LINK_PING_MS = 1_000
 HELLO_RETRY_MS = 100
+RECONNECT_MS_MIN = 50
+RECONNECT_MS_MAX = 500
+"""ZeroMQ dials again after MIN to 2 MIN (drawn once a socket), doubling up to MAX."""
+FLUSH_RETRY_MS = 2
+"""Pause before frames that ZeroMQ did not take are offered again."""
 JOIN_GRACE_MS = 1_000
 """How long more peers must differ from us than agree with us before we stop (exit code 8)."""
 JOIN_SETTLED_MS = 10_000
@@ -174,6 +181,29 @@ HTTP_BODY_BYTES_MAX = 8 * MB
 HTTP_LIST_MAX = 100_000
 """Uids in one call: a 100,000-member group can be created at once."""
 
+# ---- client SDK ------------------------------------------------------------------------------
+CLIENT_OUTBOX_MAX = 1_000
+"""Messages of a `Client` without an answer. Above: `send` waits for room."""
+CLIENT_WAITING_MAX = 1_024
+"""Messages that the application has not taken. Above: dropped without RECVACK, and so sent again."""
+CLIENT_RECENT_MAX = 4_096
+"""Message ids by which repeats are recognised; the oldest is forgotten."""
+CLIENT_OPEN_MS_MAX = 5_000
+"""To open a connection. Passed: the next address."""
+CLIENT_CONNACK_MS_MAX = 10_000
+"""From CONNECT to CONNACK. Passed: the connection is dropped, the next address tried."""
+CLIENT_PING_MS = 30_000
+CLIENT_PONG_MS_MAX = 10_000
+CLIENT_SENDACK_MS_MAX = 20_000
+"""Silence after a PING or a SEND. Passed: the connection is dropped; what is unanswered goes again."""
+CLIENT_RETRY_MS_MIN = 250
+CLIENT_RETRY_MS_MAX = 15_000
+"""Bounds of the pause before a new connection; it doubles, and a random half of it is taken off."""
+
+assert UNACKED_PUSHES_MAX < CLIENT_WAITING_MAX < CLIENT_RECENT_MAX
+assert CLIENT_OUTBOX_MAX < SESSION_SENDS_PENDING_MAX
+assert SEND_DEADLINE_MS < CLIENT_SENDACK_MS_MAX
+assert CLIENT_PING_MS + CLIENT_PONG_MS_MAX < IDLE_MS_MAX
 assert UNACKED_PUSHES_MAX < LAGGING_MESSAGES_MAX
 assert LARGE_CHANNEL_DOWN_COUNT < LARGE_CHANNEL_UP_COUNT
 assert PAYLOAD_BYTES_MAX < BATCH_BYTES_MAX < BUS_FRAME_BYTES_MAX
