@@ -1,7 +1,7 @@
 """A running cluster, seen from outside: what status, down, chat and bench find in a data folder.
 
-The supervisor knows pids and who is starting or failed; gossip, as any process sees it, knows who is
-alive for the others and what runs on other hosts. `merged` puts the two together.
+The supervisor knows pids and who is starting or failed; gossip, as any process sees it, knows who
+is alive for the others and what runs on other hosts. `merged` puts the two together.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Running:
         return list(self.answers(self.supervisor())[0].values())
 
     def answers(self, supervisor: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], list[str]]:
-        """What each ready process says of itself by name, and a sentence for each that is silent."""
+        """What each ready process says of itself, by name, and a sentence for each silent one."""
         found: dict[str, dict[str, Any]] = {}
         problems: list[str] = []
         for name, child in supervisor["processes"].items():

@@ -1,7 +1,7 @@
-"""The entry of every process of a cluster, spawned by zmqim/node/supervisor.py.
+"""The entry of every process of a cluster: `python -m zmqim.node.main`, run by the supervisor.
 
 Usage:
-  python -m zmqim.node.main NAME --data=DIR --report-fd=N --supervisor-fd=N [--before-fd=N]
+  zmqim-process NAME --data=DIR --report-fd=N --supervisor-fd=N [--before-fd=N]
 
 Options:
   --data=DIR         The data folder; the topology is read from its run/topology.toml.
