@@ -1,0 +1,164 @@
+"""Members of group channels: snapshots read from the leader, carried on by the notice stream.
+
+A message may be pushed to members as of its `member_version` or later. The snapshot is read in
+pages when a message needs one; afterwards each `MembersNotice` of the partition's stream advances
+it. A change made between two pages shows in one of them and comes again in the stream, where it
+does no harm; so the snapshot counts as read at the version of its first page. A notice that does
+not follow the version held means that a change was missed (another router fanned out for a while):
+the snapshot is dropped and read anew.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from zmqim.bus.messages import OutcomeCode
+from zmqim.chat.operations import MembersNotice, MembersPage, MembersQuery, decode_result
+from zmqim.errors import WireError
+from zmqim.ids import Channel, Milliseconds, PartitionId
+from zmqim.limits import (
+    MEMBER_SNAPSHOTS_MAX,
+    MEMBERS_PAGE_MAX,
+    NOT_LEADER_RETRY_MS,
+    REQUEST_RETRY_MS,
+)
+
+NOT_TOLD = -1
+
+
+class Snapshot:
+    """The members of a channel at `version`. The dict is ordered, so that fan-out is repeatable."""
+
+    __slots__ = ("uids", "version")
+
+    def __init__(self, version: int, uids: dict[str, None]) -> None:
+        self.version = version
+        self.uids = uids
+
+
+class Change(NamedTuple):
+    """Who joined and who left by a notice, as far as it was news."""
+
+    added: list[str]
+    removed: list[str]
+
+
+class Members:
+    """The cache of snapshots, least used first."""
+
+    def __init__(self) -> None:
+        self._snapshots: dict[Channel, Snapshot] = {}
+
+    def __len__(self) -> int:
+        return len(self._snapshots)
+
+    def get(self, channel: Channel, version: int) -> Snapshot | None:
+        """The members at `version` or later, if known."""
+        found = self._snapshots.get(channel)
+        if found is None or found.version < version:
+            return None
+        del self._snapshots[channel]
+        self._snapshots[channel] = found
+        return found
+
+    def peek(self, channel: Channel) -> Snapshot | None:
+        """What is known, at whatever version."""
+        return self._snapshots.get(channel)
+
+    def put(self, channel: Channel, snapshot: Snapshot) -> Channel | None:
+        """Keep a snapshot; gives the channel whose snapshot had to go for it."""
+        self._snapshots.pop(channel, None)
+        dropped = None
+        if len(self._snapshots) >= MEMBER_SNAPSHOTS_MAX:
+            dropped = next(iter(self._snapshots))
+            del self._snapshots[dropped]
+        self._snapshots[channel] = snapshot
+        return dropped
+
+    def drop(self, channel: Channel) -> None:
+        """Forget a snapshot."""
+        self._snapshots.pop(channel, None)
+
+    def apply(self, notice: MembersNotice) -> Change | None:
+        """Advance the snapshot; None when it does not follow and was dropped."""
+        channel = (notice.channel_type, notice.channel_id)
+        held = self._snapshots.get(channel)
+        if held is None or notice.version <= held.version:
+            return Change([], [])
+        if notice.previous not in (NOT_TOLD, held.version) and not notice.reset:
+            self.drop(channel)
+            return None
+        uids = held.uids
+        removed = notice.removed
+        if notice.reset:
+            kept = set(notice.added)
+            removed = [uid for uid in uids if uid not in kept]
+        change = Change(
+            [uid for uid in notice.added if uid not in uids],
+            [uid for uid in removed if uid in uids],
+        )
+        for uid in change.removed:
+            del uids[uid]
+        for uid in change.added:
+            uids[uid] = None
+        held.version = notice.version
+        if notice.previous == NOT_TOLD and len(uids) != notice.count:
+            self.drop(channel)
+            return None
+        return change
+
+
+class Reading:
+    """The members of one channel being read, page after page, until they are complete.
+
+    A page that fails is asked for again after a pause, one that stays unanswered after
+    REQUEST_RETRY_MS: the stream of the partition waits for it, as nothing can be pushed without.
+    """
+
+    __slots__ = ("_pause", "_uids", "_version", "_wanted", "channel", "due", "partition", "request")
+
+    def __init__(self, channel: Channel, partition: PartitionId, version: int) -> None:
+        self.channel = channel
+        self.partition = partition
+        self.request = 0
+        """Number of the question that is out; 0: none."""
+        self.due = Milliseconds(0)
+        """When to ask (again)."""
+        self._pause = NOT_LEADER_RETRY_MS
+        self._wanted = version
+        self._version: int | None = None
+        self._uids: dict[str, None] = {}
+
+    def ask(self, now: Milliseconds, request: int) -> MembersQuery:
+        """The query for the next page, under that request number."""
+        self.request = request
+        self.due = Milliseconds(now + REQUEST_RETRY_MS)
+        after = next(reversed(self._uids), "")
+        return MembersQuery(*self.channel, after_uid=after, limit=MEMBERS_PAGE_MAX)
+
+    def take(self, now: Milliseconds, code: int, result: bytes) -> Snapshot | None:
+        """An answer: the complete snapshot, or None and `due` says when to ask on."""
+        self.request = 0
+        self.due = now
+        if code in (OutcomeCode.DONE, OutcomeCode.BAD_REQUEST):
+            page = _page_of(code, result)
+            if self._version is None:
+                self._version = page.version
+            self._uids.update(dict.fromkeys(page.uids))
+            if page.more and page.uids:
+                return None
+            return Snapshot(max(self._version, self._wanted), self._uids)
+        self.due = Milliseconds(now + self._pause)
+        self._pause = min(2 * self._pause, REQUEST_RETRY_MS)
+        return None
+
+
+def _page_of(code: int, result: bytes) -> MembersPage:
+    """The page; an empty one where the leader says that there are no members to be had."""
+    try:
+        answer = decode_result(result) if code == OutcomeCode.DONE else None
+    except WireError:
+        answer = None
+    if isinstance(answer, MembersPage):
+        return answer
+    return MembersPage(0, 0, [], False)
