@@ -145,6 +145,8 @@ RESERVE_FILE_BYTES = 160 * MB
 DURABLE_MARK_MS = 1_000
 WRITE_BUFFER_BYTES = 64 * MB
 TEST_WRITE_BUFFER_BYTES = 64 * KB
+HEADS_CACHED_MAX = 65_536
+"""Decoded channel heads of one storage. Above, per partition: dropped and read again."""
 REQUEST_MEMORY_MS = 3_600_000
 """How long a request id of an HTTP write answers its first result (by entry hlc)."""
 MEMBERS_PER_ENTRY_MAX = 1_000

@@ -11,9 +11,6 @@ import msgspec
 from zmqim.chat.keys import Keys, channel_digest, probes
 from zmqim.chat.view import RowView
 
-HEADS_CACHED_MAX = 20_000
-"""Decoded heads of one partition. Above: all are dropped at the end of a turn and read again."""
-
 
 class PersonRule(msgspec.Struct, array_like=True):
     """What one side of a person channel rules for the other; derived from its user partition.
@@ -72,9 +69,11 @@ _decode = msgspec.msgpack.Decoder(Head).decode
 class Heads:
     """All heads of one partition."""
 
-    def __init__(self, keys: Keys, view: RowView) -> None:
+    def __init__(self, keys: Keys, view: RowView, cached_max: int) -> None:
+        """Above `cached_max` all heads are dropped at the end of a turn and read again."""
         self._keys = keys
         self._view = view
+        self._cached_max = cached_max
         self._channels: dict[tuple[int, str, bool], Channel] = {}
         self._dirty: list[Channel] = []
 
@@ -102,7 +101,7 @@ class Heads:
             channel.dirty = False
             put(tag + channel.chan16, _encode(channel.head))
         self._dirty = []
-        if len(self._channels) > HEADS_CACHED_MAX:
+        if len(self._channels) > self._cached_max:
             self._channels = {}
 
     def _load(self, name: tuple[int, str, bool]) -> Channel:

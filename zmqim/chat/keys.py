@@ -9,15 +9,15 @@ Every key is ``partition u16 | install u32 | tag | ...`` in big-endian, so that 
     U chan16 uid             member, or the tombstone of one
     B chan16 uid             deny list; W chan16 uid: allow list; same body as U
     S uid                    a person's bans
-    T len2 uid flag1         login token
+    T len4 uid flag4         login token
     R request id             first result of an operation with a request id
     Q hlc8 request id        the same, by age
     V index8                 a notice that is not a message's, until it was acknowledged
     X number8                outbox
 
-`chan16` is xxh3_128 over the type and the id of a channel; the type's top bit marks its command
-channel. Hashes may collide, so whoever looks one up compares the full name that the row holds and
-goes on to the next number if it differs (`probes`).
+`chan16` is xxh3_128 over type and id of a channel and whether it is the command channel of that
+name, so no id that a client chooses is another's command channel. Hashes may collide: whoever looks one
+up compares the full name that the row holds and goes on to the next number if it differs (`probes`).
 """
 
 from __future__ import annotations
@@ -28,9 +28,8 @@ from collections.abc import Iterator
 from xxhash import xxh3_128_digest
 
 _PREFIX = struct.Struct(">HI")
-_U16 = struct.Struct(">H")
+_U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
-COMMAND_BIT = 0x80
 _DIGEST_END = 1 << 128
 _UID_END = b"\xff"
 """Above every UTF-8 byte."""
@@ -42,8 +41,7 @@ ALLOW_TAG = b"W"
 
 def channel_digest(channel_type: int, channel_id: str, command: bool) -> bytes:
     """First candidate for the `chan16` of a channel."""
-    kind = channel_type | COMMAND_BIT if command else channel_type
-    return xxh3_128_digest(bytes((kind,)) + channel_id.encode())
+    return xxh3_128_digest(b"%d:%d:" % (channel_type, command) + channel_id.encode())
 
 
 def probes(digest: bytes) -> Iterator[bytes]:
@@ -89,13 +87,13 @@ class Keys:
     def token(self, uid: str, device_flag: int) -> bytes:
         """A login token."""
         name = uid.encode()
-        return self.prefix + b"T" + _U16.pack(len(name)) + name + bytes((device_flag & 0xFF,))
+        return self.prefix + b"T" + _U32.pack(len(name)) + name + _U32.pack(device_flag)
 
     def tokens(self, uid: str) -> tuple[bytes, bytes]:
         """Range of all login tokens of `uid`."""
         name = uid.encode()
-        start = self.prefix + b"T" + _U16.pack(len(name)) + name
-        return start, start + b"\xff\xff"
+        start = self.prefix + b"T" + _U32.pack(len(name)) + name
+        return start, start + b"\xff" * 5
 
     def request(self, request_id: bytes) -> bytes:
         """First result of a request."""

@@ -22,8 +22,8 @@ _MS_SHIFT = 22
 _PARTITION_SHIFT = 11
 _COUNTER_MASK = (1 << _PARTITION_SHIFT) - 1
 _MESSAGE = struct.Struct(">QQQ")
-_DUPLICATE = struct.Struct(">QQQQ16s16sH")
-_U16 = struct.Struct(">H")
+_DUPLICATE = struct.Struct(">QQQQ16s16sI")
+_U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
 _READ_ROWS = 256
 
@@ -43,6 +43,23 @@ def next_message_id(last: int, hlc: int, partition: int) -> int:
         if counter == LOGGED_PER_MS:
             ms, counter = ms + 1, 0
     return (ms << _MS_SHIFT) | (partition << _PARTITION_SHIFT) | counter
+
+
+class TransientIds:
+    """Ids of messages that are never logged: the counter's top bit is set. Only in memory."""
+
+    def __init__(self) -> None:
+        self._ms = 0
+        self._counter = 0
+
+    def next(self, hlc: int, partition: int) -> int:
+        """A new id of `partition`, whose log's clock is `hlc`."""
+        ms = max((hlc >> HLC_COUNTER_BITS) - MESSAGE_ID_EPOCH_MS, self._ms)
+        self._counter = self._counter + 1 if ms == self._ms else 0
+        if self._counter == LOGGED_PER_MS:
+            ms, self._counter = ms + 1, 0
+        self._ms = ms
+        return (ms << _MS_SHIFT) | (partition << _PARTITION_SHIFT) | LOGGED_PER_MS | self._counter
 
 
 class Duplicate(NamedTuple):
@@ -70,7 +87,7 @@ class MessageRows:
         `channel` is stored. Names are compared in full: hashes may collide.
         """
         name = sender.encode()
-        identity = channel.chan16 + _U16.pack(len(name)) + name + client_msg_no.encode()
+        identity = channel.chan16 + _U32.pack(len(name)) + name + client_msg_no.encode()
         digest = xxh3_128_digest(identity)
         tag = self._keys.duplicate_tag
         key = tag + digest
@@ -83,7 +100,7 @@ class MessageRows:
             if body is None:
                 return key, None
             *answer, chan16, length = _DUPLICATE.unpack_from(body)
-            if chan16 + _U16.pack(length) + body[_DUPLICATE.size :] == identity:
+            if chan16 + _U32.pack(length) + body[_DUPLICATE.size :] == identity:
                 return key, Duplicate(*answer)
         raise AssertionError("probes never end")
 

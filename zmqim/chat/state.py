@@ -113,12 +113,12 @@ def read_applied(keys: Keys, view: RowView) -> Applied:
 class ChatState:
     """The applied state of one partition."""
 
-    def __init__(self, partition: int, install: int, view: RowView) -> None:
+    def __init__(self, partition: int, install: int, view: RowView, heads_max: int) -> None:
         self._partition = partition
         self._view = view
         self.keys = Keys(partition, install)
         self.applied = read_applied(self.keys, view)
-        self.heads = Heads(self.keys, view)
+        self.heads = Heads(self.keys, view, heads_max)
         self.sets = MemberSets(self.keys, view)
         self.users = Users(self.keys, view)
         self.messages = MessageRows(self.keys, view)

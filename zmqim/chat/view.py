@@ -5,7 +5,10 @@ was performed, so that a read of the same turn sees them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
+
+from xxhash import xxh3_128
 
 Row = tuple[bytes, bytes]
 
@@ -66,3 +69,13 @@ class RowView:
     def forget(self) -> None:
         """The changes are stored: they need no longer be kept above."""
         self.changes = {}
+
+
+def digest_of(rows: Iterable[Row]) -> str:
+    """A digest of rows in their order: equal digests, equal rows."""
+    digest = xxh3_128()
+    for key, body in rows:
+        digest.update(b"%d:%d:" % (len(key), len(body)))
+        digest.update(key)
+        digest.update(body)
+    return digest.hexdigest()

@@ -1,0 +1,451 @@
+"""The storage core: proposals in, effects out (zmqim.bus.effects). Pure.
+
+A turn takes everything that came since the last one, appends all writes of all partitions to one
+journal write, commits and applies them, puts the rows into one state write, and then answers. The
+shell performs these effects in order and ends the process when a write fails, so the core may
+compute the whole turn at once: nothing that it answers leaves before the writes are durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from zmqim.bus.effects import Peer, Send, View
+from zmqim.bus.messages import (
+    Answers,
+    Item,
+    ItemKind,
+    Message,
+    NoticeAck,
+    NoticeItem,
+    Notices,
+    Outcome,
+    OutcomeCode,
+    Outcomes,
+    Propose,
+    Role,
+    RoutedItem,
+    Submit,
+)
+from zmqim.chat.messages import TransientIds
+from zmqim.chat.operations import (
+    AddMembers,
+    ChangeList,
+    Done,
+    MessageNotice,
+    Notified,
+    OutboxDone,
+    OutboxQuery,
+    Reason,
+    Rejected,
+    RemoveMembers,
+    SendMessage,
+    Sent,
+    decode_operation,
+    decode_query,
+    decode_send,
+    encode,
+)
+from zmqim.chat.queries import answer
+from zmqim.chat.view import RowView
+from zmqim.errors import WireError
+from zmqim.ids import HLC_COUNTER_BITS, NodeName, PartitionId
+from zmqim.limits import (
+    BATCH_BYTES_MAX,
+    BATCH_ITEMS_MAX,
+    HEADS_CACHED_MAX,
+    MEMBERS_PER_ENTRY_MAX,
+    READ_DEADLINE_MS,
+    UNCOMMITTED_BYTES_MAX,
+    UNCOMMITTED_PARTITION_BYTES_MAX,
+)
+from zmqim.ring.document import RingDocument
+from zmqim.ring.routers import router_of
+from zmqim.storage.effects import Effect, WriteJournal, WriteState
+from zmqim.storage.group import Group, open_group
+from zmqim.storage.outbox import partition_of_request
+from zmqim.store.interface import Extent, JournalBatch, JournalReader, LoadedPartition, RowReader
+
+BOOK_MS = 1_000
+"""How often a partition's log takes down what was acknowledged outside."""
+_NO_VIEW = View((), (), ())
+
+
+class StorageCore:
+    """All partitions that one storage leads."""
+
+    def __init__(
+        self,
+        name: NodeName,
+        ring: RingDocument,
+        rows: RowReader,
+        journal: JournalReader,
+        loaded: Mapping[int, LoadedPartition],
+    ) -> None:
+        """Reads the stores; raises `DamagedData` if they do not fit together."""
+        self._ring = ring
+        self._journal = journal
+        self._view = RowView(rows)
+        led = ring.led_by(name)
+        heads_max = HEADS_CACHED_MAX // max(len(led), 1)
+        self.groups: dict[int, Group] = {
+            partition: open_group(partition, self._view, journal, loaded.get(partition), heads_max)
+            for partition in led
+        }
+        self._busy: dict[int, Group] = {
+            partition: group for partition, group in self.groups.items() if group.busy
+        }
+        self._linked: set[NodeName] = set()
+        self._seen = _NO_VIEW
+        self._routers: dict[int, NodeName | None] = {}
+        self._live: list[NodeName] = []
+        self._incoming: list[tuple[NodeName, list[RoutedItem]]] = []
+        self._outcomes: dict[NodeName, list[Outcome]] = {}
+        self._transient: dict[int, list[NoticeItem]] = {}
+        self._transient_ids = TransientIds()
+        self._touched: dict[int, Group] = {}
+        self._uncommitted = 0
+        self._disk_full = False
+        self._wall_ms = 0
+        self.counters = dict.fromkeys(("entries", "turns_written", "refused", "reads"), 0)
+
+    # ---- events ----------------------------------------------------------------------------------
+
+    def start(self, wall_ms: int) -> None:
+        """Stand for leader of every partition; called once, before the first turn."""
+        for partition, group in self.groups.items():
+            group.raft.campaign(wall_ms)
+            self._touched[partition] = group
+
+    def peer_up(self, now: int, peer: Peer) -> None:
+        """A link to `peer` stands; a router's new life knows nothing of what the old one got."""
+        if peer.role == Role.ROUTER:
+            self._linked.add(peer.name)
+            for group in self._busy.values():
+                group.notices.again(peer.name)
+            self._place()
+
+    def peer_down(self, now: int, name: NodeName) -> None:
+        """The link to `name` is gone."""
+        self._linked.discard(name)
+        self._place()
+
+    def view_changed(self, now: int, view: View) -> None:
+        """Gossip sees other live processes."""
+        self._seen = view
+        self._place()
+
+    def receive(self, now: int, source: NodeName, message: Message) -> None:
+        """A message of a linked process."""
+        match message:
+            case Propose(items=items):
+                self._incoming.append((source, items))
+            case NoticeAck(partition=partition, index=index) if partition in self.groups:
+                self.groups[partition].notices.acknowledge(now, index)
+            case Answers(items=items):
+                for item in items:
+                    group = self.groups.get(partition_of_request(item.request))
+                    if group is not None and item.code == OutcomeCode.DONE:
+                        group.outbox.acknowledge(item.request)
+            case _:
+                self.counters["refused"] += 1
+
+    def undeliverable(self, now: int, to: NodeName, message: Message) -> None:
+        """The bus took it not: gateways ask again, notices and outbox are repeated by time."""
+        self.counters["refused"] += 1
+
+    def disk_state(self, now: int, full: bool) -> None:
+        """Is there too little room on the disk to take proposals?"""
+        self._disk_full = full
+
+    def wake(self, now: int) -> None:
+        """Time passed: the next turn does what is due."""
+
+    # ---- what the shell asks ---------------------------------------------------------------------
+
+    @property
+    def serving(self) -> bool:
+        """Do all led partitions serve?"""
+        return all(group.raft.serving for group in self.groups.values())
+
+    @property
+    def queued(self) -> int:
+        """Items that wait for the next turn."""
+        return sum(len(items) for _, items in self._incoming)
+
+    def next_wake(self) -> int | None:
+        """When `turn` must be called at the latest; 0: at once."""
+        if self._incoming or self._touched:
+            return 0
+        times: list[int] = []
+        for group in self._busy.values():
+            if self._routers_known(group):
+                if (due := group.notices.due_at()) is not None:
+                    times.append(due)
+                if (due := group.outbox.due_at()) is not None:
+                    times.append(due)
+            if group.unbooked and not self._disk_full:
+                times.append(0 if group.booked_at is None else group.booked_at + BOOK_MS)
+            times.extend(deadline for _, deadline, _, _ in group.outbox_asked)
+        return min(times, default=None)
+
+    # ---- the turn --------------------------------------------------------------------------------
+
+    def turn(self, now: int, wall_ms: int) -> list[Effect]:
+        """End of a turn: everything that came, as effects in order."""
+        self._view.forget()
+        self._wall_ms = wall_ms
+        effects: list[Effect] = []
+        incoming, self._incoming = self._incoming, []
+        for source, items in incoming:
+            for item in items:
+                self._admit(now, wall_ms, source, item)
+        if self._busy and not self._disk_full:
+            self._book(now, wall_ms)
+        touched, self._touched = self._touched, {}
+        self._append(touched, effects)
+        self._apply(touched, effects)
+        self._answer_outbox(now)
+        for source, outcomes in self._outcomes.items():
+            effects.extend(Send(source, frame) for frame in _frames(outcomes))
+        self._outcomes = {}
+        self._push(now, effects)
+        for group in touched.values():
+            group.cut_log(self._journal)
+            group.durable = group.raft.applied
+        return effects
+
+    def _admit(self, now: int, wall_ms: int, source: NodeName, item: RoutedItem) -> None:
+        """Propose a write, or put a read behind what is proposed; refuse what cannot be."""
+        group = self.groups.get(item.partition)
+        if group is None:
+            self._refuse_partition(source, item)
+            return
+        raft = group.raft
+        if not raft.serving:
+            self._refuse(source, item, OutcomeCode.UNAVAILABLE)
+            return
+        body = item.body
+        try:
+            if item.kind == ItemKind.WRITE:
+                size = len(body)
+                if self._disk_full:
+                    self._refuse(source, item, OutcomeCode.DISK_FULL)
+                elif (
+                    group.uncommitted + size > UNCOMMITTED_PARTITION_BYTES_MAX
+                    or self._uncommitted + size > UNCOMMITTED_BYTES_MAX
+                ):
+                    self._refuse(source, item, OutcomeCode.BUSY)
+                else:
+                    operation = decode_operation(body)
+                    if type(operation) is not SendMessage:
+                        _check_change(operation)
+                    index = raft.propose(body, wall_ms)
+                    group.operations[index] = operation
+                    group.uncommitted += size
+                    self._uncommitted += size
+                    group.waiting.append((index, source, item, None))
+                    self._touched[item.partition] = group
+                return
+            if item.kind == ItemKind.TRANSIENT:
+                send = decode_send(body)
+                group.waiting.append((raft.last, source, item, send))
+            else:
+                query = decode_query(body)
+                if isinstance(query, OutboxQuery):
+                    deadline = now + READ_DEADLINE_MS
+                    group.outbox_asked.append((query.upto, deadline, source, item))
+                    self._busy[item.partition] = group
+                    return
+                group.waiting.append((raft.last, source, item, query))
+            self._touched[item.partition] = group
+        except WireError as error:
+            self._refuse(source, item, OutcomeCode.BAD_REQUEST, str(error))
+
+    def _book(self, now: int, wall_ms: int) -> None:
+        """Log, once in a while, what was acknowledged outside."""
+        for partition, group in self._busy.items():
+            raft = group.raft
+            if not raft.serving or not group.unbooked:
+                continue
+            if group.booked_at is not None and now - group.booked_at < BOOK_MS:
+                continue
+            group.booked_at = now
+            self._touched[partition] = group
+            if group.notices.acknowledged > group.state.applied.notified:
+                raft.propose(encode(Notified(group.notices.acknowledged)), wall_ms)
+            if group.outbox.delivered > group.outbox_logged:
+                group.outbox_logged = group.outbox.delivered
+                raft.propose(encode(OutboxDone(group.outbox_logged)), wall_ms)
+
+    def _append(self, touched: dict[int, Group], effects: list[Effect]) -> None:
+        """One journal write for everything that was proposed."""
+        batch = JournalBatch()
+        entries = batch.entries
+        for partition, group in touched.items():
+            unsaved = group.raft.unsaved()
+            if unsaved is None:
+                continue
+            entries.extend([(partition, index, body) for index, body in unsaved.entries])
+            batch.extents[partition] = Extent(*unsaved.extent)
+            if unsaved.hard_state is not None:
+                batch.hard_states[partition] = unsaved.hard_state.encode()
+            group.raft.saved()
+        if batch.extents:
+            effects.append(WriteJournal(batch))
+            self.counters["entries"] += len(entries)
+            self.counters["turns_written"] += 1
+
+    def _apply(self, touched: dict[int, Group], effects: list[Effect]) -> None:
+        """Apply what is committed, one row write for all of it, and answer who waits."""
+        for partition, group in touched.items():
+            results: dict[int, bytes] = {}
+            if group.raft.commit > group.raft.applied:
+                results = group.apply()
+            self._answer(partition, group, results)
+            if group.busy:
+                self._busy[partition] = group
+        self._uncommitted = 0
+        changes = self._view.changes
+        if changes:
+            effects.append(WriteState(list(changes.items())))
+
+    def _answer(self, partition: int, group: Group, results: dict[int, bytes]) -> None:
+        waiting = group.waiting
+        applied = group.raft.applied
+        done = OutcomeCode.DONE
+        state = group.state
+        while waiting and waiting[0][0] <= applied:
+            index, source, item, asked = waiting.popleft()
+            if asked is None:
+                result = results[index]
+            elif type(asked) is SendMessage:
+                result = self._judge_transient(partition, group, asked, item.body)
+            else:
+                self.counters["reads"] += 1
+                result = encode(answer(state, asked))
+            outcome = Outcome(item.origin, item.request, partition, done, result)
+            outcomes = self._outcomes.get(source)
+            if outcomes is None:
+                self._outcomes[source] = [outcome]
+            else:
+                outcomes.append(outcome)
+
+    def _judge_transient(
+        self, partition: int, group: Group, send: SendMessage, body: bytes
+    ) -> bytes:
+        """A NO_PERSIST message: judged and pushed, never logged."""
+        reason = group.state.judge_transient(send)
+        if reason is not Reason.SUCCESS:
+            return encode(Rejected(reason))
+        hlc = max(group.raft.hlc, self._wall_ms << HLC_COUNTER_BITS)
+        message_id = self._transient_ids.next(hlc, partition)
+        version = group.state.heads.find(send.channel_type, send.channel_id).head.member_version
+        notice = MessageNotice(
+            send.channel_type, send.channel_id, 0, message_id, hlc, version, body
+        )
+        self._transient.setdefault(partition, []).append(NoticeItem(0, encode(notice)))
+        return encode(Sent(0, message_id, hlc))
+
+    def _answer_outbox(self, now: int) -> None:
+        for group in self._busy.values():
+            still = []
+            for asked in group.outbox_asked:
+                upto, deadline, source, item = asked
+                if upto <= group.outbox.delivered:
+                    result = encode(Done(group.raft.applied))
+                    self._put(source, item, OutcomeCode.DONE, result)
+                elif now >= deadline:
+                    self._put(source, item, OutcomeCode.UNAVAILABLE, b"")
+                else:
+                    still.append(asked)
+            group.outbox_asked = still
+
+    def _push(self, now: int, effects: list[Effect]) -> None:
+        """Notices and outbox rows to the routers that serve their partitions."""
+        for partition, items in self._transient.items():
+            router = self._router(partition)
+            if router is not None:
+                term = self.groups[partition].raft.term
+                effects.append(Send(router, Notices(partition, term, 0, items)))
+        self._transient = {}
+        submits: dict[NodeName, list[Item]] = {}
+        idle = []
+        for partition, group in self._busy.items():
+            router = self._router(partition)
+            notices = group.notices
+            if router is not None:
+                if notices.missing_from is not None:
+                    group.read_notices(self._journal)
+                if not group.outbox.idle:
+                    submits.setdefault(router, []).extend(group.outbox.take(now))
+            for frame in notices.take(now, router, group.raft.term):
+                assert router is not None
+                effects.append(Send(router, frame))
+            if not group.busy and not group.outbox_asked:
+                idle.append(partition)
+        for router, owed in submits.items():
+            for first in range(0, len(owed), BATCH_ITEMS_MAX):
+                effects.append(Send(router, Submit(owed[first : first + BATCH_ITEMS_MAX])))
+        for partition in idle:
+            del self._busy[partition]
+
+    # ---- who and why -----------------------------------------------------------------------------
+
+    def _place(self) -> None:
+        """Partitions go to the routers that are linked, of those that gossip sees alive."""
+        seen = [router for router in self._seen.routers if router in self._linked]
+        self._live = seen or sorted(self._linked)
+        self._routers = {}
+
+    def _router(self, partition: int) -> NodeName | None:
+        if partition not in self._routers:
+            self._routers[partition] = router_of(PartitionId(partition), self._live)
+        return self._routers[partition]
+
+    def _routers_known(self, group: Group) -> bool:
+        return self._router(group.partition) is not None
+
+    def _put(self, source: NodeName, item: RoutedItem, code: OutcomeCode, result: bytes) -> None:
+        outcome = Outcome(item.origin, item.request, item.partition, code, result)
+        self._outcomes.setdefault(source, []).append(outcome)
+
+    def _refuse(self, source: NodeName, item: RoutedItem, code: OutcomeCode, why: str = "") -> None:
+        self.counters["refused"] += 1
+        self._put(source, item, code, why.encode())
+
+    def _refuse_partition(self, source: NodeName, item: RoutedItem) -> None:
+        partition = item.partition
+        if 0 <= partition < self._ring.partitions:
+            leader = self._ring.leader_of(PartitionId(partition))
+            self._refuse(source, item, OutcomeCode.NOT_LEADER, leader)
+        else:
+            self._refuse(source, item, OutcomeCode.BAD_REQUEST, f"no partition {partition}")
+
+
+def _check_change(operation: object) -> None:
+    """Raise `WireError` for what a gateway must not send."""
+    if isinstance(operation, Notified | OutboxDone):
+        raise WireError("an operation that only a leader makes")
+    if (
+        isinstance(operation, AddMembers | RemoveMembers | ChangeList)
+        and len(operation.uids) > MEMBERS_PER_ENTRY_MAX
+    ):
+        raise WireError(f"more than {MEMBERS_PER_ENTRY_MAX} uids in one operation")
+
+
+def _frames(outcomes: list[Outcome]) -> list[Outcomes]:
+    """`outcomes` cut so that each part fits one frame."""
+    if len(outcomes) <= BATCH_ITEMS_MAX and (
+        sum(len(outcome.result) for outcome in outcomes) <= BATCH_BYTES_MAX
+    ):
+        return [Outcomes(outcomes)]
+    parts: list[list[Outcome]] = [[]]
+    size = 0
+    for outcome in outcomes:
+        size += len(outcome.result)
+        if parts[-1] and (size > BATCH_BYTES_MAX or len(parts[-1]) == BATCH_ITEMS_MAX):
+            parts.append([])
+            size = len(outcome.result)
+        parts[-1].append(outcome)
+    return [Outcomes(part) for part in parts]
