@@ -1,9 +1,9 @@
 """What a listener sees of its gateway, and the gateway of it: the plug-in contract.
 
 A listener is a class that an entry point of the group ``zmqim.gateways`` names; the entry point's
-name is the URL scheme that a topology uses (``wkproto://127.0.0.1:5100``). It owns its sockets and its
-codec; between it and the gateway travel the packets of `zmqim.wkproto.packets`, whatever the bytes
-on its wire look like. docs/GATEWAYS.md has a complete one in 60 lines.
+name is the URL scheme that a topology uses (``wkproto://127.0.0.1:5100``). It owns its sockets and
+its codec; between it and the gateway travel the packets of `zmqim.wkproto.packets`, whatever the
+bytes on its wire look like. docs/GATEWAYS.md has a complete one in 60 lines.
 
 Everything here is called on the gateway's event loop, from no other thread. Calls towards the port
 return at once; what follows from them comes back at the end of the loop turn through `Connection`.
@@ -103,8 +103,8 @@ class GatewayPort(Protocol):
         a router is linked."""
 
     def not_ready(self) -> str:
-        """Why not, as a sentence (``"no leader of 3 of 64 partitions has answered yet"``); empty when
-        `ready`."""
+        """Why not, as a sentence (``"no leader of 3 of 64 partitions has answered yet"``); empty
+        when `ready`."""
 
     def view(self) -> View:
         """Who is alive, as gossip here sees it."""
@@ -128,7 +128,7 @@ class GatewayPort(Protocol):
         """
 
     async def online(self, uids: Sequence[str]) -> list[tuple[str, int]]:
-        """(uid, device flag) of everyone of `uids` who is online; `DeadlinePassed` without a router."""
+        """(uid, device flag) of whoever of `uids` is online; `DeadlinePassed` without a router."""
 
     def count(self, counter: str, by: int = 1) -> None:
         """Add to a counter of the gateway's metrics, e.g. ``wire_errors``."""
@@ -137,7 +137,7 @@ class GatewayPort(Protocol):
         """All counters and gauges of this gateway, by name."""
 
     def addresses(self) -> Mapping[str, str]:
-        """What clients connect to, by scheme: ``advertise`` of the listener, or where it is bound."""
+        """What clients connect to, by scheme: a listener's ``advertise``, or where it is bound."""
 
 
 class Listener(Protocol):

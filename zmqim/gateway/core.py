@@ -1,0 +1,340 @@
+"""The gateway's core: sessions in, bus messages out, without a clock, a socket or a loop.
+
+The contract is that of `zmqim.bus.effects`, with these events of clients and listeners beside it:
+
+    core.session_opened(now, session, peer_address)   a connection was accepted
+    core.packets(now, session, packets)               what its client sent, in order
+    core.writable(now, session, on)                   its write buffer is full, or drained
+    core.session_closed(now, session)                 the connection is gone
+    core.ask(now, token, kind, key, body, deadline_ms)  answered by the effect `Answered`
+    core.online(now, token, uids)                     answered by the effect `OnlineFound`
+
+This module only hands events on: `connecting` admits, `sending` is the way in, `delivery` and
+`pushing` the way out, `presence` tells routers who is here, `requests` asks until it is answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from zmqim.bus.effects import Peer, View
+from zmqim.bus.messages import (
+    Answers,
+    Deliver,
+    DeliverAck,
+    Dirty,
+    Kick,
+    Login,
+    LoginAck,
+    Message,
+    OnlineAnswer,
+    Plan,
+    PresenceDiffers,
+    Role,
+    Submit,
+    UserChanged,
+)
+from zmqim.chat.operations import Reason
+from zmqim.gateway.connecting import Connecting
+from zmqim.gateway.counters import Counters
+from zmqim.gateway.delivery import FanOut
+from zmqim.gateway.effects import Effect
+from zmqim.gateway.plugin import CloseReason
+from zmqim.gateway.presence import Presence
+from zmqim.gateway.pushing import Pushing
+from zmqim.gateway.questions import Questions
+from zmqim.gateway.requests import Numbers, Requests, Routers
+from zmqim.gateway.sending import Sending
+from zmqim.gateway.sessions import Phase, Session, Sessions
+from zmqim.gateway.wheel import Wheel
+from zmqim.ids import Milliseconds, NodeName, NodeUuid
+from zmqim.topology_values import Limits
+from zmqim.wkproto.packets import (
+    BadSend,
+    Connect,
+    Disconnect,
+    FromClient,
+    Ping,
+    Pong,
+    Recvack,
+    Send,
+    Sub,
+    Suback,
+)
+
+if TYPE_CHECKING:
+    from random import Random
+
+ORIGIN_BYTES = 4
+"""Of the node uuid, in `SendMessage.origin` above the session number."""
+PONG = Pong()
+
+
+class GatewayCore:
+    """One gateway."""
+
+    def __init__(
+        self,
+        name: NodeName,
+        node_uuid: NodeUuid,
+        partitions: int,
+        bounds: Limits,
+        random: Random,
+        now: Milliseconds,
+    ) -> None:
+        """`partitions` of the ring; `bounds` what the topology says of limits."""
+        self.name = name
+        self.counters = Counters()
+        number = int.from_bytes(node_uuid[:ORIGIN_BYTES])
+        origin = number << 32
+        self._wheel = Wheel()
+        self._routers = Routers(partitions)
+        numbers = Numbers()
+        self._sessions = Sessions(bounds, self.counters.count)
+        self._requests = Requests(self._routers, self._wheel, numbers)
+        self._sending = Sending(
+            self._sessions,
+            self._routers,
+            self._wheel,
+            numbers,
+            random,
+            self.counters,
+            bounds,
+            origin,
+        )
+        self._pushing = Pushing(self._sessions, self._requests, self._wheel, self.counters, origin)
+        self._fan_out = FanOut(self._sessions, self._pushing, self._wheel, self.counters)
+        self._presence = Presence(self._routers, self._wheel)
+        self._connecting = Connecting(
+            self._sessions,
+            self._requests,
+            self._routers,
+            self._presence,
+            self._wheel,
+            numbers,
+            self.counters,
+            number,
+        )
+        self._questions = Questions(self._requests, self._routers, self._wheel, numbers, partitions)
+        self._presence.start(now)
+        self._questions.probe(now)
+
+    # ---- state for the shell -----------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """A leader of every partition has answered once, and a router is linked now."""
+        return self._questions.all_led and bool(self._routers.live)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a further connection may be accepted."""
+        return self._sessions.has_room
+
+    @property
+    def in_flight(self) -> int:
+        """SENDs and questions without an answer."""
+        return len(self._sending) + self._questions.waiting
+
+    def gauges(self) -> Mapping[str, int]:
+        """Sizes, by name, for metrics and status."""
+        return {
+            "sessions": len(self._sessions.by_number) - self._sessions.connecting,
+            "sessions_connecting": self._sessions.connecting,
+            "sends_waiting": len(self._sending),
+            "requests_waiting": len(self._requests),
+            "routers": len(self._routers.live),
+            "partitions_unprobed": len(self._questions.unprobed),
+        }
+
+    def problems(self) -> list[str]:
+        """What an operator should know, as sentences."""
+        found = []
+        if not self._routers.live:
+            found.append("no router is linked: nothing can be sent or delivered")
+        unprobed = self._questions.unprobed
+        if unprobed:
+            found.append(f"{len(unprobed)} partitions have no leader that answered yet")
+        return found
+
+    def set_wall_offset(self, offset_ms: int) -> None:
+        """Wall clock minus `now`: what CONNACK's time difference is computed from."""
+        self._connecting.wall_offset_ms = offset_ms
+
+    # ---- clients -----------------------------------------------------------------------------
+
+    def session_opened(self, now: Milliseconds, session: int, peer_address: str) -> None:
+        """A connection was accepted. Session numbers are never used twice."""
+        self._connecting.opened(now, self._sessions.open(now, session, peer_address))
+
+    def session_closed(self, now: Milliseconds, session: int) -> None:
+        """The connection is gone."""
+        found = self._sessions.by_number.get(session)
+        if found is not None:
+            self._sessions.left(found)
+
+    def writable(self, now: Milliseconds, session: int, on: bool) -> None:
+        """The client's write buffer is above its bound (False), or has drained (True)."""
+        found = self._sessions.by_number.get(session)
+        if found is not None:
+            self._pushing.writable(now, found, on)
+
+    def packets(self, now: Milliseconds, session: int, packets: Sequence[FromClient]) -> None:
+        """What a client sent, in order."""
+        found = self._sessions.by_number.get(session)
+        if found is None:
+            return
+        found.active_at = now
+        sending = self._sending
+        for packet in packets:
+            kind = type(packet)
+            if found.phase is not Phase.OPEN:
+                self._before_open(now, found, packet)
+            elif kind is Send:
+                self.counters.sends += 1
+                sending.send(now, found, packet)  # type: ignore[arg-type]
+            elif kind is Recvack:
+                self._pushing.acknowledged(now, found, packet.message_id)  # type: ignore[union-attr]
+            else:
+                self._rare(found, packet)
+
+    def _before_open(self, now: Milliseconds, session: Session, packet: FromClient) -> None:
+        """CONNECT must be first, and alone until CONNACK. What follows the end is ignored."""
+        if session.phase is Phase.NEW and isinstance(packet, Connect):
+            self._connecting.connect(now, session, packet)
+        else:
+            self._sessions.end(session, CloseReason.WRONG_ORDER)
+
+    def _rare(self, session: Session, packet: FromClient) -> None:
+        match packet:
+            case Ping():
+                self._sessions.tell(session, PONG)
+            case BadSend():
+                self._sending.refuse(session, packet, packet.reason)
+            case Disconnect():
+                self._sessions.end(session, CloseReason.CLIENT_LEFT)
+            case Sub():
+                answer = Suback(
+                    packet.sub_no,
+                    packet.channel_id,
+                    packet.channel_type,
+                    packet.action,
+                    Reason.NOT_ALLOWED,
+                )
+                self._sessions.tell(session, answer)
+            case _:
+                self.counters.count("packets_ignored")
+
+    # ---- listeners ---------------------------------------------------------------------------
+
+    def ask(
+        self,
+        now: Milliseconds,
+        token: int,
+        kind: int,
+        key: bytes,
+        body: bytes,
+        deadline_ms: int,
+    ) -> None:
+        """Ask the partition of route key `key`; answered once by `Answered` with `token`."""
+        self._questions.ask(now, token, kind, key, body, deadline_ms)
+
+    def online(self, now: Milliseconds, token: int, uids: Sequence[str]) -> None:
+        """Who of `uids` is online; answered once by `OnlineFound` with `token`."""
+        self._questions.online(now, token, list(uids))
+
+    def drain(self, now: Milliseconds) -> None:
+        """Take nothing new; what is in flight goes on. Over when `in_flight` is 0."""
+        self._sessions.drain()
+
+    def close_all(self, now: Milliseconds) -> None:
+        """End every session without DISCONNECT: the SDKs connect again, elsewhere."""
+        for session in list(self._sessions.by_number.values()):
+            self._sessions.end(session, CloseReason.DRAINING)
+
+    # ---- the bus -----------------------------------------------------------------------------
+
+    def peer_up(self, now: Milliseconds, peer: Peer) -> None:
+        """A link to that process stands."""
+        if peer.role == Role.ROUTER:
+            self._routers.up(peer.name)
+            self._fan_out.router_up(peer.name)
+            self._presence.router_up(peer.name)
+
+    def peer_down(self, now: Milliseconds, name: NodeName) -> None:
+        """The link is gone; what was in flight may be lost."""
+        self._routers.down(name)
+        self._fan_out.router_down(name)
+        self._presence.router_down(name)
+        self._sending.router_down(now, name)
+        self._requests.router_down(now, name)
+
+    def view_changed(self, now: Milliseconds, view: View) -> None:
+        """Gossip sees other live processes."""
+        self._routers.view_changed(view)
+
+    def receive(self, now: Milliseconds, source: NodeName, message: Message) -> None:
+        """A message of a linked process."""
+        match message:
+            case Answers():
+                sent, asked = self._sending.answered, self._requests.answered
+                for answer in message.items:
+                    if not sent(now, answer.request, answer.code, answer.result):
+                        asked(now, answer.request, answer.code, answer.result)
+            case Deliver():
+                self._fan_out.deliver(now, source, message)
+            case Plan():
+                self._fan_out.plan(source, message)
+            case Dirty():
+                self._fan_out.dirty(now, source, message)
+            case UserChanged():
+                self._fan_out.user_changed(now, source, message)
+            case LoginAck():
+                self._connecting.admitted(now, source, message)
+            case Kick():
+                self._fan_out.kick(message.sessions, message.reason, message.text)
+            case PresenceDiffers():
+                self._presence.differs(source, message.partitions)
+            case OnlineAnswer():
+                self._questions.online_answered(message)
+            case _:
+                self.counters.count("messages_ignored")
+
+    def undeliverable(self, now: Milliseconds, to: NodeName, message: Message) -> None:
+        """A `Send` that the bus refused. Presence is repaired by digests, the rest by timers."""
+        self.counters.count("sends_bounced")
+        match message:
+            case Submit():
+                for item in message.items:
+                    if not self._sending.bounced(now, item.request):
+                        self._requests.bounced(now, item.request)
+            case Login():
+                self._connecting.bounced(now, message.request)
+            case DeliverAck():
+                self._fan_out.acknowledgement_lost(now, to)
+            case _:
+                pass
+
+    # ---- time --------------------------------------------------------------------------------
+
+    def wake(self, now: Milliseconds) -> None:
+        """Time passed: do what is due."""
+        self._wheel.run(now)
+
+    def next_wake(self) -> Milliseconds | None:
+        """When `wake` must be called at the latest."""
+        due = self._wheel.next_due()
+        return None if due is None else Milliseconds(due)
+
+    def turn(self, now: Milliseconds) -> list[Effect]:
+        """End of the turn: what gathered, one `Submit` a router and one write a session."""
+        self._sending.launch_ready(now)
+        effects: list[Effect] = []
+        effects += self._connecting.flush()
+        effects += self._presence.flush()
+        effects += self._routers.flush()
+        effects += self._fan_out.flush()
+        effects += self._questions.flush()
+        effects += self._sessions.flush()
+        return effects

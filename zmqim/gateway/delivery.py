@@ -1,0 +1,223 @@
+"""What routers push: frames in order, fan-out lists, and who of this gateway's sessions gets what.
+
+Deliver, Dirty and UserChanged of one link share frame numbers. A frame is taken over once, in
+order, and acknowledged at the end of the turn; one that cannot be taken (a frame before it is
+missing, or a fan-out list that is not held) is left, with everything behind it, and asked for again
+(`MissingPlan`). Frames that come twice do no harm: cursors drop repeats.
+"""
+
+from __future__ import annotations
+
+from zmqim import limits
+from zmqim.bus.effects import Send
+from zmqim.bus.messages import (
+    Deliver,
+    DeliverAck,
+    Delivery,
+    Dirty,
+    MissingPlan,
+    Plan,
+    UserChanged,
+)
+from zmqim.chat.operations import Reason, decode_send
+from zmqim.errors import WireError
+from zmqim.gateway.counters import Counters
+from zmqim.gateway.plugin import CloseReason
+from zmqim.gateway.pushing import Message, Pushing
+from zmqim.gateway.sessions import Phase, Session, Sessions
+from zmqim.gateway.wheel import Wheel
+from zmqim.ids import NodeName
+from zmqim.wkproto.packets import Disconnect
+
+EVERY_FLAG = -1
+
+
+class _FanOutList:
+    """The sessions of a large channel at this gateway; a dict, so that the order is certain."""
+
+    __slots__ = ("sessions", "version")
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.sessions: dict[int, None] = {}
+
+
+class _Link:
+    """What one life of a router has sent."""
+
+    __slots__ = ("acknowledged", "asked_at", "missing", "plans", "taken")
+
+    def __init__(self) -> None:
+        self.taken = 0
+        """Frames up to here were taken over."""
+        self.acknowledged = 0
+        self.plans: dict[int, _FanOutList] = {}
+        self.missing: MissingPlan | None = None
+        """What was asked for again; frames are left until it is here."""
+        self.asked_at = 0
+
+
+class FanOut:
+    """Everything that comes from routers for sessions."""
+
+    def __init__(
+        self, sessions: Sessions, pushing: Pushing, wheel: Wheel, counters: Counters
+    ) -> None:
+        self._sessions = sessions
+        self._pushing = pushing
+        self._wheel = wheel
+        self._counters = counters
+        self._links: dict[NodeName, _Link] = {}
+        self._questions: list[Send] = []
+
+    def router_up(self, name: NodeName) -> None:
+        """A new link: its frames count from 1, and it holds no fan-out lists yet."""
+        self._links[name] = _Link()
+
+    def router_down(self, name: NodeName) -> None:
+        """The link is gone, with what it was about to say."""
+        self._links.pop(name, None)
+
+    # ---- frames ------------------------------------------------------------------------------
+
+    def deliver(self, now: int, source: NodeName, message: Deliver) -> None:
+        """Push every item to its sessions."""
+        link = self._links.get(source)
+        if link is None or not self._is_next(now, source, link, message.frame):
+            return
+        audiences: list[list[int] | dict[int, None]] = []
+        for item in message.items:
+            if not item.plan:
+                audiences.append(item.sessions)
+                continue
+            held = link.plans.get(item.plan)
+            if held is None or held.version < item.plan_version:
+                missing = MissingPlan(item.plan, item.plan_version, message.frame)
+                self._ask_again(now, source, link, missing)
+                return
+            audiences.append(held.sessions)
+        link.taken = message.frame
+        for item, audience in zip(message.items, audiences, strict=True):
+            self._push(now, item, audience)
+
+    def _push(self, now: int, item: Delivery, audience: list[int] | dict[int, None]) -> None:
+        try:
+            operation = decode_send(item.operation)
+        except WireError:
+            self._counters.wire_errors += 1
+            return
+        message = Message(item.sequence, item.message_id, item.hlc, operation)
+        by_number = self._sessions.by_number
+        push = self._pushing.push
+        for number in audience:
+            session = by_number.get(number)
+            if session is not None and session.phase is Phase.OPEN:
+                push(now, session, message)
+
+    def dirty(self, now: int, source: NodeName, message: Dirty) -> None:
+        """Ranges that were not sent: the sessions pull them."""
+        link = self._links.get(source)
+        if link is None or not self._is_next(now, source, link, message.frame):
+            return
+        link.taken = message.frame
+        for channel in message.channels:
+            key = (channel.channel_type, channel.channel_id, channel.command)
+            for number in channel.sessions:
+                session = self._sessions.by_number.get(number)
+                if session is not None and session.phase is Phase.OPEN:
+                    self._pushing.mark_behind(now, session, key, channel.first, channel.last)
+
+    def user_changed(self, now: int, source: NodeName, message: UserChanged) -> None:
+        """Bans act at once on sessions that stand; a kick ends those of its device flag."""
+        link = self._links.get(source)
+        if link is None or not self._is_next(now, source, link, message.frame):
+            return
+        link.taken = message.frame
+        flag = message.kick_flag
+        for session in self._sessions.of_uid(message.uid):
+            session.send_ban = message.send_ban
+            if message.ban:
+                self.end(session, Reason.BANNED, "the user is banned")
+            elif flag is not None and flag in (EVERY_FLAG, session.device_flag):
+                self.end(session, message.kick_reason, "the login was ended")
+
+    def _is_next(self, now: int, source: NodeName, link: _Link, frame: int) -> bool:
+        """Whether the frame follows what was taken; repeats are acknowledged, gaps asked for."""
+        if frame == link.taken + 1:
+            link.missing = None
+            return True
+        if frame <= link.taken:
+            link.acknowledged = min(link.acknowledged, link.taken - 1)
+            return False
+        self._ask_again(now, source, link, MissingPlan(0, 0, link.taken + 1))
+        return False
+
+    def _ask_again(self, now: int, source: NodeName, link: _Link, missing: MissingPlan) -> None:
+        """Once, and again after a pause: everything that is on its way will not fit either."""
+        waits = link.missing is not None and link.missing.frame == missing.frame
+        if waits and now - link.asked_at < limits.REQUEST_RETRY_MS:
+            return
+        self._counters.count("frames_asked_again")
+        link.missing = missing
+        link.asked_at = now
+        self._questions.append(Send(source, missing))
+
+    # ---- fan-out lists and kicks -------------------------------------------------------------
+
+    def plan(self, source: NodeName, message: Plan) -> None:
+        """A fan-out list comes whole, or changes by one version."""
+        link = self._links.get(source)
+        if link is None:
+            return
+        held = link.plans.get(message.plan)
+        if message.reset:
+            held = link.plans[message.plan] = _FanOutList()
+        elif held is None or held.version != message.version - 1:
+            link.plans.pop(message.plan, None)
+            return
+        held.version = message.version
+        for number in message.removed:
+            held.sessions.pop(number, None)
+        for number in message.added:
+            held.sessions[number] = None
+
+    def kick(self, numbers: list[int], reason: int, text: str) -> None:
+        """End sessions that a later login displaced."""
+        for number in numbers:
+            session = self._sessions.by_number.get(number)
+            if session is not None:
+                self.end(session, reason, text)
+
+    def end(self, session: Session, reason: int, text: str) -> None:
+        """DISCONNECT, then close. Before CONNACK or without a reason only close: the client comes
+        back and is judged anew."""
+        if session.phase is Phase.OPEN and reason:
+            self._sessions.tell(session, Disconnect(reason, text))
+            self._sessions.end(session, CloseReason.KICKED)
+        else:
+            self._sessions.end(session, CloseReason.UNAVAILABLE)
+
+    # ---- acknowledgements --------------------------------------------------------------------
+
+    def acknowledgement_lost(self, now: int, to: NodeName) -> None:
+        """The bus did not take a `DeliverAck`: it goes out again with a later turn."""
+        link = self._links.get(to)
+        if link is not None:
+            self._wheel.add(now + limits.NOT_LEADER_RETRY_MS, self._acknowledge_again, link)
+
+    def _acknowledge_again(self, now: int, link: _Link) -> None:
+        link.acknowledged = min(link.acknowledged, link.taken - 1)
+
+    def flush(self) -> list[Send]:
+        """What the turn has for routers: one cumulative acknowledgement each, and questions."""
+        sends = [
+            Send(name, DeliverAck(link.taken))
+            for name, link in self._links.items()
+            if link.taken > link.acknowledged
+        ]
+        for link in self._links.values():
+            link.acknowledged = link.taken
+        if self._questions:
+            sends += self._questions
+            self._questions = []
+        return sends

@@ -1,0 +1,52 @@
+"""What the gateway's core tells its shell to do, beside the bus's `Send`.
+
+Performed in order. Of one session, `ToClient` stands before `CloseClient`: what was said last is
+written before the connection ends.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from zmqim.bus.effects import Send
+from zmqim.gateway.plugin import CloseReason
+from zmqim.wkproto.packets import FromServer
+
+
+class ToClient(NamedTuple):
+    """Write these packets to the client: all that the turn has for it, in order."""
+
+    session: int
+    packets: list[FromServer]
+
+
+class CloseClient(NamedTuple):
+    """End the connection. The core has forgotten the session already."""
+
+    session: int
+    reason: CloseReason
+
+
+class SetReading(NamedTuple):
+    """Stop or go on reading from the client."""
+
+    session: int
+    on: bool
+
+
+class Answered(NamedTuple):
+    """The answer to `GatewayCore.ask` with that token: an `OutcomeCode` and an encoded result."""
+
+    token: int
+    code: int
+    result: bytes
+
+
+class OnlineFound(NamedTuple):
+    """The answer to `GatewayCore.online` with that token; `devices` None: no router answered."""
+
+    token: int
+    devices: list[tuple[str, int]] | None
+
+
+Effect = Send | ToClient | CloseClient | SetReading | Answered | OnlineFound

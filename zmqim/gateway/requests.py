@@ -1,0 +1,255 @@
+"""Asking partitions: which router gets what, and asking again until there is an answer.
+
+`Routers` knows the live routers and gathers this turn's items for each. `Requests` keeps what
+was asked for HTTP, for CONNECT and for pulls: the same bytes are sent again after NOT_LEADER,
+UNAVAILABLE or a bounce (pauses from NOT_LEADER_RETRY_MS doubling), and after silence
+(REQUEST_RETRY_MS), until the deadline. SENDs are kept by `sending`, with the same pauses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from zmqim import limits
+from zmqim.bus.effects import Send, View
+from zmqim.bus.messages import Item, ItemKind, OutcomeCode, Submit
+from zmqim.gateway.wheel import Wheel
+from zmqim.ids import NodeName, PartitionId
+from zmqim.ring.partitions import partition_of
+from zmqim.ring.routers import router_of
+
+DONE = int(OutcomeCode.DONE)
+BUSY = int(OutcomeCode.BUSY)
+DISK_FULL = int(OutcomeCode.DISK_FULL)
+UNKNOWN = int(OutcomeCode.UNKNOWN)
+BAD_REQUEST = int(OutcomeCode.BAD_REQUEST)
+UNAVAILABLE = int(OutcomeCode.UNAVAILABLE)
+
+ITEM_OVERHEAD_BYTES = 64
+_DEFINITE = (DONE, DISK_FULL, BAD_REQUEST)
+
+OnAnswer = Callable[[int, Any, int, bytes], None]
+"""Called once with now, the argument given to `ask`, an `OutcomeCode` and the result."""
+
+
+class Numbers:
+    """Request numbers: unique within this incarnation, over everything that is asked."""
+
+    __slots__ = ("last",)
+
+    def __init__(self) -> None:
+        self.last = 0
+
+    def take(self) -> int:
+        """The next number."""
+        self.last += 1
+        return self.last
+
+
+class Routers:
+    """The routers that can be asked now, and what this turn has for each of them."""
+
+    def __init__(self, partitions: int) -> None:
+        self.live: tuple[NodeName, ...] = ()
+        """Linked and alive as gossip sees it, sorted; linked ones alone while gossip sees none."""
+        self._partitions = partitions
+        self._linked: dict[NodeName, None] = {}
+        self._seen: tuple[NodeName, ...] = ()
+        self._by_partition: dict[int, NodeName] = {}
+        self._submits: dict[NodeName, list[Item]] = {}
+
+    def partition_of(self, key: bytes) -> PartitionId:
+        """The partition of a route key."""
+        return partition_of(key, self._partitions)
+
+    def up(self, name: NodeName) -> None:
+        """A link to the router stands."""
+        self._linked[name] = None
+        self._changed()
+
+    def down(self, name: NodeName) -> None:
+        """The link is gone."""
+        self._linked.pop(name, None)
+        self._submits.pop(name, None)
+        self._changed()
+
+    def view_changed(self, view: View) -> None:
+        """Gossip sees other live routers."""
+        self._seen = view.routers
+        self._changed()
+
+    def _changed(self) -> None:
+        both = tuple(name for name in self._seen if name in self._linked)
+        self.live = both or tuple(sorted(self._linked))
+        self._by_partition = {}
+
+    def owner_of(self, partition: int) -> NodeName | None:
+        """The router that rendezvous names for the partition, None without any."""
+        owner = self._by_partition.get(partition)
+        if owner is None:
+            owner = router_of(PartitionId(partition), self.live)
+            if owner is not None:
+                self._by_partition[partition] = owner
+        return owner
+
+    def submit(self, router: NodeName, items: Iterable[Item]) -> None:
+        """Put items, in order, into the turn's `Submit` for that router."""
+        waiting = self._submits.get(router)
+        if waiting is None:
+            waiting = self._submits[router] = []
+        waiting.extend(items)
+
+    def flush(self) -> list[Send]:
+        """One `Submit` a router, more only where a frame's bounds are reached."""
+        if not self._submits:
+            return []
+        submits, self._submits = self._submits, {}
+        return [Send(name, Submit(cut)) for name, items in submits.items() for cut in _cut(items)]
+
+
+def _cut(items: list[Item]) -> Iterable[list[Item]]:
+    if len(items) <= limits.BATCH_ITEMS_MAX:
+        size = sum([len(item.body) for item in items]) + ITEM_OVERHEAD_BYTES * len(items)
+        if size <= limits.BATCH_BYTES_MAX:
+            yield items
+            return
+    cut: list[Item] = []
+    size = 0
+    for item in items:
+        weight = len(item.body) + ITEM_OVERHEAD_BYTES
+        if cut and (size + weight > limits.BATCH_BYTES_MAX or len(cut) == limits.BATCH_ITEMS_MAX):
+            yield cut
+            cut, size = [], 0
+        cut.append(item)
+        size += weight
+    yield cut
+
+
+class Asked:
+    """One question that waits for its answer."""
+
+    __slots__ = (
+        "answer",
+        "argument",
+        "deadline",
+        "item",
+        "partition",
+        "patient",
+        "pause",
+        "proposed",
+        "retry_at",
+        "router",
+    )
+
+    def __init__(
+        self, item: Item, partition: int, deadline: int, answer: OnAnswer, argument: object
+    ) -> None:
+        self.item = item
+        self.partition = partition
+        self.deadline = deadline
+        self.answer = answer
+        self.argument = argument
+        self.patient = False
+        self.pause = limits.NOT_LEADER_RETRY_MS
+        self.retry_at = 0
+        self.router: NodeName | None = None
+        self.proposed = False
+        """Whether a leader may have taken it: then nobody knows the outcome at the deadline."""
+
+
+class Requests:
+    """Everything asked that is not a SEND."""
+
+    def __init__(self, routers: Routers, wheel: Wheel, numbers: Numbers) -> None:
+        self._routers = routers
+        self._wheel = wheel
+        self._numbers = numbers
+        self._asked: dict[int, Asked] = {}
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    def ask(
+        self,
+        now: int,
+        kind: int,
+        key: bytes,
+        body: bytes,
+        deadline_ms: int,
+        answer: OnAnswer,
+        argument: object,
+        patient: bool = False,
+    ) -> None:
+        """Ask the partition of `key`; `answer` is called exactly once, within `deadline_ms`.
+
+        `patient`: BUSY is asked again like NOT_LEADER, for reads that nobody is told about.
+        """
+        if len(self._asked) >= limits.GATEWAY_REQUESTS_MAX:
+            answer(now, argument, BUSY, b"")
+            return
+        item = Item(self._numbers.take(), key, kind, body)
+        partition = self._routers.partition_of(key)
+        asked = Asked(item, partition, now + deadline_ms, answer, argument)
+        asked.patient = patient
+        self._asked[item.request] = asked
+        self._launch(now, asked)
+
+    def _launch(self, now: int, asked: Asked) -> None:
+        router = asked.router = self._routers.owner_of(asked.partition)
+        if router is None:
+            self._again(now, asked)
+            return
+        self._routers.submit(router, (asked.item,))
+        asked.retry_at = now + limits.REQUEST_RETRY_MS
+        self._wheel.add(min(asked.retry_at, asked.deadline), self._due, asked)
+
+    def _again(self, now: int, asked: Asked) -> None:
+        asked.router = None
+        asked.retry_at = now + asked.pause
+        asked.pause = min(2 * asked.pause, limits.REQUEST_RETRY_MS)
+        self._wheel.add(min(asked.retry_at, asked.deadline), self._due, asked)
+
+    def _due(self, now: int, asked: Asked) -> None:
+        if asked.item.request not in self._asked:
+            return
+        if asked.router is not None and now >= asked.retry_at:
+            asked.proposed = True
+        if now >= asked.deadline:
+            if asked.router is not None:
+                asked.proposed = True
+            maybe = asked.proposed and asked.item.kind != ItemKind.READ
+            self._finish(now, asked, UNKNOWN if maybe else UNAVAILABLE, b"")
+        elif now >= asked.retry_at:
+            self._launch(now, asked)
+
+    def _finish(self, now: int, asked: Asked, code: int, result: bytes) -> None:
+        del self._asked[asked.item.request]
+        asked.answer(now, asked.argument, code, result)
+
+    def answered(self, now: int, request: int, code: int, result: bytes) -> bool:
+        """An answer came; False: it is for nobody here."""
+        asked = self._asked.get(request)
+        if asked is None:
+            return False
+        if code in _DEFINITE or (code == BUSY and not asked.patient):
+            self._finish(now, asked, code, result)
+        elif asked.router is not None:
+            asked.proposed = asked.proposed or code == UNKNOWN
+            self._again(now, asked)
+        return True
+
+    def bounced(self, now: int, request: int) -> bool:
+        """The bus did not take the item; False: it is for nobody here."""
+        asked = self._asked.get(request)
+        if asked is None:
+            return False
+        self._again(now, asked)
+        return True
+
+    def router_down(self, now: int, name: NodeName) -> None:
+        """What that router had may be lost: ask another one soon."""
+        for asked in list(self._asked.values()):
+            if asked.router == name:
+                asked.proposed = True
+                self._again(now, asked)

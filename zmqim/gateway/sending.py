@@ -1,0 +1,377 @@
+"""The way in: SEND → checks → one encoded operation → this turn's `Submit`; answers → SENDACK.
+
+What a session sends to one channel goes through a *lane*, which has one batch in flight: otherwise
+a batch that is asked again would come behind its successor (REPLICATION.md 2.10). The batch is
+asked again with the same bytes and numbers until every item of it is answered; duplicates are
+found where they are applied. An item without an answer for SEND_DEADLINE_MS closes the session
+without a SENDACK, because an SDK sends again only what was never answered.
+
+A definite refusal of the batch (BUSY, a full disk) also refuses what waits behind it in the lane:
+it was sent before the client could know, and must not overtake what is sent again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from zmqim import limits
+from zmqim.bus.messages import Item, ItemKind
+from zmqim.chat.channels import (
+    COMMAND_SUFFIX,
+    SYSTEM_UID,
+    canonical_channel_id,
+    is_valid_uid,
+    peers_of,
+    route_key_of_channel,
+)
+from zmqim.chat.operations import (
+    ChannelType,
+    MessageFlag,
+    Reason,
+    Rejected,
+    SendMessage,
+    Sent,
+    decode_result,
+    encode,
+)
+from zmqim.errors import WireError
+from zmqim.gateway.counters import Counters
+from zmqim.gateway.plugin import CloseReason
+from zmqim.gateway.requests import BAD_REQUEST, BUSY, DISK_FULL, DONE, Numbers, Routers
+from zmqim.gateway.sessions import Phase, Session, Sessions
+from zmqim.gateway.wheel import Wheel
+from zmqim.ids import NodeName
+from zmqim.topology_values import Limits
+from zmqim.wkproto.packets import BadSend, Send, Sendack
+
+if TYPE_CHECKING:
+    from random import Random
+
+LANES_MAX = 256
+"""Lanes that a session keeps. Above: the idle ones are made anew when they are needed."""
+STORED_FLAGS = MessageFlag.NO_PERSIST | MessageFlag.RED_DOT | MessageFlag.SYNC_ONCE
+
+_NO_PERSIST = int(MessageFlag.NO_PERSIST)
+_STORED_FLAGS = int(STORED_FLAGS)
+_WRITE = int(ItemKind.WRITE)
+_TRANSIENT = int(ItemKind.TRANSIENT)
+_PAYLOAD_MAX = limits.PAYLOAD_BYTES_MAX
+
+
+class Waiting(msgspec.Struct, gc=False):
+    """A SEND without an answer."""
+
+    item: Item
+    lane: Lane
+    client_seq: int
+    client_msg_no: str
+    since: int
+    size: int
+
+
+class Lane:
+    """What one session sends to one channel."""
+
+    __slots__ = (
+        "channel_id",
+        "flight",
+        "key",
+        "open_count",
+        "partition",
+        "pause",
+        "queue",
+        "ready",
+        "retry_at",
+        "router",
+        "session",
+        "timer_at",
+    )
+
+    def __init__(self, session: Session, channel_id: str, key: bytes, partition: int) -> None:
+        self.session = session
+        self.channel_id = channel_id
+        self.key = key
+        self.partition = partition
+        self.queue: list[Waiting] = []
+        self.flight: list[Waiting] = []
+        self.open_count = 0
+        """Items of the flight without an answer."""
+        self.ready = False
+        self.router: NodeName | None = None
+        self.pause = limits.NOT_LEADER_RETRY_MS
+        self.retry_at = 0
+        self.timer_at = 0
+        """When the wheel looks at the lane next; 0: it does not."""
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits and nothing is in flight."""
+        return not self.queue and not self.flight
+
+
+class Sending:
+    """All lanes of all sessions."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        routers: Routers,
+        wheel: Wheel,
+        numbers: Numbers,
+        random: Random,
+        counters: Counters,
+        bounds: Limits,
+        gateway_origin: int,
+    ) -> None:
+        """`gateway_origin`: this gateway's part of every `SendMessage.origin`."""
+        self._sessions = sessions
+        self._routers = routers
+        self._wheel = wheel
+        self._numbers = numbers
+        self._random = random
+        self._counters = counters
+        self._per_second = bounds.sends_per_second
+        self._burst = bounds.send_burst
+        self._origin = gateway_origin
+        self._waiting: dict[int, Waiting] = {}
+        self._ready: list[Lane] = []
+        sessions.on_end.append(self._ended)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    # ---- SEND --------------------------------------------------------------------------------
+
+    def send(self, now: int, session: Session, packet: Send) -> None:
+        """Check one SEND of an OPEN session and queue it; refused ones are answered at once."""
+        lane = session.lanes.get((packet.channel_type, packet.channel_id))
+        reason = self._refusal(now, session, packet, lane)
+        if reason:
+            self.refuse(session, packet, reason)
+            return
+        if lane is None:
+            lane = self._lane(session, packet.channel_type, packet.channel_id)
+        payload = packet.payload
+        flags = packet.flags & _STORED_FLAGS
+        client_msg_no = packet.client_msg_no or f"{self._random.getrandbits(128):032x}"
+        body = encode(
+            SendMessage(
+                packet.channel_type,
+                lane.channel_id,
+                session.uid,
+                client_msg_no,
+                payload,
+                packet.setting,
+                flags,
+                packet.expire,
+                packet.topic,
+                self._origin | session.number,
+                session.uid == SYSTEM_UID,
+            )
+        )
+        kind = _TRANSIENT if flags & _NO_PERSIST else _WRITE
+        request = self._numbers.take()
+        size = len(body)
+        waiting = Waiting(
+            Item(request, lane.key, kind, body), lane, packet.client_seq, client_msg_no, now, size
+        )
+        self._waiting[request] = waiting
+        lane.queue.append(waiting)
+        session.sends_pending += 1
+        session.send_bytes_pending += size
+        if not lane.ready and not lane.flight:
+            lane.ready = True
+            self._ready.append(lane)
+
+    def _refusal(self, now: int, session: Session, packet: Send, lane: Lane | None) -> int:
+        """The reason to refuse, 0 if there is none."""
+        if now != session.tokens_at:
+            gained = (now - session.tokens_at) * self._per_second // 1000
+            if gained:
+                session.tokens = min(self._burst, session.tokens + gained)
+                session.tokens_at = now
+        if session.tokens < 1 or len(self._waiting) >= limits.GATEWAY_REQUESTS_MAX:
+            return Reason.RATE_LIMITED
+        session.tokens -= 1
+        if len(packet.payload) > _PAYLOAD_MAX:
+            return Reason.PAYLOAD_DECODE_ERROR
+        if session.send_ban:
+            return Reason.SEND_BANNED
+        return 0 if lane is not None else _channel_refusal(packet, session.uid)
+
+    def refuse(self, session: Session, packet: Send | BadSend, reason: int) -> None:
+        """Answer a SEND with a definite refusal."""
+        self._counters.sends_refused += 1
+        self._sessions.tell(session, Sendack(0, packet.client_seq, 0, reason, packet.client_msg_no))
+
+    def _lane(self, session: Session, channel_type: int, wire_id: str) -> Lane:
+        """The lane of a channel under this name: made, or found under the channel's other name."""
+        if len(session.lanes) >= LANES_MAX:
+            session.lanes = {name: lane for name, lane in session.lanes.items() if not lane.idle}
+        channel_id = canonical_channel_id(channel_type, wire_id, session.uid)
+        lane = session.lanes.get((channel_type, channel_id))
+        if lane is None:
+            key = route_key_of_channel(channel_type, channel_id)
+            lane = Lane(session, channel_id, key, self._routers.partition_of(key))
+            session.lanes[(channel_type, channel_id)] = lane
+        session.lanes[(channel_type, wire_id)] = lane
+        return lane
+
+    # ---- out and again -----------------------------------------------------------------------
+
+    def launch_ready(self, now: int) -> None:
+        """At the end of the turn: every lane without a flight sends what it has."""
+        ready, self._ready = self._ready, []
+        for lane in ready:
+            lane.ready = False
+            if lane.queue and not lane.flight:
+                lane.flight, lane.queue = lane.queue, []
+                lane.open_count = len(lane.flight)
+                lane.pause = limits.NOT_LEADER_RETRY_MS
+                self._launch(now, lane)
+        for session in {lane.session.number: lane.session for lane in ready}.values():
+            self._sessions.balance_reading(session)
+
+    def _launch(self, now: int, lane: Lane) -> None:
+        router = lane.router = self._routers.owner_of(lane.partition)
+        if router is None:
+            self._again(now, lane)
+            return
+        waiting = self._waiting
+        self._routers.submit(
+            router, [each.item for each in lane.flight if each.item.request in waiting]
+        )
+        self._look_at(lane, now + limits.REQUEST_RETRY_MS)
+
+    def _again(self, now: int, lane: Lane) -> None:
+        """Launch the flight's unanswered items again after the lane's pause."""
+        lane.router = None
+        self._look_at(lane, now + lane.pause)
+        lane.pause = min(2 * lane.pause, limits.REQUEST_RETRY_MS)
+
+    def _look_at(self, lane: Lane, retry_at: int) -> None:
+        """Only one timer a lane: it is moved when it comes, so a busy lane costs one a second."""
+        lane.retry_at = retry_at
+        if not lane.timer_at or retry_at < lane.timer_at:
+            lane.timer_at = retry_at
+            self._wheel.add(retry_at, self._due, lane)
+
+    def _due(self, now: int, lane: Lane) -> None:
+        if now < lane.timer_at or not lane.timer_at:
+            return
+        lane.timer_at = 0
+        if not lane.flight or lane.session.phase is Phase.CLOSED:
+            return
+        if now - self._oldest(lane) >= limits.SEND_DEADLINE_MS:
+            self._sessions.end(lane.session, CloseReason.UNKNOWN_OUTCOME)
+        elif now < lane.retry_at:
+            self._look_at(lane, lane.retry_at)
+        else:
+            self._counters.sends_retried += lane.open_count
+            self._launch(now, lane)
+
+    def _oldest(self, lane: Lane) -> int:
+        return next(each.since for each in lane.flight if each.item.request in self._waiting)
+
+    # ---- answers -----------------------------------------------------------------------------
+
+    def answered(self, now: int, request: int, code: int, result: bytes) -> bool:
+        """What became of an item; False: it is for nobody here."""
+        waiting = self._waiting.get(request)
+        if waiting is None:
+            return False
+        if code == DONE:
+            try:
+                done = decode_result(result)
+            except WireError:
+                self._counters.wire_errors += 1
+                self._retry(now, waiting.lane)
+                return True
+            if type(done) is Sent:
+                self._finish(waiting, done.message_id, done.sequence, 1)
+            else:
+                reason = done.reason if isinstance(done, Rejected) else Reason.SYSTEM_ERROR
+                self._finish(waiting, 0, 0, reason)
+        elif code == BUSY:
+            self._finish(waiting, 0, 0, Reason.RATE_LIMITED)
+            self._refuse_queue(waiting.lane, Reason.RATE_LIMITED)
+        elif code == DISK_FULL:
+            self._finish(waiting, 0, 0, Reason.SYSTEM_ERROR)
+            self._refuse_queue(waiting.lane, Reason.SYSTEM_ERROR)
+        elif code == BAD_REQUEST:
+            self._finish(waiting, 0, 0, Reason.SYSTEM_ERROR)
+        else:
+            self._retry(now, waiting.lane)
+        return True
+
+    def _finish(self, waiting: Waiting, message_id: int, sequence: int, reason: int) -> None:
+        del self._waiting[waiting.item.request]
+        lane = waiting.lane
+        session = lane.session
+        session.sends_pending -= 1
+        session.send_bytes_pending -= waiting.size
+        if reason == 1:
+            self._counters.sends_acknowledged += 1
+        else:
+            self._counters.sends_refused += 1
+        self._sessions.tell(
+            session,
+            Sendack(message_id, waiting.client_seq, sequence, reason, waiting.client_msg_no),
+        )
+        lane.open_count -= 1
+        if lane.open_count == 0:
+            lane.flight = []
+            if lane.queue and not lane.ready:
+                lane.ready = True
+                self._ready.append(lane)
+        if not session.reading:
+            self._sessions.balance_reading(session)
+
+    def _refuse_queue(self, lane: Lane, reason: int) -> None:
+        queue, lane.queue = lane.queue, []
+        lane.open_count += len(queue)
+        for waiting in queue:
+            self._finish(waiting, 0, 0, reason)
+
+    def _retry(self, now: int, lane: Lane) -> None:
+        """Something of the flight was not taken: one pause, however many items say so."""
+        if lane.router is not None:
+            self._again(now, lane)
+
+    def bounced(self, now: int, request: int) -> bool:
+        """The bus did not take the item; False: it is for nobody here."""
+        waiting = self._waiting.get(request)
+        if waiting is None:
+            return False
+        self._retry(now, waiting.lane)
+        return True
+
+    def router_down(self, now: int, name: NodeName) -> None:
+        """What that router had may be lost: ask another one soon."""
+        for waiting in self._waiting.values():
+            if waiting.lane.router == name:
+                self._again(now, waiting.lane)
+
+    def _ended(self, session: Session) -> None:
+        """Nobody waits any more: an SDK sends again what got no answer."""
+        for lane in session.lanes.values():
+            for waiting in (*lane.flight, *lane.queue):
+                self._waiting.pop(waiting.item.request, None)
+            lane.flight, lane.queue, lane.open_count = [], [], 0
+        session.lanes = {}
+
+
+def _channel_refusal(packet: Send, uid: str) -> int:
+    """The reason why `uid` cannot send to the channel by its name alone, 0 if it can."""
+    name = packet.channel_id
+    if not 1 <= packet.channel_type <= ChannelType.AGENT_GROUP:
+        return Reason.CHANNEL_TYPE_NOT_SUPPORTED
+    if not name or name.endswith(COMMAND_SUFFIX):
+        return Reason.CHANNEL_ID_ERROR
+    if packet.channel_type == ChannelType.PERSON:
+        both = peers_of(name) if "@" in name else (uid, name)
+        if uid not in both or not all(is_valid_uid(one) for one in both):
+            return Reason.CHANNEL_ID_ERROR
+    return 0

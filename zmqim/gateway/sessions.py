@@ -1,0 +1,213 @@
+"""Sessions: what the gateway knows of each client connection, and the table of all of them.
+
+A session is a row of plain fields that the modules beside this one read and write: `connecting`
+until it is OPEN, `sending` its lanes and tokens, `pushing` its cursors and window. The table owns
+what all of them need: saying something to a client, ending a session, and stopping to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from zmqim import limits
+from zmqim.gateway.effects import CloseClient, Effect, SetReading, ToClient
+from zmqim.gateway.plugin import CloseReason
+from zmqim.topology_values import Limits
+from zmqim.wkproto.packets import Connect, FromServer
+
+if TYPE_CHECKING:
+    from zmqim.gateway.pushing import Behind, Unacked
+    from zmqim.gateway.sending import Lane
+
+
+class Phase(IntEnum):
+    """How far a session is; it only moves forward."""
+
+    NEW = 0
+    """Nothing but CONNECT may come."""
+    READING = 1
+    """The user's row is being read."""
+    ADMITTING = 2
+    """The token is right; the shard's owner has been asked to admit the session."""
+    OPEN = 3
+    CLOSED = 4
+
+
+class Session:
+    """One client connection."""
+
+    __slots__ = (
+        "active_at",
+        "behind",
+        "behind_count",
+        "connect",
+        "cursors",
+        "device_flag",
+        "device_level",
+        "lagging",
+        "lanes",
+        "number",
+        "out",
+        "peer_address",
+        "phase",
+        "pulls",
+        "reading",
+        "redeliver_at",
+        "send_ban",
+        "send_bytes_pending",
+        "sends_pending",
+        "tokens",
+        "tokens_at",
+        "uid",
+        "unwritable_at",
+        "window",
+        "window_bytes",
+        "writable",
+    )
+
+    def __init__(self, now: int, number: int, peer_address: str, tokens: int) -> None:
+        self.number = number
+        self.peer_address = peer_address
+        self.phase = Phase.NEW
+        self.active_at = now
+        self.connect: Connect | None = None
+        self.uid = ""
+        self.device_flag = 0
+        self.device_level = 0
+        self.send_ban = False
+        self.out: list[FromServer] = []
+        # sending
+        self.tokens = tokens
+        self.tokens_at = now
+        self.lanes: dict[tuple[int, str], Lane] = {}
+        self.sends_pending = 0
+        self.send_bytes_pending = 0
+        self.reading = True
+        # pushing
+        self.writable = True
+        self.unwritable_at = 0
+        self.lagging = False
+        self.cursors: dict[tuple[int, str, bool], int] = {}
+        self.window: dict[int, Unacked] = {}
+        self.window_bytes = 0
+        self.redeliver_at = 0
+        self.behind: dict[tuple[int, str, bool], Behind] = {}
+        self.behind_count = 0
+        self.pulls = 0
+
+
+class Sessions:
+    """All sessions of this gateway, by number and by uid."""
+
+    def __init__(self, bounds: Limits, count: Callable[[str], None]) -> None:
+        self.by_number: dict[int, Session] = {}
+        self.connecting = 0
+        """Sessions that are not OPEN yet."""
+        self.draining = False
+        self.on_end: list[Callable[[Session], None]] = []
+        """Called when a session ends, with its phase still as it was."""
+        self._bounds = bounds
+        self._count = count
+        self._by_uid: dict[str, list[Session]] = {}
+        self._spoken_to: list[Session] = []
+        self._effects: list[Effect] = []
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a further connection may be accepted."""
+        return (
+            not self.draining
+            and len(self.by_number) < self._bounds.sessions_max
+            and self.connecting < self._bounds.connects_pending_max
+        )
+
+    def open(self, now: int, number: int, peer_address: str) -> Session:
+        """A new connection, in phase NEW."""
+        session = Session(now, number, peer_address, self._bounds.send_burst)
+        self.by_number[number] = session
+        self.connecting += 1
+        return session
+
+    def name(self, session: Session, connect: Connect) -> None:
+        """The session says whose it is: from now on `of_uid` finds it."""
+        session.connect = connect
+        session.uid = connect.uid
+        session.device_flag = connect.device_flag
+        self._by_uid.setdefault(connect.uid, []).append(session)
+
+    def opened(self, session: Session) -> None:
+        """The session is OPEN."""
+        session.phase = Phase.OPEN
+        session.connect = None
+        self.connecting -= 1
+
+    def of_uid(self, uid: str) -> tuple[Session, ...]:
+        """Sessions that CONNECTed as `uid`, admitted or not."""
+        return tuple(self._by_uid.get(uid, ()))
+
+    def tell(self, session: Session, packet: FromServer) -> None:
+        """Write `packet` to the client at the end of the turn."""
+        out = session.out
+        if not out:
+            self._spoken_to.append(session)
+        out.append(packet)
+
+    def end(self, session: Session, reason: CloseReason) -> None:
+        """Forget the session and close its connection."""
+        if session.phase is not Phase.CLOSED:
+            self._forget(session)
+            self._count(f"closed_{reason}")
+            self._effects.append(CloseClient(session.number, reason))
+
+    def left(self, session: Session) -> None:
+        """The connection is gone: forget the session."""
+        session.out = []
+        self._forget(session)
+        self._count(f"closed_{CloseReason.CLIENT_LEFT}")
+
+    def _forget(self, session: Session) -> None:
+        for end in self.on_end:
+            end(session)
+        if session.phase is not Phase.OPEN:
+            self.connecting -= 1
+        session.phase = Phase.CLOSED
+        del self.by_number[session.number]
+        mates = self._by_uid.get(session.uid)
+        if mates is not None and session in mates:
+            mates.remove(session)
+            if not mates:
+                del self._by_uid[session.uid]
+
+    def balance_reading(self, session: Session) -> None:
+        """Stop reading from a client of whom too much waits; go on once half of it is done."""
+        share = 1 if session.reading else 2
+        on = (
+            session.writable
+            and session.sends_pending * share <= limits.SESSION_SENDS_PENDING_MAX
+            and session.send_bytes_pending * share <= limits.SESSION_SEND_BYTES_PENDING_MAX
+            and not self.draining
+        )
+        if on != session.reading and session.phase is not Phase.CLOSED:
+            session.reading = on
+            self._effects.append(SetReading(session.number, on))
+
+    def drain(self) -> None:
+        """Take no more connections and read nothing more from those that stand."""
+        self.draining = True
+        for session in self.by_number.values():
+            self.balance_reading(session)
+
+    def flush(self) -> list[Effect]:
+        """What the turn has for clients."""
+        effects: list[Effect] = []
+        for session in self._spoken_to:
+            if session.out:
+                effects.append(ToClient(session.number, session.out))
+                session.out = []
+        self._spoken_to = []
+        if self._effects:
+            effects += self._effects
+            self._effects = []
+        return effects
