@@ -106,6 +106,12 @@ class RefusedByServer(ZmqimError):
         self.reason = reason
 
 
+class NotAdmitted(ZmqimError):
+    """The other processes of the cluster run another topology or another version."""
+
+    exit_code = EXIT_REFUSED
+
+
 class WireError(ValueError):
     """Bytes from a peer that are not what the protocol says: counted, dropped or answered.
 

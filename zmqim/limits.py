@@ -83,6 +83,8 @@ HELLO_RETRY_MS = 100
 RECONNECT_MS_MIN = 50
 RECONNECT_MS_MAX = 500
 """ZeroMQ dials again after MIN to 2 MIN (drawn once a socket), doubling up to MAX."""
+LEAVE_LINGER_MS = 200
+"""What ZeroMQ gets to write Goodbyes when a process leaves; else sockets close at once."""
 FLUSH_RETRY_MS = 2
 """Pause before frames that ZeroMQ did not take are offered again."""
 JOIN_GRACE_MS = 1_000
@@ -187,7 +189,7 @@ HTTP_LIST_MAX = 100_000
 CLIENT_OUTBOX_MAX = 1_000
 """Messages of a `Client` without an answer. Above: `send` waits for room."""
 CLIENT_WAITING_MAX = 1_024
-"""Messages that the application has not taken. Above: dropped without RECVACK, and so sent again."""
+"""Messages that the application has not taken. Above: dropped without RECVACK, so sent again."""
 CLIENT_RECENT_MAX = 4_096
 """Message ids by which repeats are recognised; the oldest is forgotten."""
 CLIENT_OPEN_MS_MAX = 5_000
@@ -197,7 +199,7 @@ CLIENT_CONNACK_MS_MAX = 10_000
 CLIENT_PING_MS = 30_000
 CLIENT_PONG_MS_MAX = 10_000
 CLIENT_SENDACK_MS_MAX = 20_000
-"""Silence after a PING or a SEND. Passed: the connection is dropped; what is unanswered goes again."""
+"""Silence after a PING or a SEND. Passed: the connection is dropped; open SENDs go again."""
 CLIENT_RETRY_MS_MIN = 250
 CLIENT_RETRY_MS_MAX = 15_000
 """Bounds of the pause before a new connection; it doubles, and a random half of it is taken off."""
