@@ -91,6 +91,7 @@ class Supervisor:
         self._logger = logger
         self._command = command or self._real_command
         self._children: dict[NodeName, _Running] = {}
+        self._started: set[NodeName] = set()
         self._poll = select.poll()
         self._life_read, self._life_write = os.pipe()
         self._gateways_read, self._gateways_write = os.pipe()
@@ -198,10 +199,7 @@ class Supervisor:
             case Role.STORAGE:
                 inherited.append(self._routers_read)
                 command.append(f"--before-fd={self._routers_read}")
-        stderr = self._data.stderr(name)
-        if stderr.exists() and stderr.stat().st_size > STDERR_BYTES_MAX:
-            stderr.unlink()
-        with stderr.open("ab") as sink:
+        with self._data.stderr(name).open(self._stderr_mode(name)) as sink:
             child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -217,6 +215,13 @@ class Supervisor:
         self._poll.register(report_read, select.POLLIN)
         self._children[name] = _Running(child, reports)
         self._logger.info("started", name=name, pid=child.pid)
+
+    def _stderr_mode(self, name: NodeName) -> str:
+        """Append over the restarts of one `up`, up to a bound; otherwise begin anew."""
+        path = self._data.stderr(name)
+        is_first = name not in self._started
+        self._started.add(name)
+        return "wb" if is_first or path.stat().st_size > STDERR_BYTES_MAX else "ab"
 
     def _real_command(self, process: Process) -> list[str]:
         return [

@@ -1,0 +1,37 @@
+"""Shared by all tests; modules beside it (`store_damage`) can be imported from every folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from running_cluster import RunningCluster
+
+ClusterMaker = Callable[..., RunningCluster]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+    """A running cluster with one process of each kind, shared by the tests of a module."""
+    running = RunningCluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        yield running.up()
+    finally:
+        running.close()
+
+
+@pytest.fixture
+def new_cluster(tmp_path: Path) -> Iterator[ClusterMaker]:
+    """Makes clusters, not yet started, for one test: `new_cluster(text=None)`."""
+    made: list[RunningCluster] = []
+
+    def make(text: str | None = None) -> RunningCluster:
+        folder = tmp_path / f"cluster-{len(made)}"
+        folder.mkdir()
+        made.append(RunningCluster(folder, text))
+        return made[-1]
+
+    yield make
+    for running in made:
+        running.close()

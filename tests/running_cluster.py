@@ -1,0 +1,239 @@
+"""A real cluster for tests: `zmqim up` as a child process, on free ports and its own data folder.
+
+    cluster.tcp       "127.0.0.1:PORT" of the first gateway's WKProto listener
+    cluster.tcp_address   the same as (host, port)
+    cluster.ws        "ws://127.0.0.1:PORT"
+    cluster.http      "http://127.0.0.1:PORT"
+    cluster.gateways  the same for every gateway: dicts with name, tcp, ws, http
+    cluster.api_key   key of the HTTP API
+    cluster.data      data folder (Path)
+    cluster.topology  topology file (Path)
+
+`up()` starts and waits until it serves, `down()` stops it in order, `kill(name)` is kill -9,
+`status()` is `zmqim status --json`, `close()` leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+UP_SECONDS_MAX = 40.0
+DOWN_SECONDS_MAX = 40.0
+PORTS = range(10_000, 32_000)
+"""Below the ports that the kernel gives to outgoing connections."""
+
+
+def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """The first true value of `condition`; fails when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+    return value
+
+
+def free_ports(count: int) -> list[int]:
+    """`count` ports of 127.0.0.1 of which each next one is free as well."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.choice(PORTS)
+        if not {port, port + 1, port - 1} & set(found) and _is_free(port) and _is_free(port + 1):
+            found.append(port)
+    return found
+
+
+def topology_text(gateways: int = 1, routers: int = 1, storages: int = 1, extra: str = "") -> str:
+    """A topology on free ports; `extra` is put in front of the first table."""
+    ports = iter(free_ports(4 * gateways + routers + storages))
+    text = f'cluster = "test"\nreplicas = 1\n{extra}\n'
+    if "[limits]" not in extra:
+        text += "[limits]\nreserve_file_bytes = 1_048_576\n"
+    for number in range(1, gateways + 1):
+        urls = ", ".join(
+            f'"{kind}://127.0.0.1:{next(ports)}"' for kind in ("wkproto", "ws", "http")
+        )
+        text += f'[[gateway]]\nname = "gateway-{number}"\nlisteners = [{urls}]\n'
+        text += f'address = "127.0.0.1:{next(ports)}"\n'
+    for role, count in (("router", routers), ("storage", storages)):
+        for number in range(1, count + 1):
+            text += f'[[{role}]]\nname = "{role}-{number}"\naddress = "127.0.0.1:{next(ports)}"\n'
+    return text
+
+
+def zmqim(*words: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+    """Runs a command of `zmqim` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "zmqim.cli", *words],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=_environment(),
+        check=False,
+    )
+
+
+class RunningCluster:
+    """One cluster with its folder; see the module's docstring."""
+
+    def __init__(self, folder: Path, text: str | None = None) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self.topology = folder / "topology.toml"
+        self.topology.write_text(text if text is not None else topology_text())
+        self.process: subprocess.Popen[bytes] | None = None
+        self._output = folder / "up.out"
+
+    def up(self, *, wait: bool = True) -> RunningCluster:
+        """Starts it; waits until it serves unless told not to."""
+        assert self.process is None, "it runs already"
+        with self._output.open("ab") as output:
+            start = output.tell()
+            self.process = subprocess.Popen(
+                [
+                    sys.executable, "-m", "zmqim.cli", "up", str(self.topology),
+                    "--data", str(self.data),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=_environment(),
+                start_new_session=True,
+            )  # fmt: skip
+        if wait:
+            wait_for(lambda: self._serves(start), UP_SECONDS_MAX, f"up; {self.output()}")
+        return self
+
+    def down(self) -> None:
+        """Stops it with `zmqim down`."""
+        assert self.process is not None
+        done = zmqim("down", "--data", str(self.data))
+        assert done.returncode == 0, done.stderr
+        self.process.wait(DOWN_SECONDS_MAX)
+        self.process = None
+
+    def signal(self, number: int) -> int:
+        """Sends a signal to the supervisor and waits for its end; returns its exit code."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        code = self.process.wait(DOWN_SECONDS_MAX)
+        self.process = None
+        return code
+
+    def pid(self, name: str) -> int:
+        """The pid of a process now; 0 while it does not run."""
+        try:
+            return int((self.data / "run" / f"{name}.pid").read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def kill(self, name: str) -> int:
+        """kill -9; returns the pid that it had."""
+        pid = wait_for(lambda: self.pid(name), 10, f"{name} runs")
+        os.kill(pid, signal.SIGKILL)
+        return int(pid)
+
+    def status(self) -> dict[str, Any]:
+        """What `zmqim status --json` prints."""
+        done = zmqim("status", "--json", "--data", str(self.data))
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def states(self) -> dict[str, str]:
+        """Name → state."""
+        return {row["name"]: row["state"] for row in self.status()["processes"]}
+
+    def wait_alive(self, seconds: float = 30.0) -> None:
+        """Until every process is alive."""
+        wait_for(lambda: set(self.states().values()) == {"alive"}, seconds, "everybody alive")
+
+    def output(self) -> str:
+        """What `up` printed so far."""
+        return self._output.read_text() if self._output.exists() else ""
+
+    def log(self, name: str) -> list[dict[str, Any]]:
+        """The log records of a process."""
+        path = self.data / "logs" / f"{name}.log"
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    @property
+    def gateways(self) -> list[dict[str, str]]:
+        """Addresses of every gateway."""
+        found = json.loads((self.data / "run" / "cluster.json").read_bytes())
+        gateways: list[dict[str, str]] = found["gateways"]
+        return gateways
+
+    @property
+    def tcp(self) -> str:
+        return self.gateways[0]["tcp"]
+
+    @property
+    def tcp_address(self) -> tuple[str, int]:
+        host, _, port = self.tcp.rpartition(":")
+        return host, int(port)
+
+    @property
+    def ws(self) -> str:
+        return self.gateways[0]["ws"]
+
+    @property
+    def http(self) -> str:
+        return self.gateways[0]["http"]
+
+    @property
+    def api_key(self) -> str:
+        return (self.data / "secrets" / "api_key").read_text().strip()
+
+    def close(self) -> None:
+        """Ends whatever still runs."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(DOWN_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process = None
+        for path in (self.data / "run").glob("*.pid"):
+            if path.stem != "supervisor" and (pid := self.pid(path.stem)) and _is_ours(pid):
+                os.kill(pid, signal.SIGKILL)
+
+    def _serves(self, start: int) -> bool:
+        assert self.process is not None
+        code = self.process.poll()
+        assert code is None, f"up ended with exit code {code}:\n{self.output()}"
+        return "Serving" in self.output()[start:]
+
+
+def _is_ours(pid: int) -> bool:
+    """Pids are given out again: only a process of a cluster is ended."""
+    try:
+        return b"zmqim" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _environment() -> dict[str, str]:
+    environment = dict(os.environ)
+    environment.pop("ZMQIM_API_KEY", None)
+    return environment

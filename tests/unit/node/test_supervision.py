@@ -1,0 +1,180 @@
+"""The supervisor's decisions: restarts, crash loops and the order of stopping, without processes."""
+
+from __future__ import annotations
+
+from zmqim import limits
+from zmqim.bus.messages import Role
+from zmqim.ids import Milliseconds, NodeName
+from zmqim.node.supervision import (
+    AllGone,
+    AllReady,
+    Condition,
+    GiveUp,
+    Kill,
+    Spawn,
+    Supervision,
+    Terminate,
+)
+
+G, R, S = NodeName("gateway-1"), NodeName("router-1"), NodeName("storage-1")
+G2 = NodeName("gateway-2")
+EVERYONE = [(S, Role.STORAGE), (R, Role.ROUTER), (G, Role.GATEWAY), (G2, Role.GATEWAY)]
+
+
+def at(ms: int) -> Milliseconds:
+    return Milliseconds(ms)
+
+
+def started(processes: list[tuple[NodeName, Role]] | None = None) -> Supervision:
+    core = Supervision(processes or EVERYONE)
+    core.wake(at(0))
+    return core
+
+
+def serving() -> Supervision:
+    core = started()
+    for name, _ in EVERYONE:
+        core.ready(at(1), name)
+    return core
+
+
+def test_everything_is_started_at_once_in_the_given_order() -> None:
+    core = Supervision(EVERYONE)
+    assert core.wake(at(0)) == [Spawn(S), Spawn(R), Spawn(G), Spawn(G2)]
+    assert core.wake(at(1)) == []
+    assert core.next_wake() is None
+
+
+def test_the_cluster_serves_when_the_last_process_is_ready_and_says_so_once() -> None:
+    core = started()
+    assert [core.ready(at(1), name) for name in (G, G2, R)] == [[], [], []]
+    assert core.waiting_for() == [S]
+    assert core.ready(at(2), S) == [AllReady()]
+    core.ended(at(3), S)
+    core.wake(at(1_000))
+    assert core.ready(at(1_001), S) == []
+
+
+def test_the_pause_before_a_restart_doubles_up_to_five_seconds_and_is_reset_when_ready() -> None:
+    core = started()
+    core.ready(at(0), S)
+    now = 0
+    pauses = []
+    for _ in range(limits.CRASH_LOOP_DEATHS):
+        assert core.ended(at(now), S) == []
+        due = core.next_wake()
+        assert due is not None
+        pauses.append(due - now)
+        assert core.wake(at(due - 1)) == []
+        assert core.wake(due) == [Spawn(S)]
+        now = due
+    assert pauses == [200, 400, 800, 1600, 3200]
+    core.ready(at(now), S)
+    core.ended(at(now), S)
+    assert core.next_wake() == now + limits.RESTART_PAUSE_MS_MIN
+
+
+def test_the_pause_never_exceeds_its_bound() -> None:
+    core = started([(S, Role.STORAGE)])
+    core.ready(at(0), S)
+    now, pauses = 0, []
+    for _ in range(5):
+        core.ended(at(now), S)
+        due = core.next_wake()
+        assert due is not None
+        pauses.append(due - now)
+        core.wake(due)
+        now = due
+    assert max(pauses) <= limits.RESTART_PAUSE_MS_MAX
+
+
+def test_five_ends_in_a_row_before_ready_are_a_crash_loop_and_the_others_go_on() -> None:
+    core = started()
+    now = 0
+    for _ in range(limits.CRASH_LOOP_DEATHS - 1):
+        assert core.ended(at(now), R) == []
+        now += 10_000
+        assert core.wake(at(now)) == [Spawn(R)]
+    assert core.ended(at(now), R) == [GiveUp(R)]
+    assert core.conditions()[R] is Condition.FAILED
+    assert core.wake(at(now + 60_000)) == []
+    assert core.conditions()[G] is Condition.STARTING
+
+
+def test_a_hundred_kills_after_ready_are_no_crash_loop() -> None:
+    core = started()
+    now = 0
+    for _ in range(100):
+        core.ready(at(now), G)
+        assert core.ended(at(now), G) == []
+        now += limits.RESTART_PAUSE_MS_MIN
+        assert core.wake(at(now)) == [Spawn(G)]
+
+
+def test_when_every_process_failed_the_supervisor_ends() -> None:
+    core = started([(S, Role.STORAGE)])
+    now = 0
+    for _ in range(limits.CRASH_LOOP_DEATHS - 1):
+        core.ended(at(now), S)
+        now += 10_000
+        core.wake(at(now))
+    assert core.ended(at(now), S) == [GiveUp(S), AllGone()]
+
+
+def test_stopping_goes_gateways_routers_storages_each_when_the_kind_before_is_gone() -> None:
+    core = serving()
+    assert core.stop(at(10)) == [Terminate(G), Terminate(G2)]
+    assert core.ended(at(11), G) == []
+    assert core.ended(at(12), G2) == [Terminate(R)]
+    assert core.ended(at(13), R) == [Terminate(S)]
+    assert core.ended(at(14), S) == [AllGone()]
+    assert set(core.conditions().values()) == {Condition.GONE}
+
+
+def test_what_does_not_stop_in_time_is_killed_and_the_next_kind_gets_its_own_time() -> None:
+    core = serving()
+    core.stop(at(0))
+    core.ended(at(5), G)
+    assert core.next_wake() == limits.DRAIN_MS_MAX
+    assert core.wake(at(limits.DRAIN_MS_MAX - 1)) == []
+    assert core.wake(at(limits.DRAIN_MS_MAX)) == [Kill(G2)]
+    assert core.wake(at(limits.DRAIN_MS_MAX + 1)) == []
+    assert core.ended(at(limits.DRAIN_MS_MAX + 2), G2) == [Terminate(R)]
+    assert core.next_wake() == 2 * limits.DRAIN_MS_MAX + 2
+
+
+def test_a_second_request_to_stop_kills_what_is_left() -> None:
+    core = serving()
+    core.stop(at(0))
+    core.ended(at(1), G)
+    assert core.stop(at(2)) == [Kill(S), Kill(R), Kill(G2)]
+
+
+def test_a_process_that_ends_while_everything_stops_is_not_started_again() -> None:
+    core = serving()
+    core.stop(at(0))
+    assert core.ended(at(1), S) == []
+    assert core.ended(at(2), G) == []
+    assert core.ended(at(3), G2) == [Terminate(R)]
+    assert core.ended(at(4), R) == [AllGone()]
+    assert core.wake(at(60_000)) == []
+
+
+def test_a_process_that_waits_for_its_restart_is_not_waited_for_when_stopping() -> None:
+    core = serving()
+    core.ended(at(1), G)
+    core.ended(at(1), G2)
+    assert core.stop(at(2)) == [Terminate(R)]
+
+
+def test_stopping_when_nothing_runs_ends_at_once() -> None:
+    core = Supervision(EVERYONE)
+    assert core.stop(at(0)) == [AllGone()]
+
+
+def test_ready_from_a_process_that_is_being_stopped_changes_nothing_of_the_order() -> None:
+    core = started()
+    core.stop(at(0))
+    assert core.ready(at(1), S) == []
+    assert core.ended(at(2), G) == []
+    assert core.ended(at(2), G2) == [Terminate(R)]
