@@ -16,8 +16,9 @@ Every key is ``partition u16 | install u32 | tag | ...`` in big-endian, so that 
     X number8                outbox
 
 `chan16` is xxh3_128 over type and id of a channel and whether it is the command channel of that
-name, so no id that a client chooses is another's command channel. Hashes may collide: whoever looks one
-up compares the full name that the row holds and goes on to the next number if it differs (`probes`).
+name, so no id that a client chooses is another's command channel. Hashes may collide: whoever
+looks one up compares the full name in the row and goes on to the next number if it differs
+(`probes`).
 """
 
 from __future__ import annotations

@@ -105,6 +105,8 @@ class StorageCore:
         self._transient_ids = TransientIds()
         self._touched: dict[int, Group] = {}
         self._uncommitted = 0
+        self._busy_writes: set[int] = set()
+        """Partitions that refused a write in this turn: what comes behind it is refused too."""
         self._disk_full = False
         self._wall_ms = 0
         self.counters = dict.fromkeys(("entries", "turns_written", "refused", "reads"), 0)
@@ -232,9 +234,11 @@ class StorageCore:
                 if self._disk_full:
                     self._refuse(source, item, OutcomeCode.DISK_FULL)
                 elif (
-                    group.uncommitted + size > UNCOMMITTED_PARTITION_BYTES_MAX
+                    item.partition in self._busy_writes
+                    or group.uncommitted + size > UNCOMMITTED_PARTITION_BYTES_MAX
                     or self._uncommitted + size > UNCOMMITTED_BYTES_MAX
                 ):
+                    self._busy_writes.add(item.partition)
                     self._refuse(source, item, OutcomeCode.BUSY)
                 else:
                     operation = decode_operation(body)
@@ -306,6 +310,7 @@ class StorageCore:
             if group.busy:
                 self._busy[partition] = group
         self._uncommitted = 0
+        self._busy_writes.clear()
         changes = self._view.changes
         if changes:
             effects.append(WriteState(list(changes.items())))
@@ -319,7 +324,7 @@ class StorageCore:
             index, source, item, asked = waiting.popleft()
             if asked is None:
                 result = results[index]
-            elif type(asked) is SendMessage:
+            elif isinstance(asked, SendMessage):
                 result = self._judge_transient(partition, group, asked, item.body)
             else:
                 self.counters["reads"] += 1

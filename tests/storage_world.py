@@ -1,0 +1,204 @@
+"""A storage core over the memory stores, with effects performed as the shell performs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from zmqim.bus.effects import Peer, Send, View
+from zmqim.bus.messages import (
+    ItemKind,
+    Message,
+    NoticeItem,
+    Notices,
+    Outcome,
+    OutcomeCode,
+    Outcomes,
+    Propose,
+    Role,
+    RoutedItem,
+    Submit,
+)
+from zmqim.chat.channels import route_key_of_channel, route_key_of_user
+from zmqim.chat.operations import (
+    AddMembers,
+    ChannelType,
+    Operation,
+    Query,
+    Result,
+    SendMessage,
+    decode_result,
+    encode,
+)
+from zmqim.chat.view import digest_of
+from zmqim.ids import Incarnation, NodeName, NodeUuid
+from zmqim.ring.document import RingDocument
+from zmqim.ring.partitions import partition_of
+from zmqim.storage.core import StorageCore
+from zmqim.storage.effects import Effect, WriteJournal, WriteState
+from zmqim.store.memory import END_OF_KEYS, MemoryJournal, MemoryRowStore
+
+STORAGE = NodeName("storage-1")
+OTHER = NodeName("storage-2")
+ROUTER = NodeName("router-1")
+WALL_MS = 1_750_000_000_000
+GROUP = ChannelType.GROUP
+PERSON = ChannelType.PERSON
+
+
+def ring(partitions: int = 4, *, foreign: tuple[int, ...] = ()) -> RingDocument:
+    """All partitions are led by `STORAGE` but the `foreign` ones."""
+    placement = tuple((OTHER if p in foreign else STORAGE,) for p in range(partitions))
+    return RingDocument(1, partitions, 1, 1, placement)
+
+
+def router_peer(name: NodeName = ROUTER, incarnation: int = 1) -> Peer:
+    return Peer(name, Role.ROUTER, NodeUuid(name.encode().ljust(16)), Incarnation(incarnation))
+
+
+def message(
+    sender: str,
+    channel: str,
+    number: str,
+    payload: bytes = b"hello",
+    channel_type: int = GROUP,
+    flags: int = 0,
+    privileged: bool = False,
+) -> SendMessage:
+    return SendMessage(
+        channel_type, channel, sender, number, payload, flags=flags, privileged=privileged
+    )
+
+
+@dataclass
+class StorageWorld:
+    """One storage process: its disk survives `restart`."""
+
+    document: RingDocument = field(default_factory=ring)
+    journal: MemoryJournal = field(default_factory=MemoryJournal)
+    rows: MemoryRowStore = field(default_factory=MemoryRowStore)
+    now: int = 0
+    wall_ms: int = WALL_MS
+    request: int = 0
+
+    def __post_init__(self) -> None:
+        self.open()
+        self.start()
+
+    def open(self) -> None:
+        self.core = StorageCore(
+            STORAGE, self.document, self.rows, self.journal, self.journal.load()
+        )
+        self.effects: list[Effect] = []
+        self.sent: list[Send] = []
+
+    def start(self) -> None:
+        """Lead every partition, with one router linked."""
+        self.core.start(self.wall_ms)
+        self.turn()
+        self.core.peer_up(self.now, router_peer())
+        self.core.view_changed(self.now, View((), (ROUTER,), (STORAGE,)))
+
+    def restart(self) -> None:
+        """The process dies between two turns and comes back."""
+        self.open()
+        self.start()
+
+    def perform(self, effects: list[Effect]) -> list[Send]:
+        sent = []
+        for effect in effects:
+            match effect:
+                case WriteJournal(batch):
+                    self.journal.write(batch)
+                case WriteState(rows):
+                    self.rows.write(rows)
+                case Send():
+                    sent.append(effect)
+        return sent
+
+    def turn(self, ms: int = 1) -> list[Send]:
+        self.now += ms
+        self.wall_ms += ms
+        self.effects = self.core.turn(self.now, self.wall_ms)
+        sent = self.perform(self.effects)
+        self.sent += sent
+        return sent
+
+    def partition(self, key: bytes) -> int:
+        return partition_of(key, self.document.partitions)
+
+    def item(self, key: bytes, kind: int, body: bytes) -> RoutedItem:
+        self.request += 1
+        return RoutedItem(7, self.request, self.partition(key), kind, body)
+
+    def receive(self, message: Message, source: NodeName = ROUTER) -> None:
+        self.core.receive(self.now, source, message)
+
+    def outcomes(self, *items: RoutedItem) -> list[Outcome]:
+        """Propose the items in one frame and give what came back, in the order of the items."""
+        self.receive(Propose(list(items)))
+        found = {outcome.request: outcome for outcome in outcomes_in(self.turn())}
+        return [found[item.request] for item in items]
+
+    def write(self, key: bytes, operation: Operation) -> Result:
+        return result_of(self.outcomes(self.item(key, ItemKind.WRITE, encode(operation)))[0])
+
+    def send(self, *messages: SendMessage) -> list[Result]:
+        items = [self.item(key_of(one), ItemKind.WRITE, encode(one)) for one in messages]
+        return [result_of(outcome) for outcome in self.outcomes(*items)]
+
+    def query(self, key: bytes, query: Query) -> Result:
+        return result_of(self.outcomes(self.item(key, ItemKind.READ, encode(query)))[0])
+
+    def add(self, channel: str, *uids: str) -> Result:
+        return self.write(
+            route_key_of_channel(GROUP, channel), AddMembers(GROUP, channel, list(uids))
+        )
+
+    def digest(self) -> str:
+        return digest_of(self.rows.scan(b"", END_OF_KEYS))
+
+    def deliver_submits(self) -> int:
+        """Answer every Submit of the last turn as a router and the partitions would."""
+        from zmqim.bus.messages import Answer, Answers
+
+        count = 0
+        for send in self.sent:
+            if isinstance(send.message, Submit):
+                items = send.message.items
+                routed = [
+                    RoutedItem(0, one.request, self.partition(one.key), one.kind, one.body)
+                    for one in items
+                ]
+                outcomes = self.outcomes(*routed)
+                count += len(outcomes)
+                self.receive(Answers([Answer(o.request, o.code, o.result) for o in outcomes]))
+        self.sent = []
+        return count
+
+
+def key_of(send: SendMessage) -> bytes:
+    return route_key_of_channel(send.channel_type, send.channel_id)
+
+
+def user_key(uid: str) -> bytes:
+    return route_key_of_user(uid)
+
+
+def outcomes_in(sent: list[Send]) -> list[Outcome]:
+    return [
+        outcome
+        for send in sent
+        if isinstance(send.message, Outcomes)
+        for outcome in send.message.items
+    ]
+
+
+def notices_in(sent: list[Send]) -> list[NoticeItem]:
+    return [
+        item for send in sent if isinstance(send.message, Notices) for item in send.message.items
+    ]
+
+
+def result_of(outcome: Outcome) -> Result:
+    assert outcome.code == OutcomeCode.DONE, outcome
+    return decode_result(outcome.result)
