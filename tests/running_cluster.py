@@ -31,6 +31,7 @@ UP_SECONDS_MAX = 40.0
 DOWN_SECONDS_MAX = 40.0
 PORTS = range(10_000, 32_000)
 """Below the ports that the kernel gives to outgoing connections."""
+SCHEMES = ("wkproto", "ws", "http")
 
 
 def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:

@@ -139,7 +139,7 @@ class Supervision:
     def ready(self, now: Milliseconds, name: NodeName) -> list[Effect]:
         """The process said that it serves."""
         child = self._children[name]
-        if child.condition is not Condition.STARTING:
+        if child.condition is not Condition.STARTING or self._stopping:
             return []
         child.condition = Condition.READY
         child.pause = limits.RESTART_PAUSE_MS_MIN

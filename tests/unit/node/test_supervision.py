@@ -1,4 +1,4 @@
-"""The supervisor's decisions: restarts, crash loops and the order of stopping, without processes."""
+"""The supervisor's decisions without processes: restarts, crash loops, the order of stopping."""
 
 from __future__ import annotations
 
