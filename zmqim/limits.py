@@ -161,6 +161,8 @@ MEMBERS_PAGE_MAX = 10_000
 RESTART_PAUSE_MS_MIN = 200
 RESTART_PAUSE_MS_MAX = 5_000
 CRASH_LOOP_DEATHS = 5
+ROUTER_DRAIN_MS_MAX = 1_000
+"""How long a router that stops waits for answers that are on their way to gateways."""
 DRAIN_MS_MAX = 10_000
 """SIGTERM to exit; afterwards the supervisor kills."""
 LOG_TAIL_LINES = 20

@@ -75,7 +75,7 @@ class RouterCore:
     # Peers ---------------------------------------------------------------------------------------
 
     def peer_up(self, now: Milliseconds, peer: Peer) -> None:
-        """A link stands. A gateway is asked for its sessions; those of an earlier life are gone."""
+        """A link stands. A gateway tells its sessions now; those of an earlier life are gone."""
         self._start(now)
         name = peer.name
         known = self._peers.get(name)
@@ -88,8 +88,8 @@ class RouterCore:
         self._linked[name] = None
         self.routing.peer_up(peer)
         if peer.role == Role.GATEWAY:
-            self.fanout.gateway_up(name)
-            self._ask_for_sessions(now, name)
+            self.fanout.gateway_up(now, name)
+            self.presence.expect(now, name)
 
     def peer_down(self, now: Milliseconds, name: NodeName) -> None:
         """A link is gone. A gateway that is still in the view may come back to what it missed."""
@@ -116,11 +116,8 @@ class RouterCore:
                 self._gateway_gone(name)
         for name in view.gateways:
             if name not in before and name in self._linked:
-                self._ask_for_sessions(now, name)
-
-    def _ask_for_sessions(self, now: Milliseconds, name: NodeName) -> None:
-        partitions = self.presence.expect(now, name, self._partitions)
-        self._sends.append(Send(name, PresenceDiffers(partitions)))
+                self.presence.expect(now, name)
+                self._sends.append(Send(name, PresenceDiffers(list(range(self._partitions)))))
 
     def _gateway_gone(self, name: NodeName) -> None:
         self.presence.forget(name)
@@ -233,6 +230,18 @@ class RouterCore:
         ):
             self._settle_at = None
             self.fanout.release(now)
+
+    # What a shell asks -----------------------------------------------------------------------
+
+    def is_serving(self) -> bool:
+        """Whether every storage that gossip sees is linked, and there is one."""
+        storages = self._view.storages
+        return bool(storages) and all(name in self._linked for name in storages)
+
+    @property
+    def items_in_flight(self) -> int:
+        """Items whose outcome has not come; what a storage took to its grave counts on."""
+        return self.routing.items_in_flight
 
     # What is counted -----------------------------------------------------------------------------
 

@@ -43,6 +43,8 @@ SESSION_BYTES = 8
 
 Revision = tuple[int, int]
 """(plan, revision of its list at this gateway): stands for exact sessions."""
+Renew = Callable[[Delivery], Delivery]
+"""A delivery as it has to be repeated."""
 SessionsOf = Callable[[Delivery], list[int]]
 """The sessions that a delivery by plan is meant for now."""
 
@@ -106,6 +108,10 @@ class GatewayLink:
         self._settled = settled
         self._frame = 0
         self._used = 0
+        self._refused: int | None = None
+        """Frame from which on the bus took nothing, until `retry`."""
+        self._unmoved = 0
+        """Oldest frame in flight at the last `nudge`."""
         self._ready: list[Message] = []
         self._items: list[Delivery] = []
         self._items_size = 0
@@ -120,7 +126,12 @@ class GatewayLink:
 
     def has_credit(self) -> bool:
         """Whether a delivery would go out now, rather than become a dirty mark."""
-        return self.linked and not self._dirty and self._used < GATEWAY_CREDIT_BYTES
+        return (
+            self.linked
+            and not self._dirty
+            and self._refused is None
+            and self._used < GATEWAY_CREDIT_BYTES
+        )
 
     def push(self, delivery: Delivery, mark: TurnMark | None) -> bool:
         """Put a delivery into the open frame; False: no credit, see `leave_out`."""
@@ -129,7 +140,12 @@ class GatewayLink:
             + SESSION_BYTES * len(delivery.sessions)
             + DELIVERY_OVERHEAD_BYTES
         )
-        if self._dirty or not self.linked or self._used + size > GATEWAY_CREDIT_BYTES:
+        if (
+            self._dirty
+            or not self.linked
+            or self._refused is not None
+            or self._used + size > GATEWAY_CREDIT_BYTES
+        ):
             return False
         self._used += size
         self._items.append(delivery)
@@ -200,25 +216,27 @@ class GatewayLink:
             sent = in_flight.popleft()
             self._used -= sent.size
             self._release(sent.marks)
-        if self._dirty:
-            self._send_dirty()
+        self._send_dirty()
 
     def _release(self, marks: list[TurnMark]) -> None:
         for mark in marks:
             mark.waiting -= 1
             self._settled[mark.partition] = None
 
-    def repeat_from(self, frame: int, renew: Callable[[Delivery], Delivery]) -> None:
+    def repeat_from(self, frame: int, renew: Renew) -> None:
         """Send the unacknowledged frames from `frame` again; `renew` rewrites their deliveries."""
         self._cut()
         for place, sent in enumerate(self._in_flight):
-            if sent.frame < frame:
-                continue
-            message = sent.message
-            if isinstance(message, Deliver):
-                message = Deliver(message.frame, [renew(item) for item in message.items])
-                self._in_flight[place] = sent._replace(message=message)
-            self._ready.append(message)
+            if sent.frame >= frame:
+                self._repeat(place, renew)
+
+    def _repeat(self, place: int, renew: Renew) -> None:
+        sent = self._in_flight[place]
+        message = sent.message
+        if isinstance(message, Deliver):
+            message = Deliver(message.frame, [renew(item) for item in message.items])
+            self._in_flight[place] = sent._replace(message=message)
+        self._ready.append(message)
 
     # What was left out ---------------------------------------------------------------------------
 
@@ -265,7 +283,12 @@ class GatewayLink:
 
     def _send_dirty(self) -> None:
         """Name what was left out, as far as half of the credit is free."""
-        while self._dirty and self.linked and self._used <= GATEWAY_CREDIT_BYTES // 2:
+        while (
+            self._dirty
+            and self.linked
+            and self._refused is None
+            and self._used <= GATEWAY_CREDIT_BYTES // 2
+        ):
             channels: list[DirtyChannel] = []
             size = 0
             while self._dirty and len(channels) < BATCH_ITEMS_MAX and size < BATCH_BYTES_MAX:
@@ -287,7 +310,8 @@ class GatewayLink:
         """The link stands: frames are numbered from 1, and what waited goes out."""
         self.linked = True
         self._frame = 0
-        self.retry()
+        self._unmoved = 0
+        self._send_waiting()
 
     def go_down(self, sessions_of: SessionsOf) -> None:
         """The link is gone: what was in flight becomes marks, for the case that it comes back."""
@@ -296,22 +320,28 @@ class GatewayLink:
         self._ready = []
         in_flight, self._in_flight = self._in_flight, deque()
         self._used = 0
+        self._refused = None
         for sent in in_flight:
             self._put_back(sent, sessions_of)
 
-    def refused(self, message: Message, sessions_of: SessionsOf) -> bool:
-        """The bus did not take this frame: its content waits as marks. True if there was any.
-
-        Its number is not used again; acknowledgements of later frames do not cover it.
-        """
-        for place, sent in enumerate(self._in_flight):
+    def refused(self, message: Message) -> bool:
+        """The bus did not take this frame: nothing is added until it does. False: not in flight."""
+        for sent in self._in_flight:
             if sent.message is message:
                 self._counts.refused += 1
-                del self._in_flight[place]
-                self._used -= sent.size
-                self._put_back(sent, sessions_of)
+                self._refused = min(sent.frame, self._refused or sent.frame)
                 return True
         return False
+
+    def nudge(self, renew: Renew) -> None:
+        """Repeat the oldest frame if it has not moved since the last call: it may be lost.
+
+        The gateway acknowledges it anew, or asks for those behind it.
+        """
+        oldest = self._in_flight[0].frame if self._in_flight else 0
+        if oldest and oldest == self._unmoved and self._refused is None:
+            self._repeat(0, renew)
+        self._unmoved = oldest
 
     def _put_back(self, sent: _InFlight, sessions_of: SessionsOf) -> None:
         message = sent.message
@@ -335,13 +365,18 @@ class GatewayLink:
             self._held_back[notice.uid, notice.kick_flag] = notice
         self._release(sent.marks)
 
-    def retry(self) -> None:
-        """Send what waits for the link or was refused by the bus."""
-        if self.linked:
-            self._send_dirty()
-            held_back, self._held_back = self._held_back, {}
-            for notice in held_back.values():
-                self.change_user(notice, None)
+    def retry(self, renew: Renew) -> None:
+        """Send what was refused by the bus, and what waited behind it."""
+        refused, self._refused = self._refused, None
+        if refused is not None:
+            self.repeat_from(refused, renew)
+        self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        self._send_dirty()
+        held_back, self._held_back = self._held_back, {}
+        for notice in held_back.values():
+            self.change_user(notice, None)
 
     def abandon(self) -> None:
         """That life of the gateway is over: nobody waits for it any more."""

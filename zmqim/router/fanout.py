@@ -43,6 +43,7 @@ from zmqim.limits import (
     LARGE_CHANNEL_UP_COUNT,
     NOT_LEADER_RETRY_MS,
     NOTICES_UNACKED_MAX,
+    REQUEST_RETRY_MS,
 )
 from zmqim.router.credits import GatewayLink, LinkCounts, TurnMark
 from zmqim.router.members import Members, Reading, Snapshot
@@ -94,6 +95,9 @@ class Fanout:
         self._waiting: dict[PartitionId, Stream] = {}
         self._last_request = 0
         self._retry_at: Milliseconds | None = None
+        """When to send again what the bus refused."""
+        self._nudge_at: Milliseconds | None = None
+        """When to look for frames that nobody acknowledged."""
         self.is_held = True
         """Nothing goes out until it is known who is online (`release`)."""
         self.notices_taken = 0
@@ -101,7 +105,7 @@ class Fanout:
         self.notices_repeated = 0
         self.gaps = 0
         self.deliveries = 0
-        self.plans_missing = 0
+        self.frames_missing = 0
 
     # Notices -------------------------------------------------------------------------------------
 
@@ -349,8 +353,10 @@ class Fanout:
         link = self._links.get(gateway)
         return link is not None and link.linked
 
-    def gateway_up(self, gateway: NodeName) -> None:
+    def gateway_up(self, now: Milliseconds, gateway: NodeName) -> None:
         """A link to a gateway stands."""
+        if self._nudge_at is None:
+            self._nudge_at = Milliseconds(now + REQUEST_RETRY_MS)
         link = self._links.get(gateway)
         if link is None:
             link = self._links[gateway] = GatewayLink(gateway, self._settled, self._counts)
@@ -377,17 +383,20 @@ class Fanout:
             link.acknowledge(frame)
 
     def refused(self, now: Milliseconds, gateway: NodeName, message: Message) -> None:
-        """The bus did not take a frame for that gateway: it waits as marks, for a moment."""
+        """The bus did not take a frame for that gateway: it goes again in a moment."""
         link = self._links.get(gateway)
-        if link is not None and link.refused(message, partial(self._audience, gateway)):
+        if link is not None and link.refused(message):
             self._retry_at = Milliseconds(now + NOT_LEADER_RETRY_MS)
 
     def missing_plan(self, gateway: NodeName, missing: MissingPlan) -> None:
-        """Send the list anew and repeat what named it. Complaints from before that are stale."""
+        """Send the list anew and repeat from the frame that named it; plan 0: only the frames.
+
+        A complaint about a version from before the list was last sent whole is stale.
+        """
         link = self._links.get(gateway)
         if link is None or not link.linked:
             return
-        self.plans_missing += 1
+        self.frames_missing += 1
         large = self._plans.by_number(missing.plan)
         one = large.lists.get(gateway) if large is not None else None
         if one is not None:
@@ -434,14 +443,17 @@ class Fanout:
                 self._ask_members(now, stream, stream.reading)
         if self._retry_at is not None and self._retry_at <= now:
             self._retry_at = None
-            for link in self._links.values():
-                link.retry()
+            for name, link in self._links.items():
+                link.retry(partial(self._renewed, name))
+        if self._nudge_at is not None and self._nudge_at <= now:
+            self._nudge_at = Milliseconds(now + REQUEST_RETRY_MS) if self._links else None
+            for name, link in self._links.items():
+                link.nudge(partial(self._renewed, name))
 
     def next_wake(self) -> Milliseconds | None:
         """When `wake` has something to do."""
         times = [one.reading.due for one in self._waiting.values() if one.reading is not None]
-        if self._retry_at is not None:
-            times.append(self._retry_at)
+        times += [time for time in (self._retry_at, self._nudge_at) if time is not None]
         return min(times, default=None)
 
     def take_sends(self) -> Iterator[Send]:
@@ -473,7 +485,7 @@ class Fanout:
             "notices_repeated": self.notices_repeated,
             "notice_gaps": self.gaps,
             "deliveries": self.deliveries,
-            "plans_missing": self.plans_missing,
+            "frames_missing": self.frames_missing,
             "dirty_marked": self._counts.dirty_marked,
             "dirty_dropped": self._counts.dirty_dropped,
             "frames_refused": self._counts.refused,

@@ -114,13 +114,12 @@ class Presence:
 
     # Gateways ------------------------------------------------------------------------------------
 
-    def expect(self, now: Milliseconds, gateway: NodeName, partitions: int) -> list[int]:
-        """A link to a gateway stands: gives the shards to ask it for, which is all of them."""
-        known = self._gateways.setdefault(gateway, _Gateway(now))
+    def expect(self, now: Milliseconds, gateway: NodeName) -> None:
+        """A gateway is about to tell all its sessions: it has when a digest agrees."""
+        known = self._known(now, gateway)
         known.heard = now
         known.synced = False
-        known.awaited = set(range(partitions))
-        return list(range(partitions))
+        known.awaited.clear()
 
     def forget(self, gateway: NodeName) -> None:
         """That gateway is dead: its sessions are gone at once."""
@@ -224,9 +223,9 @@ class Presence:
                 if now - known.fresh.get(session, now - FRESH_MS) >= FRESH_MS:
                     self._remove(gateway, session)
         self.announce(now, gateway, entries)
-        known.awaited.discard(partition)
-        if not known.awaited:
-            known.synced = True
+        if known.awaited:
+            known.awaited.discard(partition)
+            known.synced = not known.awaited
 
     # What time brings ----------------------------------------------------------------------------
 

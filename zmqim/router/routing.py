@@ -57,6 +57,7 @@ class Routing:
         self._names: dict[int, NodeName] = {}
         self._last_origin = OWN_ORIGIN
         self.items_routed = 0
+        self.items_in_flight = 0
         self.items_refused = 0
 
     # Peers ---------------------------------------------------------------------------------------
@@ -106,6 +107,7 @@ class Routing:
             else:
                 self._refuse(routed, OutcomeCode.UNAVAILABLE)
         self.items_routed += len(items)
+        self.items_in_flight += len(items)
 
     def ask(self, partition: PartitionId, request: int, query: bytes) -> None:
         """A question of the router itself; the outcome comes from `take_own_outcomes`."""
@@ -128,6 +130,7 @@ class Routing:
         """Hand outcomes to whoever asked. NOT_LEADER corrects who leads."""
         names = self._names
         answers = self._answers
+        self.items_in_flight = max(0, self.items_in_flight - len(items))
         for item in items:
             code = item.code
             if code == OutcomeCode.NOT_LEADER:
