@@ -191,6 +191,7 @@ def test_deleting_every_row_frees_nothing(tmp_path: Path, opened: Any) -> None:
     assert sum(path.stat().st_size for path in tables(tmp_path / "db")) >= size
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_hangs_at_the_next_memtable(tmp_path: Path, opened: Any) -> None:
     opened(tmp_path / "parent", create_if_missing=True, write_buffer_size=SMALL_BUFFER)
     parent = plyvel.DB(
