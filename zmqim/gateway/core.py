@@ -28,6 +28,7 @@ from zmqim.bus.messages import (
     Login,
     LoginAck,
     Message,
+    MissingPlan,
     OnlineAnswer,
     Plan,
     PresenceDiffers,
@@ -313,6 +314,8 @@ class GatewayCore:
                 self._connecting.bounced(now, message.request)
             case DeliverAck():
                 self._fan_out.acknowledgement_lost(now, to)
+            case MissingPlan():
+                self._fan_out.question_lost(now, to, message)
             case _:
                 pass
 

@@ -1,9 +1,10 @@
 """What routers push: frames in order, fan-out lists, and who of this gateway's sessions gets what.
 
-Deliver, Dirty and UserChanged of one link share frame numbers. A frame is taken over once, in
-order, and acknowledged at the end of the turn; one that cannot be taken (a frame before it is
-missing, or a fan-out list that is not held) is left, with everything behind it, and asked for again
-(`MissingPlan`). Frames that come twice do no harm: cursors drop repeats.
+Deliver, Dirty and UserChanged of one link share frame numbers, which only grow: a number that is
+left out is a frame that the router's bus refused, and its content comes later as dirty marks.
+A frame is taken over once and acknowledged at the end of the turn. One that names a fan-out list
+that is not held is left, with everything behind it, and asked for again (`MissingPlan`). Frames
+that come twice do no harm: cursors drop repeats.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class _Link:
         self.acknowledged = 0
         self.plans: dict[int, _FanOutList] = {}
         self.missing: MissingPlan | None = None
-        """What was asked for again; frames are left until it is here."""
+        """What was asked for again; frames behind it are left until it is here."""
         self.asked_at = 0
 
 
@@ -83,7 +84,7 @@ class FanOut:
     def deliver(self, now: int, source: NodeName, message: Deliver) -> None:
         """Push every item to its sessions."""
         link = self._links.get(source)
-        if link is None or not self._is_next(now, source, link, message.frame):
+        if link is None or not self._is_next(now, link, message.frame):
             return
         audiences: list[list[int] | dict[int, None]] = []
         for item in message.items:
@@ -117,7 +118,7 @@ class FanOut:
     def dirty(self, now: int, source: NodeName, message: Dirty) -> None:
         """Ranges that were not sent: the sessions pull them."""
         link = self._links.get(source)
-        if link is None or not self._is_next(now, source, link, message.frame):
+        if link is None or not self._is_next(now, link, message.frame):
             return
         link.taken = message.frame
         for channel in message.channels:
@@ -130,7 +131,7 @@ class FanOut:
     def user_changed(self, now: int, source: NodeName, message: UserChanged) -> None:
         """Bans act at once on sessions that stand; a kick ends those of its device flag."""
         link = self._links.get(source)
-        if link is None or not self._is_next(now, source, link, message.frame):
+        if link is None or not self._is_next(now, link, message.frame):
             return
         link.taken = message.frame
         flag = message.kick_flag
@@ -141,40 +142,51 @@ class FanOut:
             elif flag is not None and flag in (EVERY_FLAG, session.device_flag):
                 self.end(session, message.kick_reason, "the login was ended")
 
-    def _is_next(self, now: int, source: NodeName, link: _Link, frame: int) -> bool:
-        """Whether the frame follows what was taken; repeats are acknowledged, gaps asked for."""
-        if frame == link.taken + 1:
-            link.missing = None
-            return True
+    def _is_next(self, now: int, link: _Link, frame: int) -> bool:
+        """Whether to take the frame over; repeats are only acknowledged again."""
         if frame <= link.taken:
             link.acknowledged = min(link.acknowledged, link.taken - 1)
             return False
-        self._ask_again(now, source, link, MissingPlan(0, 0, link.taken + 1))
-        return False
+        awaits_other = link.missing is not None and frame != link.missing.frame
+        if awaits_other and now - link.asked_at < limits.REQUEST_RETRY_MS:
+            return False
+        # After the pause the repeat will not come any more: the router's bus refused it as well.
+        link.missing = None
+        return True
 
     def _ask_again(self, now: int, source: NodeName, link: _Link, missing: MissingPlan) -> None:
-        """Once, and again after a pause: everything that is on its way will not fit either."""
-        waits = link.missing is not None and link.missing.frame == missing.frame
-        if waits and now - link.asked_at < limits.REQUEST_RETRY_MS:
-            return
+        """Ask for the frame again, with its list; what is on its way behind it is left."""
         self._counters.count("frames_asked_again")
         link.missing = missing
         link.asked_at = now
         self._questions.append(Send(source, missing))
 
+    def question_lost(self, now: int, to: NodeName, message: MissingPlan) -> None:
+        """The bus did not take a `MissingPlan`: ask again soon."""
+        self._wheel.add(now + limits.NOT_LEADER_RETRY_MS, self._question_again, (to, message))
+
+    def _question_again(self, now: int, question: tuple[NodeName, MissingPlan]) -> None:
+        to, message = question
+        link = self._links.get(to)
+        if link is not None and link.missing is message:
+            link.asked_at = now
+            self._questions.append(Send(to, message))
+
     # ---- fan-out lists and kicks -------------------------------------------------------------
 
     def plan(self, source: NodeName, message: Plan) -> None:
-        """A fan-out list comes whole, or changes by one version."""
+        """A fan-out list comes whole, or changes by one version. An empty one is not kept."""
         link = self._links.get(source)
         if link is None:
             return
-        held = link.plans.get(message.plan)
+        held = link.plans.pop(message.plan, None)
         if message.reset:
-            held = link.plans[message.plan] = _FanOutList()
+            held = _FanOutList()
         elif held is None or held.version != message.version - 1:
-            link.plans.pop(message.plan, None)
             return
+        if message.reset and not message.added:
+            return
+        link.plans[message.plan] = held
         held.version = message.version
         for number in message.removed:
             held.sessions.pop(number, None)
