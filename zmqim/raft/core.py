@@ -102,6 +102,8 @@ class RaftCore:
         self.role = Role.FOLLOWER
         self.extent = extent
         self.hlc = end.hlc
+        self.last_term = end.term
+        """Term of the last entry."""
         self.commit = applied
         self.applied = applied
         self.match: dict[int, int] = {}
@@ -212,6 +214,7 @@ class RaftCore:
         content = CONTENT.pack(term, index, hlc, kind) + payload
         chain = xxh3_64_intdigest(CHAIN.pack(self._chain) + content)
         self._chain = chain
+        self.last_term = term
         self.hlc = hlc
         self.extent = LogExtent(first, index, base_term, base_chain)
         self._tail.append(Entry(term, index, hlc, kind, payload, chain))

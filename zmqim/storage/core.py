@@ -8,7 +8,7 @@ compute the whole turn at once: nothing that it answers leaves before the writes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from zmqim.bus.effects import Peer, Send, View
 from zmqim.bus.messages import (
@@ -174,6 +174,21 @@ class StorageCore:
     def queued(self) -> int:
         """Items that wait for the next turn."""
         return sum(len(items) for _, items in self._incoming)
+
+    def log_ends(self) -> dict[int, tuple[int, int]]:
+        """(term, index) of the last entry of each log, as loaded or appended."""
+        return {p: (group.raft.last_term, group.raft.last) for p, group in self.groups.items()}
+
+    def applied_ends(self) -> dict[int, tuple[int, int]]:
+        """(term, index) of the last entry that each partition's rows contain."""
+        return {
+            p: (group.state.applied.term, group.state.applied.index)
+            for p, group in self.groups.items()
+        }
+
+    def terms(self, partitions: Iterable[int]) -> dict[int, int]:
+        """The term of the last entry of each of these logs."""
+        return {partition: self.groups[partition].raft.last_term for partition in partitions}
 
     def next_wake(self) -> int | None:
         """When `turn` must be called at the latest; 0: at once."""

@@ -1,0 +1,180 @@
+"""The storage as a process: one thread, one poll around `StorageCore`, and its disk.
+
+    poll → take in a bounded batch → end of the turn → journal, rows, answers in order → poll
+
+While a turn's writes are synced, the next batch gathers: that is the group commit. Any error of a
+write, and any damage that is read, leaves `run` at once; the stores are not touched again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import SystemRandom
+from time import monotonic_ns, time_ns
+from typing import assert_never
+
+from zmqim.bus.effects import Send
+from zmqim.bus.endpoint import Endpoint, feed, perform_send
+from zmqim.bus.messages import Load, MemberState, Role
+from zmqim.ids import Milliseconds, WallMilliseconds
+from zmqim.limits import DURABLE_MARK_MS, MB
+from zmqim.process import ProcessContext
+from zmqim.ring.document import ring_of
+from zmqim.storage.core import StorageCore
+from zmqim.storage.effects import WriteJournal, WriteState
+from zmqim.storage.stores import Stores, open_stores
+from zmqim.store.disk import DiskState
+
+WAIT_MS_MAX = 1_000
+"""The longest sleep: heartbeats end it earlier."""
+
+
+def run(context: ProcessContext) -> None:
+    """Runs the storage until it is told to stop."""
+    topology, identity = context.topology, context.identity
+    ring = ring_of(topology)
+    stores = open_stores(context.folder, identity.name, identity.node_uuid, topology, ring)
+    core = StorageCore(identity.name, ring, stores.rows, stores.journal, stores.journal.load())
+    stores.check(core.log_ends(), core.applied_ends())
+    endpoint = Endpoint(identity, topology, ring, SystemRandom(), _now())
+    try:
+        _Shell(context, endpoint, core, stores).run()
+        stores.close()
+    finally:
+        endpoint.close()
+
+
+class _Shell:
+    """The loop, and what it tells the supervisor, the operator and the other processes."""
+
+    def __init__(
+        self, context: ProcessContext, endpoint: Endpoint, core: StorageCore, stores: Stores
+    ) -> None:
+        self._context = context
+        self._endpoint = endpoint
+        self._core = core
+        self._stores = stores
+        self._is_ready = False
+        self._disk = DiskState.OK
+        self._next_second = 0
+        self._loop_lag_ms = 0
+        context.metrics.counters("storage", "What the storage did.", lambda: core.counters)
+        context.metrics.gauges("storage", "What the storage holds.", self._gauges)
+        context.metrics.counters("bus", "What happened on the bus.", endpoint.counters)
+
+    def run(self) -> None:
+        """Turn after turn until a stop was asked for; what came before it is answered."""
+        context = self._context
+        control_fd = context.control.fileno()
+        extra_fds = (context.stopping.fileno(), control_fd)
+        self._core.start(_wall_ms())
+        while True:
+            now = _now()
+            stopping = context.stopping.requested
+            self._turn(now)
+            if stopping:
+                self._endpoint.leave(now)
+                return
+            self._tell(now)
+            self._loop_lag_ms = max(self._loop_lag_ms, _now() - now)
+            if control_fd in self._endpoint.wait(self._timeout_ms(), extra_fds):
+                context.control.serve(self._status)
+
+    def _turn(self, now: Milliseconds) -> None:
+        endpoint, core, stores = self._endpoint, self._core, self._stores
+        wall_ms = _wall_ms()
+        feed(core, now, endpoint.turn(now, wall_ms))
+        self._look_at_disk(now)
+        for effect in core.turn(now, wall_ms):
+            match effect:
+                case Send():
+                    perform_send(endpoint, core, now, effect)
+                case WriteJournal(batch):
+                    stores.write_journal(batch, core.terms(batch.extents))
+                case WriteState(rows):
+                    stores.write_rows(rows)
+                case _:
+                    assert_never(effect)
+        endpoint.flush(now)
+
+    def _look_at_disk(self, now: Milliseconds) -> None:
+        state = self._stores.disk_state(now)
+        if state is not self._disk:
+            self._disk = state
+            self._core.disk_state(now, state is DiskState.FULL)
+            level = self._context.logger
+            tell = level.info if state is DiskState.OK else level.warning
+            tell("disk room", state=state.name, free_mb=self._stores.room.free_bytes // MB)
+
+    def _timeout_ms(self) -> int:
+        now = _now()
+        wake = min(self._endpoint.next_wake(now), self._next_second)
+        due = self._core.next_wake()
+        if due is not None:
+            wake = min(wake, due)
+        return max(0, min(wake - now, WAIT_MS_MAX))
+
+    def _tell(self, now: Milliseconds) -> None:
+        """Readiness once; each second the witness is synced and the load measured."""
+        core, stores = self._core, self._stores
+        if not self._is_ready and core.serving:
+            self._is_ready = True
+            self._context.ready()
+            self._context.logger.info("storage serves", partitions=len(core.groups))
+        if now < self._next_second:
+            return
+        self._next_second = now + DURABLE_MARK_MS
+        stores.keep_witness()
+        self._endpoint.set_load(
+            Load(
+                loop_lag_ms=self._loop_lag_ms,
+                fsync_p99_us=stores.sync_p99_us(),
+                queue_depth=core.queued,
+                disk_free_mb=stores.room.free_bytes // MB,
+                rss_mb=_rss_mb(),
+                groups_led=len(core.groups) if core.serving else 0,
+                groups_total=len(core.groups),
+            )
+        )
+        self._loop_lag_ms = 0
+
+    def _gauges(self) -> dict[str, float]:
+        return {
+            "partitions_led": len(self._core.groups),
+            "disk_free_bytes": self._stores.room.free_bytes,
+            "journal_bytes": self._stores.journal.bytes_used(),
+            "sync_p99_us": self._stores.sync_p99_us(),
+        }
+
+    def _status(self) -> dict[str, object]:
+        """What `zmqim status` shows of this storage."""
+        members = [
+            {
+                "name": member.name,
+                "role": Role(member.role).name.lower(),
+                "state": MemberState(member.state).name.lower(),
+                "host": member.host,
+                "incarnation": member.incarnation,
+            }
+            for member in self._endpoint.members()
+        ]
+        problems = self._endpoint.problems()
+        if self._disk is DiskState.FULL:
+            problems.append("the disk is nearly full: messages are refused with reason 15")
+        elif self._disk is DiskState.WARN:
+            problems.append("the disk is filling up")
+        return {"members": members, "problems": problems, **self._gauges()}
+
+
+def _now() -> Milliseconds:
+    return Milliseconds(monotonic_ns() // 1_000_000)
+
+
+def _wall_ms() -> WallMilliseconds:
+    return WallMilliseconds(time_ns() // 1_000_000)
+
+
+def _rss_mb() -> int:
+    """Resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 // MB

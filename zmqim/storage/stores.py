@@ -1,0 +1,165 @@
+"""The stores of one storage process: opened together, checked against each other, written in order.
+
+The first start creates them and ends with the birth record; from then on a store that is missing is
+damage, and a topology that places partitions otherwise is refused, because this version does not
+move data.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from pathlib import Path
+from time import perf_counter_ns
+
+from zmqim.errors import UsageError
+from zmqim.ids import NodeName, NodeUuid
+from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
+from zmqim.ring.document import RingDocument
+from zmqim.storage.group import INSTALL, REPLICA
+from zmqim.store.disk import DiskRoom, DiskState, ReserveFile
+from zmqim.store.identity import BirthRecord, read_birth, write_birth
+from zmqim.store.interface import Journal, JournalBatch, Rows, RowStore
+from zmqim.store.journal import open_journal
+from zmqim.store.mark import DurableMark, End
+from zmqim.store.rows import open_rows
+from zmqim.topology_values import Topology
+
+JOURNAL_NAME = "raft"
+ROWS_NAME = "state"
+MARK_NAME = "durable.mark"
+RESERVE_NAME = "reserve"
+SYNCS_KEPT = 1_000
+"""Durations of the last syncs, of which a percentile is told."""
+
+
+class Stores:
+    """Journal, rows, mark and room of one storage."""
+
+    def __init__(self, journal: Journal, rows: RowStore, mark: DurableMark, room: DiskRoom) -> None:
+        self.journal = journal
+        self.rows = rows
+        self.mark = mark
+        self.room = room
+        self.reserve: ReserveFile | None = None
+        self.written = 0
+        """Bytes written since `disk_is_full` was asked last."""
+        self._sync_us: list[int] = []
+
+    def check(self, ends: dict[int, End], applied: dict[int, End]) -> None:
+        """Raise `DamagedData` if the journal ends below its witness or below the rows."""
+        self.mark.check(ends, applied)
+
+    def write_journal(self, batch: JournalBatch, terms: dict[int, int]) -> None:
+        """Write and sync entries, then tell the witness; `terms` are the current ones."""
+        began = perf_counter_ns()
+        self.journal.write(batch)
+        if len(self._sync_us) >= SYNCS_KEPT:
+            del self._sync_us[: SYNCS_KEPT // 2]
+        self._sync_us.append((perf_counter_ns() - began) // 1_000)
+        self.mark.note(
+            {
+                partition: (terms[partition], extent.last)
+                for partition, extent in batch.extents.items()
+            }
+        )
+        self.written += sum([len(body) for _, _, body in batch.entries])
+
+    def write_rows(self, rows: Rows) -> None:
+        """Write and sync rows."""
+        self.rows.write(rows)
+        self.written += sum([len(body) for _, body in rows if body is not None])
+
+    def disk_state(self, now: int) -> DiskState:
+        """Whether there is room for what may come."""
+        written, self.written = self.written, 0
+        return self.room.state(now, written)
+
+    def sync_p99_us(self) -> int:
+        """99 of 100 of the last journal writes took no longer; 0 without any."""
+        ordered = sorted(self._sync_us)
+        return ordered[len(ordered) * 99 // 100] if ordered else 0
+
+    def keep_witness(self) -> None:
+        """Once a second: the mark durable, the reserve back in its place."""
+        self.mark.sync()
+        if self.reserve is not None:
+            self.reserve.restore(self.room)
+
+    def close(self) -> None:
+        """Sync the witness and give everything back."""
+        self.mark.sync()
+        self.mark.close()
+        self.rows.close()
+        self.journal.close()
+
+
+def open_stores(
+    folder: Path, name: NodeName, node_uuid: NodeUuid, topology: Topology, ring: RingDocument
+) -> Stores:
+    """Open the stores in `folder`, creating them at the first start.
+
+    Raises `DamagedData`, `DiskError`, `AlreadyRunning`, or `UsageError` if the topology is not the
+    one that this storage was born into.
+    """
+    limits = topology.limits
+    room = DiskRoom(
+        folder,
+        warn_bytes=max(limits.disk_free_warn_bytes, limits.disk_free_min_bytes),
+        min_bytes=limits.disk_free_min_bytes,
+    )
+    reserve = ReserveFile(folder / RESERVE_NAME, limits.reserve_file_bytes)
+    reserve.prepare_opening(room)
+    birth = read_birth(folder)
+    if birth is not None:
+        _check_birth(folder, birth, topology, ring)
+    create = birth is None
+    buffer = limits.write_buffer_bytes
+    mark = DurableMark(folder / MARK_NAME, ring.partitions, create=create)
+    journal = open_journal(folder / JOURNAL_NAME, create=create, write_buffer_bytes=buffer)
+    rows = open_rows(folder / ROWS_NAME, create=create, write_buffer_bytes=buffer)
+    stores = Stores(journal, rows, mark, room)
+    if create:
+        _be_born(folder, name, node_uuid, topology, ring, journal)
+    reserve.restore(room)
+    stores.reserve = reserve
+    return stores
+
+
+def _be_born(
+    folder: Path,
+    name: NodeName,
+    node_uuid: NodeUuid,
+    topology: Topology,
+    ring: RingDocument,
+    journal: Journal,
+) -> None:
+    """Write who the replicas are, then the record after which nothing is created any more."""
+    groups = tuple(_group_uuid(topology, partition) for partition in range(ring.partitions))
+    metas = {
+        int(partition): ReplicaMeta(
+            groups[partition], REPLICA, REPLICA, INSTALL, ReplicaStatus.VOTER
+        ).encode()
+        for partition in ring.led_by(name)
+    }
+    journal.write(JournalBatch(replica_metas=metas))
+    record = BirthRecord(
+        topology.cluster_id, {name: node_uuid}, ring.version, ring.hash, ring.partitions, groups
+    )
+    write_birth(folder, record)
+
+
+def _group_uuid(topology: Topology, partition: int) -> bytes:
+    """Which history of a partition: the same on all storages that are born without talking."""
+    text = topology.cluster_id + partition.to_bytes(4, "big")
+    return blake2b(text, digest_size=16, person=b"zmqim-group").digest()
+
+
+def _check_birth(folder: Path, birth: BirthRecord, topology: Topology, ring: RingDocument) -> None:
+    if birth.cluster_id == topology.cluster_id and birth.ring_hash == ring.hash:
+        return
+    raise UsageError(
+        f"{folder} was born with {birth.partitions} partitions placed otherwise than this topology"
+        f" places {ring.partitions}.",
+        hint="Put back cluster, id, replicas, partitions and the storages with their zones and"
+        " weights as they were: this version does not move data between storages.",
+    )
