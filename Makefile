@@ -1,0 +1,50 @@
+# make up      start a cluster on this machine and chat: see README.md
+# make test    run every test
+# `make help` lists the rest.
+
+BIN := .venv/bin
+TOPOLOGY ?=
+INSTALLED := .venv/.installed
+
+.PHONY: help setup up format lint test sim processes check coverage bench soak clean
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+$(INSTALLED): setup.cfg pyproject.toml tools/setup.sh $(wildcard tests/clients/package.json)
+	@tools/setup.sh
+
+setup: $(INSTALLED)  ## make .venv with everything that is needed
+
+up: $(INSTALLED)  ## start topology/quickstart.toml (or TOPOLOGY=…); Ctrl-C stops it
+	@$(BIN)/zmqim up $(TOPOLOGY)
+
+format: $(INSTALLED)  ## format the source
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lint: $(INSTALLED)  ## style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(INSTALLED)  ## every test; says which were left out and how to run them
+	$(BIN)/python -m pytest
+
+sim: $(INSTALLED)  ## the simulated cluster only
+	$(BIN)/python -m pytest tests/simulation tests/transcripts
+
+processes: $(INSTALLED)  ## real processes and real clients only
+	$(BIN)/python -m pytest tests/processes tests/clients
+
+check: lint  ## lint, and whether every promise has its test
+	$(BIN)/python tools/promises.py --check
+
+coverage: $(INSTALLED)  ## branch coverage of the pure packages
+	$(BIN)/python -m coverage run -m pytest tests/unit tests/property tests/transcripts
+	$(BIN)/python -m coverage report --fail-under=95 --skip-covered --include='zmqim/gossip/*,zmqim/ring/*,zmqim/raft/*,zmqim/chat/*,zmqim/wkproto/*,zmqim/bus/links.py,zmqim/*/core.py,zmqim/node/supervision.py'
+
+clean:  ## remove what can be made again; never zmqim-data
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
