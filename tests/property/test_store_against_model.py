@@ -1,0 +1,261 @@
+"""Journal and rows on LevelDB behave as the memory stores do, whatever is done to them in order.
+
+Damage is a rule: one byte of one file of a copy is changed, and the copy is opened and read whole.
+It may be refused, or it may be right; what it must never do is to serve something else.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from random import Random
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from store_damage import flip_byte
+
+from zmqim.errors import DamagedData
+from zmqim.limits import KB, TEST_WRITE_BUFFER_BYTES
+from zmqim.store.interface import Extent, Journal, JournalBatch, Rows, RowStore
+from zmqim.store.journal import LevelJournal, open_journal
+from zmqim.store.mark import DurableMark
+from zmqim.store.memory import MemoryJournal, MemoryRowStore
+from zmqim.store.rows import open_rows
+
+PARTITIONS = 3
+ALL_BYTES = 2**30
+NO_DATA = {"LOCK", "LOG", "LOG.old"}
+"""LevelDB's lock and its info logs."""
+
+partitions = st.integers(0, PARTITIONS - 1)
+small = st.binary(max_size=8)
+SETTINGS = settings(
+    max_examples=15,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+def damaged_copy(folder: Path, random: Random) -> Path:
+    """A copy of `folder` in which one byte of one file differs."""
+    copy = folder.with_name("copy")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(folder, copy)
+    files = sorted(path for path in copy.rglob("*") if path.is_file() and path.stat().st_size)
+    path = random.choice([path for path in files if path.name not in NO_DATA])
+    flip_byte(path, random.randrange(path.stat().st_size), 1 << random.randrange(8))
+    return copy
+
+
+def open_raft(folder: Path, *, create: bool = False) -> LevelJournal:
+    return open_journal(
+        folder / "raft",
+        create=create,
+        generation_bytes=4 * KB,
+        write_buffer_bytes=TEST_WRITE_BUFFER_BYTES,
+    )
+
+
+def contents(journal: Journal) -> object:
+    """All that can be read."""
+    loaded = journal.load()
+    extents = {partition: each.extent for partition, each in loaded.items() if each.extent}
+    return (
+        loaded,
+        journal.peers(),
+        {
+            partition: journal.read(partition, extent.first, extent.last, ALL_BYTES)
+            for partition, extent in extents.items()
+        },
+    )
+
+
+class JournalMachine(RuleBasedStateMachine):
+    """Random turns of a storage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.top = Path(tempfile.mkdtemp(prefix="journal-"))
+        self.folder = self.top / "data"
+        self.folder.mkdir()
+        self.level = open_raft(self.folder, create=True)
+        self.memory = MemoryJournal()
+        self.mark = DurableMark(self.folder / "durable.mark", PARTITIONS, create=True)
+        self.extents: dict[int, Extent] = {}
+        self.life = 0
+
+    def teardown(self) -> None:
+        self.level.close()
+        self.mark.close()
+        shutil.rmtree(self.top)
+
+    def write(self, batch: JournalBatch) -> None:
+        self.level.write(batch)
+        self.memory.write(batch)
+        self.extents.update(batch.extents)
+        self.mark.note({partition: (1, each.last) for partition, each in batch.extents.items()})
+
+    def grown(self, partition: int, cut: int, added: int, forgotten: int) -> JournalBatch:
+        """Cut the end, append, forget the beginning."""
+        self.life += 1
+        old = self.extents.get(partition, Extent(1, 0, 0, 0))
+        keep = max(old.first - 1, old.last - cut)
+        first = min(old.first + forgotten, keep + added + 1)
+        body = b"%d " % self.life * 30
+        entries = [(partition, index, body) for index in range(keep + 1, keep + added + 1)]
+        return JournalBatch(entries, {partition: Extent(first, keep + added, 0, self.life)})
+
+    @rule(
+        partition=partitions,
+        cut=st.sampled_from([0, 0, 0, 1, 5, 100]),
+        added=st.integers(0, 12),
+        forgotten=st.sampled_from([0, 0, 3, 100]),
+    )
+    def append(self, partition: int, cut: int, added: int, forgotten: int) -> None:
+        self.write(self.grown(partition, cut, added, forgotten))
+
+    @rule(partition=partitions, above=st.integers(1, 50))
+    def install(self, partition: int, above: int) -> None:
+        first = self.extents.get(partition, Extent(1, 0, 0, 0)).last + above
+        self.write(JournalBatch(extents={partition: Extent(first, first - 1, 1, 2**64 - 1)}))
+
+    @rule(partition=partitions, body=small, uuid=small, number=st.integers(0, 2**64 - 1))
+    def remember(self, partition: int, body: bytes, uuid: bytes, number: int) -> None:
+        self.write(
+            JournalBatch(
+                hard_states={partition: body},
+                replica_metas={partition: body * 2},
+                peers={uuid: number},
+            )
+        )
+
+    @rule(partition=partitions, data=st.data(), bytes_max=st.sampled_from([0, 100, ALL_BYTES]))
+    def read(self, partition: int, data: st.DataObject, bytes_max: int) -> None:
+        extent = self.extents.get(partition)
+        if extent and extent.first <= extent.last:
+            first = data.draw(st.integers(extent.first, extent.last))
+            last = data.draw(st.integers(first, extent.last))
+            found = self.level.read(partition, first, last, bytes_max)
+            assert found == self.memory.read(partition, first, last, bytes_max)
+
+    @rule(seed=st.integers())
+    def restart(self, seed: int) -> None:
+        self.level.close()
+        self.level = open_raft(self.folder)
+        self.memory.crash(Random(seed))
+        assert contents(self.level) == contents(self.memory)
+        self.mark.check({partition: (1, each.last) for partition, each in self.extents.items()}, {})
+
+    @precondition(lambda self: len(self.extents) == PARTITIONS)
+    @rule(seed=st.integers())
+    def damage(self, seed: int) -> None:
+        # All partitions in the last batch, so that the mark knows of whatever a lost tail takes.
+        batch = JournalBatch()
+        for partition in range(PARTITIONS):
+            grown = self.grown(partition, 0, 1, 0)
+            batch.entries += grown.entries
+            batch.extents |= grown.extents
+        self.write(batch)
+        self.level.close()
+        copy = damaged_copy(self.folder, Random(seed))
+        self.level = open_raft(self.folder)
+        try:
+            mark = DurableMark(copy / "durable.mark", PARTITIONS)
+        except DamagedData:
+            return
+        mark.close()
+        try:
+            journal = open_raft(copy)
+        except DamagedData:
+            return
+        try:
+            loaded = journal.load()
+            ends = {number: each.extent.last for number, each in loaded.items() if each.extent}
+            mark.check({number: (1, last) for number, last in ends.items()}, {})
+            assert contents(journal) == contents(self.memory)
+        except DamagedData:
+            return
+        finally:
+            journal.close()
+
+
+keys = st.binary(max_size=3)
+rows_written = st.lists(st.tuples(keys, st.none() | st.binary(max_size=2_000)), max_size=8)
+
+
+class RowMachine(RuleBasedStateMachine):
+    """Random batches of rows; small write buffers, so that memtables change all the time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.top = Path(tempfile.mkdtemp(prefix="rows-"))
+        self.folder = self.top / "data"
+        self.level = self.open_state(self.folder, create=True)
+        self.memory = MemoryRowStore()
+        self.history: list[list[tuple[bytes, bytes]]] = [[]]
+
+    def open_state(self, folder: Path, *, create: bool = False) -> RowStore:
+        return open_rows(
+            folder / "state", create=create, write_buffer_bytes=TEST_WRITE_BUFFER_BYTES
+        )
+
+    def teardown(self) -> None:
+        self.level.close()
+        shutil.rmtree(self.top)
+
+    @rule(rows=rows_written, filler=st.booleans())
+    def write(self, rows: Rows, filler: bool) -> None:
+        if filler:
+            rows = [*rows, (b"\xf0filler", bytes(40 * KB))]
+        self.level.write(rows)
+        self.memory.write(rows)
+        self.history.append(self.memory.scan(b"", b"\xff" * 4))
+
+    @rule(key=keys)
+    def get(self, key: bytes) -> None:
+        assert self.level.get(key) == self.memory.get(key)
+
+    @rule(start=keys, stop=keys, reverse=st.booleans(), limit=st.none() | st.integers(0, 5))
+    def scan(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> None:
+        found = self.level.scan(start, stop, reverse=reverse, limit=limit)
+        assert found == self.memory.scan(start, stop, reverse=reverse, limit=limit)
+
+    @rule(seed=st.integers())
+    def restart(self, seed: int) -> None:
+        self.level.close()
+        self.level = self.open_state(self.folder)
+        self.memory.crash(Random(seed))
+        everything = self.level.scan(b"", b"\xff" * 4)
+        assert everything == self.memory.scan(b"", b"\xff" * 4) == self.history[-1]
+
+    @rule(seed=st.integers())
+    def damage(self, seed: int) -> None:
+        # A lost tail of the rows is a state of earlier: the journal brings the rest again.
+        self.level.close()
+        copy = damaged_copy(self.folder, Random(seed))
+        self.level = self.open_state(self.folder)
+        try:
+            rows = self.open_state(copy)
+        except DamagedData:
+            return
+        try:
+            assert rows.scan(b"", b"\xff" * 4) in self.history
+        except DamagedData:
+            return
+        finally:
+            rows.close()
+
+
+JournalMachine.TestCase.settings = SETTINGS
+RowMachine.TestCase.settings = SETTINGS
+
+
+class TestJournalOnLevelDbBehavesAsTheOneInMemory(JournalMachine.TestCase):  # type: ignore[misc,name-defined]
+    """Run by pytest."""
+
+
+class TestRowsOnLevelDbBehaveAsThoseInMemory(RowMachine.TestCase):  # type: ignore[misc,name-defined]
+    """Run by pytest."""
