@@ -94,7 +94,9 @@ def test_the_disk_is_looked_at_once_a_second_and_before_each_megabyte(small_disk
 
 @pytest.mark.needs_root
 def test_what_is_announced_counts_as_used_between_two_looks(small_disk: Path) -> None:
-    room = DiskRoom(small_disk, warn_bytes=DISK_BYTES * 2, min_bytes=room_left(small_disk) - MB // 2)
+    room = DiskRoom(
+        small_disk, warn_bytes=DISK_BYTES * 2, min_bytes=room_left(small_disk) - MB // 2
+    )
     assert room.state(0) is DiskState.WARN
     assert room.state(1, about_to_write=MB // 2) is DiskState.WARN
     assert room.state(2, about_to_write=1) is DiskState.FULL
