@@ -94,6 +94,7 @@ class Routing:
         leaders = self._leaders
         linked = self._linked
         proposals = self._proposals
+        self.items_in_flight += len(items)
         for item in items:
             partition = partitions.get(item.key)
             if partition is None:
@@ -107,11 +108,11 @@ class Routing:
             else:
                 self._refuse(routed, OutcomeCode.UNAVAILABLE)
         self.items_routed += len(items)
-        self.items_in_flight += len(items)
 
     def ask(self, partition: PartitionId, request: int, query: bytes) -> None:
         """A question of the router itself; the outcome comes from `take_own_outcomes`."""
         leader = self._leaders[partition]
+        self.items_in_flight += 1
         item = RoutedItem(OWN_ORIGIN, request, partition, ItemKind.READ, query)
         if leader in self._linked:
             self._proposals.setdefault(leader, []).append(item)

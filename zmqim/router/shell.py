@@ -54,7 +54,8 @@ class _Shell:
     def run(self) -> None:
         """Turn after turn until a stop was asked for and is done."""
         context = self._context
-        extra_fds = (context.stopping.fileno(), context.control.fileno())
+        control = context.control.fileno()
+        extra_fds: tuple[int, ...] = (context.stopping.fileno(), control)
         drain_until: Milliseconds | None = None
         while True:
             now = _now()
@@ -65,11 +66,11 @@ class _Shell:
                 if now >= drain_until or not self._core.items_in_flight:
                     self._endpoint.leave(now)
                     return
-                extra_fds = (context.control.fileno(), context.control.fileno())
+                extra_fds = (control,)
             self._tell(now)
             timeout_ms = self._timeout_ms(now, drain_until) if all_sent else 0
             self._loop_lag_ms = max(self._loop_lag_ms, _now() - now)
-            if context.control.fileno() in self._endpoint.wait(timeout_ms, extra_fds):
+            if control in self._endpoint.wait(timeout_ms, extra_fds):
                 context.control.serve(self._status)
 
     def _turn(self, now: Milliseconds) -> bool:
