@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 from zmqim.bus.effects import Peer, Send, View
@@ -150,6 +151,14 @@ class Rig:
         wake = self.core.next_wake()
         assert wake is not None
         return self.wait(max(0, wake - self.now))
+
+    def wait_until(self, found: Callable[[list[Send]], bool]) -> list[Send]:
+        """Time passes from wake to wake until what it brings is what was looked for."""
+        for _ in range(100):
+            sends = self.wake_next()
+            if found(sends):
+                return sends
+        raise AssertionError("it did not happen")
 
     def digest(self, gateway: NodeName) -> list[Send]:
         """A digest of a gateway that has no sessions."""
