@@ -1,26 +1,23 @@
 """`wkproto://HOST:PORT`: WKProto over TCP.
 
-Bytes go through the connection's `ServerCodec`, packets through the port. An idle connection is a
-transport, a codec and a session: no task, no stream buffers. The core hears of a client that does
-not read at WRITE_BUFFER_BYTES_MAX; one that is closed has CLOSE_GRACE_SECONDS to read the rest.
+An idle connection is a transport, a codec and a session: no task, no stream buffers. The core hears
+of a client that does not read at WRITE_BUFFER_BYTES_MAX; one that is closed has CLOSE_GRACE_SECONDS
+to read the rest.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from zmqim import limits
-from zmqim.errors import PortInUse, WireError
-from zmqim.gateway.listeners.sharing import Sharing
+from zmqim.errors import PortInUse
+from zmqim.gateway.listeners.client import CLOSE_GRACE_SECONDS, Client, Sharing
 from zmqim.gateway.plugin import CloseReason, GatewayPort
-from zmqim.wkproto.codec import ENTROPY_BYTES, ServerCodec
 from zmqim.wkproto.packets import FromServer
 
 BACKLOG = 4_096
-CLOSE_GRACE_SECONDS = 3.0
 
 
 class WkprotoListener:
@@ -32,7 +29,7 @@ class WkprotoListener:
         self._port_number = parts.port or 0
         self._port = port
         self._server: asyncio.Server | None = None
-        self._sharing = Sharing(port)
+        self._sharing = Sharing()
         self._connections: dict[_Connection, None] = {}
 
     async def start(self) -> None:
@@ -40,7 +37,7 @@ class WkprotoListener:
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
-                lambda: _Connection(self._port, self._sharing, self._connections),
+                lambda: _Connection(Client(self._port, self._sharing), self._connections),
                 self._host,
                 self._port_number,
                 backlog=BACKLOG,
@@ -62,8 +59,9 @@ class WkprotoListener:
         self.stop_accepting()
         for connection in list(self._connections):
             connection.close(CloseReason.DRAINING)
-        deadline = asyncio.get_running_loop().time() + CLOSE_GRACE_SECONDS / 2
-        while self._connections and asyncio.get_running_loop().time() < deadline:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + CLOSE_GRACE_SECONDS / 2
+        while self._connections and loop.time() < deadline:
             await asyncio.sleep(0.01)
         for connection in list(self._connections):
             connection.abort()
@@ -79,65 +77,43 @@ class WkprotoListener:
 class _Connection(asyncio.Protocol):
     """One TCP connection."""
 
-    __slots__ = ("_codec", "_connections", "_port", "_session", "_sharing", "_transport")
+    __slots__ = ("_client", "_connections", "_transport")
 
-    def __init__(
-        self, port: GatewayPort, sharing: Sharing, connections: dict[_Connection, None]
-    ) -> None:
-        self._port = port
-        self._sharing = sharing
+    def __init__(self, client: Client, connections: dict[_Connection, None]) -> None:
+        self._client = client
         self._connections = connections
-        self._codec = ServerCodec(secrets.token_bytes(ENTROPY_BYTES))
         self._transport: asyncio.Transport | None = None
-        self._session = 0
 
     # ---- the transport tells -----------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected."""
         assert isinstance(transport, asyncio.Transport)
-        peer = transport.get_extra_info("peername")
-        session = self._port.open_session(self, f"{peer[0]}:{peer[1]}" if peer else "")
-        self._transport = transport
-        if session is None:
+        if not self._client.open(self, transport.get_extra_info("peername")):
             transport.abort()
             return
-        self._session = session
+        self._transport = transport
         self._connections[self] = None
         transport.set_write_buffer_limits(limits.WRITE_BUFFER_BYTES_MAX)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        if not self._session:
-            return
-        try:
-            packets = self._codec.feed(data)
-        except WireError:
-            self._port.count("wire_errors")
-            self._leave()
+        if not self._client.take(data):
             self.abort()
-            return
-        if packets:
-            self._port.packets(self._session, packets)
 
     def pause_writing(self) -> None:
         """The client reads too slowly."""
-        self._port.writable(self._session, False)
+        self._client.writable(False)
 
     def resume_writing(self) -> None:
         """It has read."""
-        self._port.writable(self._session, True)
+        self._client.writable(True)
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone."""
         self._connections.pop(self, None)
-        self._leave()
+        self._client.leave()
         self._transport = None
-
-    def _leave(self) -> None:
-        session, self._session = self._session, 0
-        if session:
-            self._port.close_session(session)
 
     # ---- the gateway tells -------------------------------------------------------------------
 
@@ -145,20 +121,16 @@ class _Connection(asyncio.Protocol):
         """One write for the turn."""
         transport = self._transport
         if transport is not None and not transport.is_closing():
-            frames = self._sharing.frames_of(self._codec, packets)
-            if frames:
-                transport.write(b"".join(frames))
+            transport.write(b"".join(self._client.frames_of(packets)))
 
     def close(self, reason: CloseReason) -> None:
-        """Close when the client has read what was said, or after a grace."""
-        self._session = 0
+        """Close when the client has read what was said, or after the grace."""
+        self._client.session = 0
         transport = self._transport
-        if transport is None:
-            return
-        if transport.get_write_buffer_size():
-            loop = asyncio.get_running_loop()
-            loop.call_later(CLOSE_GRACE_SECONDS, self.abort)
-        transport.close()
+        if transport is not None and not transport.is_closing():
+            if transport.get_write_buffer_size():
+                asyncio.get_running_loop().call_later(CLOSE_GRACE_SECONDS, self.abort)
+            transport.close()
 
     def abort(self) -> None:
         """Drop the connection now."""

@@ -1,0 +1,99 @@
+"""What every listener that speaks WKProto does with one client: bytes in, frames out, one session.
+
+The transports differ in how bytes travel, how a connection is closed and how frames are packed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+
+from zmqim.errors import WireError
+from zmqim.gateway.plugin import Connection, GatewayPort
+from zmqim.wkproto.codec import ENTROPY_BYTES, ServerCodec
+from zmqim.wkproto.packets import FromServer, Recv
+from zmqim.wkproto.sealed import SharedRecv
+
+CLOSE_GRACE_SECONDS = 3.0
+"""How long a client whose connection is closed may still read what was said last."""
+
+
+class Sharing:
+    """What the receivers of one message share, made once a turn for a whole listener.
+
+    The core gives all receivers of a group message the same `Recv` object, all within one turn; a
+    `SharedRecv` holds layout and padding for all of them.
+    """
+
+    __slots__ = ("_shared",)
+
+    def __init__(self) -> None:
+        self._shared: dict[int, SharedRecv] = {}
+
+    def of(self, packet: Recv) -> SharedRecv:
+        """Kept until the loop's next iteration, with its packet: so an id stays unique so long."""
+        shared = self._shared.get(id(packet))
+        if shared is None:
+            if not self._shared:
+                asyncio.get_running_loop().call_soon(self._shared.clear)
+            shared = self._shared[id(packet)] = SharedRecv(packet)
+        return shared
+
+
+class Client:
+    """The codec and the session of one connection."""
+
+    __slots__ = ("_codec", "_port", "_sharing", "session")
+
+    def __init__(self, port: GatewayPort, sharing: Sharing) -> None:
+        self._port = port
+        self._sharing = sharing
+        self._codec = ServerCodec(secrets.token_bytes(ENTROPY_BYTES))
+        self.session = 0
+        """0: none, or it is over."""
+
+    def open(self, connection: Connection, peer: tuple[object, ...] | None) -> bool:
+        """The connection stands; False: the gateway takes no more."""
+        address = f"{peer[0]}:{peer[1]}" if peer else ""
+        self.session = self._port.open_session(connection, address) or 0
+        return bool(self.session)
+
+    def take(self, data: bytes) -> bool:
+        """Bytes came; False: they are not WKProto, and the session is over."""
+        if self.session:
+            try:
+                packets = self._codec.feed(data)
+            except WireError:
+                self._port.count("wire_errors")
+                self.leave()
+                return False
+            if packets:
+                self._port.packets(self.session, packets)
+        return True
+
+    def writable(self, on: bool) -> None:
+        """The write buffer is above its bound, or has drained."""
+        if self.session:
+            self._port.writable(self.session, on)
+
+    def leave(self) -> None:
+        """The connection is gone."""
+        session, self.session = self.session, 0
+        if session:
+            self._port.close_session(session)
+
+    def frames_of(self, packets: Sequence[FromServer]) -> list[bytes]:
+        """One frame a packet. A packet that has no form in the client's version is left out and
+        counted: a newer client can read it."""
+        frames = []
+        codec = self._codec
+        for packet in packets:
+            try:
+                if type(packet) is Recv:
+                    frames.append(codec.encode_shared(self._sharing.of(packet)))
+                else:
+                    frames.append(codec.encode_one(packet))
+            except WireError:
+                self._port.count("packets_without_form")
+        return frames

@@ -1,0 +1,192 @@
+"""`ws://HOST:PORT`: WKProto in binary WebSocket messages (docs/adr/0003-websocket-library.md).
+
+Each packet out is a message of its own, because old JS SDKs lose the second of two (clients.md
+2.3); what comes in is a byte stream, however it is cut into messages and fragments. Close codes are
+1000, or 1013 where the client should come back: the Easy SDKs take 1002, 1003 and 1007 to 1009 for
+the end of all attempts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from picows import (
+    WSCloseCode,
+    WSFrame,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    WSUpgradeRequest,
+    ws_create_server,
+)
+
+from zmqim import limits
+from zmqim.errors import PortInUse
+from zmqim.gateway.listeners.client import CLOSE_GRACE_SECONDS, Client, Sharing
+from zmqim.gateway.plugin import CloseReason, GatewayPort
+from zmqim.wkproto.packets import FromServer
+
+BACKLOG = 4_096
+PATH = b"/"
+READ_BUFFER_BYTES = 1_024
+"""Of a new connection; it grows with what comes. picows' default costs 14 KB more a connection."""
+MESSAGE_BYTES_MAX = limits.FRAME_BYTES_MAX + limits.KB
+"""A WebSocket frame. Above: the connection is closed."""
+HANDSHAKE_SECONDS_MAX = limits.CONNECT_DEADLINE_MS / 1000
+
+
+class WebSocketListener:
+    """The plug-in of scheme ``ws``."""
+
+    def __init__(self, url: str, port: GatewayPort, settings: Mapping[str, str]) -> None:
+        parts = urlsplit(url)
+        self._host = parts.hostname or "127.0.0.1"
+        self._port_number = parts.port or 0
+        self._port = port
+        self._server: asyncio.Server | None = None
+        self._sharing = Sharing()
+        self._connections: dict[_Connection, None] = {}
+
+    async def start(self) -> None:
+        """Bind and accept; `PortInUse` if the address cannot be bound."""
+        try:
+            self._server = await ws_create_server(
+                self._accept,
+                self._host,
+                self._port_number,
+                websocket_handshake_timeout=HANDSHAKE_SECONDS_MAX,
+                enable_auto_ping=False,
+                enable_auto_pong=True,
+                max_frame_size=MESSAGE_BYTES_MAX,
+                read_buffer_init_size=READ_BUFFER_BYTES,
+                backlog=BACKLOG,
+                reuse_address=True,
+            )
+        except OSError as error:
+            raise PortInUse(
+                f"ws://{self._host}:{self._port_number} cannot be bound: {error.strerror}.",
+                hint="Stop what listens there, or change the listener in the topology.",
+            ) from error
+
+    def _accept(self, request: WSUpgradeRequest) -> WSListener | None:
+        """None answers 404."""
+        if request.path.partition(b"?")[0] != PATH:
+            return None
+        return _Connection(self._port, Client(self._port, self._sharing), self._connections)
+
+    def stop_accepting(self) -> None:
+        """Take no more connections."""
+        if self._server is not None:
+            self._server.close()
+
+    async def close(self) -> None:
+        """End every connection; what was said last may still be read for a moment."""
+        self.stop_accepting()
+        for connection in list(self._connections):
+            connection.close(CloseReason.DRAINING)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + CLOSE_GRACE_SECONDS / 2
+        while self._connections and loop.time() < deadline:
+            await asyncio.sleep(0.01)
+        for connection in list(self._connections):
+            connection.abort()
+
+    @property
+    def bound(self) -> str:
+        """``host:port`` that it listens on."""
+        assert self._server is not None, "known after start"
+        host, number = self._server.sockets[0].getsockname()[:2]
+        return f"{host}:{number}"
+
+
+class _Connection(WSListener):
+    """One WebSocket connection."""
+
+    __slots__ = ("_client", "_connections", "_port", "_transport")
+
+    def __init__(
+        self, port: GatewayPort, client: Client, connections: dict[_Connection, None]
+    ) -> None:
+        self._port = port
+        self._client = client
+        self._connections = connections
+        self._transport: WSTransport | None = None
+
+    # ---- the transport tells -----------------------------------------------------------------
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """A client connected, and asked for the right path."""
+        stream = transport.underlying_transport
+        self._transport = transport
+        self._connections[self] = None
+        if self._client.open(self, stream.get_extra_info("peername")):
+            stream.set_write_buffer_limits(limits.WRITE_BUFFER_BYTES_MAX)
+        else:
+            self.close(CloseReason.UNAVAILABLE)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """A message, or a fragment of one."""
+        kind = frame.msg_type
+        if kind in (WSMsgType.BINARY, WSMsgType.CONTINUATION):
+            if not self._client.take(frame.get_payload_as_bytes()):
+                self.close(CloseReason.BAD_BYTES)
+        elif kind == WSMsgType.CLOSE:
+            self._client.leave()
+            transport.send_close(WSCloseCode.OK)
+            transport.disconnect()
+        elif kind == WSMsgType.TEXT:
+            self._port.count("text_messages")
+            self._client.leave()
+            self.close(CloseReason.BAD_BYTES)
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly."""
+        self._client.writable(False)
+
+    def resume_writing(self) -> None:
+        """It has read."""
+        self._client.writable(True)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """The connection is gone."""
+        self._connections.pop(self, None)
+        self._client.leave()
+        self._transport = None
+
+    # ---- the gateway tells -------------------------------------------------------------------
+
+    def deliver(self, packets: Sequence[FromServer]) -> None:
+        """One message a packet."""
+        transport = self._transport
+        if transport is not None and not transport.is_disconnected:
+            for frame in self._client.frames_of(packets):
+                transport.send(WSMsgType.BINARY, frame)
+
+    def close(self, reason: CloseReason) -> None:
+        """Close when the client has read what was said, or after the grace."""
+        self._client.session = 0
+        transport = self._transport
+        if transport is None or transport.is_disconnected or transport.is_close_frame_sent:
+            return
+        transport.send_close(WSCloseCode.TRY_AGAIN_LATER if reason.temporary else WSCloseCode.OK)
+        if transport.underlying_transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(CLOSE_GRACE_SECONDS, self.abort)
+        transport.disconnect()
+
+    def abort(self) -> None:
+        """Drop the connection now."""
+        if self._transport is not None:
+            self._transport.disconnect(graceful=False)
+
+    def set_reading(self, on: bool) -> None:
+        """Stop or go on reading."""
+        transport = self._transport
+        if transport is None or transport.is_disconnected:
+            return
+        stream = transport.underlying_transport
+        if on:
+            stream.resume_reading()
+        else:
+            stream.pause_reading()
