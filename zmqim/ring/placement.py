@@ -46,6 +46,7 @@ def rebalanced(previous: Placement, replicas: int, shares: Sequence[Share]) -> P
     """`previous`, changed as little as possible to fit exactly the storages of `shares`."""
     weights = {share.name: share.weight for share in shares}
     zones = {share.name: share.zone for share in shares}
+    assert len(weights) == len(shares), "two storages of one name"
     owners = _Owners(previous, min(replicas, len(shares)), weights, zones)
     owners.fill()
     _level(owners)

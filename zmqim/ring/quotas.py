@@ -31,13 +31,18 @@ def quotas(
     zones: Mapping[NodeName, str],
     zone_cap: int,
 ) -> dict[NodeName, int]:
-    """Seats per name: as the weights say, at most `caps` each and `zone_cap` in one zone."""
+    """Seats per name: as the weights say, at most `caps` each and `zone_cap` in one zone.
+
+    Of equal claims the name that comes first in `weights` wins.
+    """
     given = dict.fromkeys(weights, 0)
     in_zone = dict.fromkeys(zones.values(), 0)
-    claims = [(-(weight << CLAIM_BITS), name) for name, weight in weights.items()]
+    names = list(weights)
+    claims = [(-(weights[name] << CLAIM_BITS), rank) for rank, name in enumerate(names)]
     heapify(claims)
     while seats and claims:
-        _, name = heappop(claims)
+        _, rank = heappop(claims)
+        name = names[rank]
         zone = zones[name]
         if given[name] >= caps[name] or in_zone[zone] >= zone_cap:
             continue
@@ -45,5 +50,5 @@ def quotas(
         in_zone[zone] += 1
         seats -= 1
         claim = (weights[name] << CLAIM_BITS) // (2 * given[name] + 1)
-        heappush(claims, (-claim, name))
+        heappush(claims, (-claim, rank))
     return given

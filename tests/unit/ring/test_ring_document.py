@@ -1,0 +1,84 @@
+"""The ring document: equal on every process, and a refusal that names what differs."""
+
+from __future__ import annotations
+
+import pytest
+
+from zmqim.errors import WireError
+from zmqim.ids import NodeName, PartitionId
+from zmqim.ring.document import RingDocument, differing, key_digests, ring_of
+from zmqim.topology import load, parse, shipped
+from zmqim.topology_values import Topology
+
+THREE = load(shipped("three-storages.toml"))
+QUICK = load(shipped("quickstart.toml"))
+
+
+def changed(old: str, new: str) -> Topology:
+    text = shipped("three-storages.toml").read_text()
+    assert old in text
+    return parse(text.replace(old, new, 1), "changed.toml")
+
+
+def test_every_process_computes_the_same_hash() -> None:
+    one, other = ring_of(THREE), ring_of(load(shipped("three-storages.toml")))
+    assert one == other
+    assert one.hash == other.hash
+    assert len(one.hash) == 8
+
+
+def test_the_document_survives_the_wire() -> None:
+    ring = ring_of(THREE)
+    assert RingDocument.from_json(ring.to_json()) == ring
+
+
+def test_leaders_and_voters_are_taken_from_the_placement() -> None:
+    ring = ring_of(THREE)
+    assert (ring.voters, ring.replicas, ring.partitions) == (1, 3, 64)
+    for number in range(64):
+        partition = PartitionId(number)
+        leader = ring.leader_of(partition)
+        assert ring.voters_of(partition) == (leader,)
+        assert partition in ring.led_by(leader)
+    led = [len(ring.led_by(storage.name)) for storage in THREE.storages]
+    assert sum(led) == 64
+    assert max(led) - min(led) <= 1
+
+
+def test_a_single_storage_leads_everything() -> None:
+    ring = ring_of(QUICK)
+    assert ring.led_by(QUICK.storages[0].name) == tuple(range(QUICK.partitions))
+    assert ring.led_by(NodeName("nobody")) == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b'{"version":1,"partitions":1,"replicas":1,"voters":1,"placement":[]}',
+        b'{"version":1,"partitions":1,"replicas":1,"voters":1,"placement":{}}',
+        b'{"version":1,"partitions":1,"replicas":1,"voters":1,"placement":[[]]}',
+        b'{"version":1,"partitions":1,"replicas":1,"voters":1,"placement":[[1]]}',
+        b'{"version":"1","partitions":1,"replicas":1,"voters":1,"placement":[["a"]]}',
+        b'{"version":1,"partitions":1,"replicas":0,"voters":1,"placement":[["a"]]}',
+    ],
+)
+def test_what_is_no_ring_document_is_refused(text: bytes) -> None:
+    with pytest.raises(WireError):
+        RingDocument.from_json(text)
+
+
+def test_differing_topologies_are_told_apart_by_key() -> None:
+    ours = key_digests(THREE)
+    assert differing(ours, key_digests(THREE)) == []
+    storage = THREE.storages[1].name
+    replicas = changed("replicas = 3", "replicas = 2")
+    renamed = changed(f'name = "{storage}"', 'name = "storage-x"')
+    assert differing(ours, key_digests(replicas)) == ["replicas"]
+    assert differing(ours, key_digests(renamed)) == sorted(
+        f"storage.{name}.{key}" for name in (storage, "storage-x") for key in ("weight", "zone")
+    )
+    assert ring_of(renamed).hash != ring_of(THREE).hash
