@@ -315,7 +315,7 @@ class Membership:
         life = self._lives.get(uuid)
         if life is None:
             life = self._lives[uuid] = _Life(now, claim)
-            self._forget_oldest(NodeName(claim.name))
+            self._forget_oldest(life)
         elif claim.incarnation > life.member.incarnation:
             life = self._lives[uuid] = _Life(now, claim)
         elif precedence(claim) > precedence(life.member):
@@ -324,9 +324,11 @@ class Membership:
             life.member = claim
         return life
 
-    def _forget_oldest(self, name: NodeName) -> None:
+    def _forget_oldest(self, newcomer: _Life) -> None:
+        name = newcomer.member.name
         lives = [life for life in self._lives.values() if life.member.name == name]
         if len(lives) > LIVES_PER_NAME_MAX:
+            lives.remove(newcomer)
             oldest = min(lives, key=lambda life: life.rank)
             del self._lives[NodeUuid(oldest.member.node_uuid)]
 
