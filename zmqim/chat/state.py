@@ -259,7 +259,7 @@ class ChatState:
         return outcome
 
     def _forget_requests(self, hlc: int) -> None:
-        oldest = max(hlc - _REQUEST_MEMORY_HLC, 0)
+        oldest = max(hlc - _REQUEST_MEMORY_HLC, 0) + 1
         start, stop = self.keys.requests_before(oldest)
         for key, _ in self._view.scan(start, stop, limit=REQUESTS_FORGOTTEN_MAX):
             self._view.delete(key)
