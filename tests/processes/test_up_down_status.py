@@ -1,4 +1,4 @@
-"""`zmqim up`, `down` and `status` over a real cluster: what an operator sees, also when it fails."""
+"""`zmqim up`, `down` and `status` over a real cluster, as an operator sees them."""
 
 from __future__ import annotations
 

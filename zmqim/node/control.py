@@ -59,7 +59,9 @@ class ControlServer:
             if fd == self._socket.fileno():
                 self._accept()
                 continue
-            client = self._clients[fd]
+            client = self._clients.get(fd)
+            if client is None:
+                continue  # dropped for a newer one a moment ago
             if not client.go_on(answers):
                 self._drop(fd)
             elif client.writes:
