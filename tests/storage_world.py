@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from zmqim.bus.effects import Peer, Send, View
 from zmqim.bus.messages import (
+    Answer,
+    Answers,
+    Item,
     ItemKind,
     Message,
     NoticeItem,
@@ -159,10 +162,9 @@ class StorageWorld:
 
     def deliver_submits(self) -> int:
         """Answer every Submit of the last turn as a router and the partitions would."""
-        from zmqim.bus.messages import Answer, Answers
-
         count = 0
-        for send in self.sent:
+        sent, self.sent = self.sent, []
+        for send in sent:
             if isinstance(send.message, Submit):
                 items = send.message.items
                 routed = [
@@ -172,7 +174,6 @@ class StorageWorld:
                 outcomes = self.outcomes(*routed)
                 count += len(outcomes)
                 self.receive(Answers([Answer(o.request, o.code, o.result) for o in outcomes]))
-        self.sent = []
         return count
 
 
@@ -196,6 +197,12 @@ def outcomes_in(sent: list[Send]) -> list[Outcome]:
 def notices_in(sent: list[Send]) -> list[NoticeItem]:
     return [
         item for send in sent if isinstance(send.message, Notices) for item in send.message.items
+    ]
+
+
+def submits_in(sent: list[Send]) -> list[Item]:
+    return [
+        item for send in sent if isinstance(send.message, Submit) for item in send.message.items
     ]
 
 

@@ -20,12 +20,13 @@ def test_an_entry_comes_back_from_its_bytes(entry: Entry) -> None:
     assert decode_entry(encode_entry(entry)) == entry
 
 
-@given(st.binary(max_size=60))
+@given(st.binary(max_size=60) | st.binary(min_size=33, max_size=33))
 def test_bytes_that_are_no_entry_are_a_wire_error_or_an_entry(body: bytes) -> None:
     try:
-        assert encode_entry(decode_entry(body)) == body
-    except WireError as error:
-        assert "log entry" in str(error)
+        entry = decode_entry(body)
+    except WireError:
+        return
+    assert encode_entry(entry) == body
 
 
 @pytest.mark.promise("P8")

@@ -1,7 +1,8 @@
-"""The storage core over memory stores: turns, answers, refusals, notices, restarts."""
+"""The storage core over memory stores: turns, answers, refusals, notices, outbox, restarts."""
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from storage_world import (
     GROUP,
@@ -9,6 +10,7 @@ from storage_world import (
     PERSON,
     ROUTER,
     STORAGE,
+    WALL_MS,
     StorageWorld,
     key_of,
     message,
@@ -17,11 +19,14 @@ from storage_world import (
     result_of,
     ring,
     router_peer,
+    submits_in,
     user_key,
 )
 
-from zmqim.bus.effects import Send, View
+from zmqim.bus.effects import Peer, Send, View
 from zmqim.bus.messages import (
+    Answer,
+    Answers,
     ItemKind,
     NoticeAck,
     Notices,
@@ -29,25 +34,37 @@ from zmqim.bus.messages import (
     OutcomeCode,
     Outcomes,
     Propose,
+    Role,
     RoutedItem,
 )
 from zmqim.chat.channels import person_channel_id
 from zmqim.chat.operations import (
+    AddMembers,
+    ChangeList,
     Done,
+    ListAction,
+    ListName,
+    MembersPage,
+    MembersQuery,
     MessageFlag,
     MessageNotice,
     Notified,
+    OutboxQuery,
     Probe,
     Reason,
     Rejected,
+    SendMessage,
     Sent,
     encode,
 )
-from zmqim.ids import HLC_COUNTER_BITS, NodeName
-from zmqim.limits import NOTICE_REPEAT_MS
+from zmqim.errors import DamagedData
+from zmqim.ids import HLC_COUNTER_BITS, Incarnation, NodeName, NodeUuid
+from zmqim.limits import NOTICE_REPEAT_MS, READ_DEADLINE_MS, REQUEST_RETRY_MS
 from zmqim.raft.core import HardState
 from zmqim.raft.entry import EntryKind, decode_entry
 from zmqim.storage.effects import WriteJournal, WriteState
+from zmqim.store.interface import Extent, JournalBatch
+from zmqim.store.memory import MemoryJournal
 
 
 @pytest.mark.promise("P1")
@@ -168,8 +185,6 @@ def test_more_than_a_partition_may_have_uncommitted_is_refused_as_busy(
 def test_a_read_sees_the_write_before_it_in_the_same_frame() -> None:
     world = StorageWorld()
     key = b"\x02g"
-    from zmqim.chat.operations import AddMembers, MembersPage, MembersQuery
-
     write = world.item(key, ItemKind.WRITE, encode(AddMembers(GROUP, "g", ["b", "a"])))
     read = world.item(key, ItemKind.READ, encode(MembersQuery(GROUP, "g")))
     done, page = (result_of(outcome) for outcome in world.outcomes(write, read))
@@ -314,10 +329,6 @@ def test_notices_above_the_bound_come_from_the_log(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_message_notice_carries_what_the_fan_out_needs() -> None:
-    import msgspec
-
-    from zmqim.chat.operations import decode_result  # noqa: F401
-
     world = StorageWorld(ring(1))
     added = world.add("g", "alice")
     one = message("alice", "g", "1")
@@ -328,4 +339,243 @@ def test_a_message_notice_carries_what_the_fan_out_needs() -> None:
     assert notice == MessageNotice(
         GROUP, "g", 1, sent.message_id, sent.hlc, added.log_index, encode(one)
     )
-    assert user_key("a") == b"\0a"
+
+
+# ---- outbox --------------------------------------------------------------------------------------
+
+
+def deny(owner: str, *uids: str) -> ChangeList:
+    return ChangeList(PERSON, owner, ListName.DENY, ListAction.ADD, list(uids))
+
+
+def private(sender: str, receiver: str, number: str) -> SendMessage:
+    return message(sender, person_channel_id(sender, receiver), number, channel_type=PERSON)
+
+
+def test_a_persons_deny_list_reaches_the_person_channel_through_a_router() -> None:
+    world = StorageWorld()
+    done = world.write(user_key("bob"), deny("bob", "alice", "carol"))
+    assert done == Done(2, 2)
+    waits = world.item(user_key("bob"), ItemKind.READ, encode(OutboxQuery(2)))
+    world.receive(Propose([waits]))
+    assert outcomes_in(world.turn()) == []
+    assert world.deliver_submits() == 2
+    (answer,) = outcomes_in(world.turn())
+    assert (answer.request, answer.code) == (waits.request, OutcomeCode.DONE)
+    results = world.send(private("alice", "bob", "1"), private("bob", "alice", "1"))
+    assert results[0] == Rejected(Reason.IN_BLACKLIST)
+    assert isinstance(results[1], Sent)
+    world.turn(1_000)
+    world.turn(1_000)
+    group = world.core.groups[world.partition(user_key("bob"))]
+    assert group.state.outbox_after(0, 9) == []
+    assert group.outbox.idle
+
+
+@pytest.mark.promise("P6")
+def test_outbox_rows_survive_a_crash_and_are_submitted_until_they_are_done() -> None:
+    world = StorageWorld()
+    world.write(user_key("bob"), deny("bob", "alice"))
+    world.restart()
+    world.sent = []
+    world.turn()
+    (first,) = submits_in(world.sent)
+    world.turn(REQUEST_RETRY_MS - 1)
+    assert submits_in(world.sent) == [first]
+    due = world.core.next_wake()
+    assert due is not None
+    assert due <= world.now + 1
+    world.turn(1)
+    assert submits_in(world.sent) == [first, first]
+    world.receive(Answers([Answer(first.request, OutcomeCode.BUSY, b"")]))
+    world.receive(Answers([Answer(99 << 48, OutcomeCode.DONE, b"")]))
+    world.turn(REQUEST_RETRY_MS)
+    assert submits_in(world.sent) == [first, first, first]
+    world.receive(Answers([Answer(first.request, OutcomeCode.DONE, b"")]))
+    world.receive(Answers([Answer(first.request, OutcomeCode.DONE, b"")]))
+    world.turn(REQUEST_RETRY_MS)
+    assert submits_in(world.sent) == [first, first, first]
+
+
+def test_an_outbox_question_that_is_not_drained_is_answered_at_its_deadline() -> None:
+    world = StorageWorld()
+    world.write(user_key("bob"), deny("bob", "alice"))
+    world.core.peer_down(world.now, ROUTER)
+    asked = world.item(user_key("bob"), ItemKind.READ, encode(OutboxQuery(1)))
+    world.receive(Propose([asked]))
+    world.turn()
+    assert world.core.next_wake() == world.now + READ_DEADLINE_MS
+    (answer,) = outcomes_in(world.turn(READ_DEADLINE_MS))
+    assert (answer.request, answer.code) == (asked.request, OutcomeCode.UNAVAILABLE)
+
+
+def test_more_outbox_rows_than_the_window_go_out_one_window_after_the_other() -> None:
+    world = StorageWorld()
+    many = [f"u{n}" for n in range(600)]
+    assert world.write(user_key("bob"), deny("bob", *many)) == Done(2, 600)
+    count, turns = 0, 0
+    while count < 600:
+        delivered = world.deliver_submits()
+        assert delivered <= 256
+        count += delivered
+        world.turn()
+        turns += 1
+        assert turns < 20
+    assert count == 600
+
+
+# ---- bounds, cutting, damage ---------------------------------------------------------------------
+
+
+def test_the_log_is_cut_only_behind_what_is_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zmqim.storage.group.JOURNAL_ENTRIES_KEPT", 10)
+    world = StorageWorld(ring(1))
+    world.add("g", "alice")
+    for n in range(40):
+        world.send(message("alice", "g", str(n)))
+    group = world.core.groups[0]
+    assert group.raft.extent.first == 1
+    world.receive(NoticeAck(0, 1, 30))
+    world.turn(5_000)
+    for n in range(40, 45):
+        world.send(message("alice", "g", str(n)))
+    assert group.raft.extent.first == 31
+    assert world.journal.load()[0].extent == Extent(*group.raft.extent)
+    world.restart()
+    assert notices_in(world.turn())[0].index == 31
+    again = world.send(message("alice", "g", "0"))[0]
+    assert isinstance(again, Sent)
+    assert (again.sequence, again.duplicate) == (1, True)
+
+
+def test_an_idle_log_that_was_cut_away_whole_opens_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zmqim.storage.group.JOURNAL_ENTRIES_KEPT", 0)
+    world = StorageWorld(ring(1))
+    for _ in range(3):
+        world.add("g", "alice")
+        world.receive(NoticeAck(0, 1, 99))
+        world.turn()
+    assert world.core.groups[0].raft.extent.first > 2
+    before = world.core.groups[0].raft.hlc
+    world.restart()
+    assert world.core.groups[0].raft.hlc > before
+    assert isinstance(world.send(message("alice", "g", "1"))[0], Sent)
+
+
+def test_large_answers_and_notices_are_cut_into_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zmqim.storage.core.BATCH_BYTES_MAX", 60)
+    monkeypatch.setattr("zmqim.storage.notices.BATCH_BYTES_MAX", 150)
+    monkeypatch.setattr("zmqim.storage.core.BATCH_ITEMS_MAX", 3)
+    world = StorageWorld(ring(1))
+    world.add("g", "alice")
+    world.receive(NoticeAck(0, 1, 2))
+    world.turn(1_000)
+    world.sent = []
+    results = world.send(*[message("alice", "g", str(n)) for n in range(10)])
+    assert [result.sequence for result in results if isinstance(result, Sent)] == list(range(1, 11))
+    frames = [send.message for send in world.sent]
+    assert len([frame for frame in frames if isinstance(frame, Outcomes)]) > 3
+    notices = [frame for frame in frames if isinstance(frame, Notices)]
+    assert len(notices) > 3
+    previous = 0
+    for frame in notices:
+        assert frame.previous == previous
+        previous = frame.items[-1].index
+
+
+def test_too_many_uids_for_one_entry_are_refused() -> None:
+    world = StorageWorld()
+    many = AddMembers(GROUP, "g", [f"u{n}" for n in range(1_001)])
+    (outcome,) = world.outcomes(world.item(b"\x02g", ItemKind.WRITE, encode(many)))
+    assert outcome.code == OutcomeCode.BAD_REQUEST
+
+
+def test_messages_that_are_not_for_a_storage_are_counted_and_dropped() -> None:
+    world = StorageWorld()
+    refused = world.core.counters["refused"]
+    world.receive(Notices(0, 1, 0, []))
+    world.receive(NoticeAck(77, 1, 1))
+    world.core.undeliverable(world.now, ROUTER, Notices(0, 1, 0, []))
+    world.core.wake(world.now)
+    world.core.peer_up(world.now, Peer(OTHER, Role.STORAGE, NodeUuid(bytes(16)), Incarnation(1)))
+    assert world.core.counters["refused"] == refused + 3
+    assert world.core.queued == 0
+    assert world.turn() == []
+
+
+@pytest.mark.promise("P8")
+def test_rows_that_are_ahead_of_the_log_are_damage() -> None:
+    world = StorageWorld(ring(1))
+    world.add("g", "alice")
+    world.journal = MemoryJournal()
+    with pytest.raises(DamagedData, match="its rows are applied up to 2"):
+        world.open()
+
+
+@pytest.mark.promise("P8")
+def test_rows_of_another_log_are_damage() -> None:
+    worlds = [StorageWorld(ring(1), wall_ms=WALL_MS + n) for n in (0, 5)]
+    for world in worlds:
+        world.add("g", "alice")
+    worlds[0].rows = worlds[1].rows
+    with pytest.raises(DamagedData, match="were not made from entry 2"):
+        worlds[0].open()
+
+
+def _unapplied(world: StorageWorld) -> None:
+    """Three entries that are in the journal but not in the rows."""
+    world.add("g", "alice")
+    for n in range(3):
+        one = message("alice", "g", str(n))
+        world.receive(Propose([world.item(key_of(one), ItemKind.WRITE, encode(one))]))
+    world.perform(world.core.turn(world.now, world.wall_ms)[:1])
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("damage", ["changed", "exchanged", "cut"])
+def test_entries_that_are_not_what_was_written_are_never_applied(damage: str) -> None:
+    world = StorageWorld(ring(1))
+    _unapplied(world)
+    bodies = world.journal.read(0, 3, 5, 1 << 20)
+    if damage == "changed":
+        entries = [(0, 4, bodies[1][:-1] + b"?")]
+    elif damage == "exchanged":
+        entries = [(0, 3, bodies[1]), (0, 4, bodies[0])]
+    else:
+        entries = [(0, 4, b"short")]
+    world.journal.write(JournalBatch(entries, {0: Extent(1, 5, 0, 0)}))
+    with pytest.raises(DamagedData):
+        world.open()
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("body", [b"short", HardState(0, 1).encode()])
+def test_a_hard_state_that_is_not_what_was_written_is_damage(body: bytes) -> None:
+    world = StorageWorld(ring(1))
+    world.journal.write(JournalBatch(hard_states={0: body}))
+    with pytest.raises(DamagedData):
+        world.open()
+
+
+def test_log_ends_and_applied_ends_are_told_for_the_witness() -> None:
+    world = StorageWorld(ring(2))
+    assert world.core.log_ends() == {0: (1, 1), 1: (1, 1)}
+    assert world.core.applied_ends() == {0: (1, 1), 1: (1, 1)}
+    assert world.core.terms([1]) == {1: 1}
+    world.restart()
+    assert world.core.log_ends() == {0: (2, 2), 1: (2, 2)}
+
+
+@pytest.mark.promise("P2")
+def test_the_same_frames_make_the_same_effects() -> None:
+    logs = []
+    for _ in range(2):
+        world = StorageWorld()
+        world.add("g", "alice", "bob")
+        world.write(user_key("bob"), deny("bob", "alice", "carol"))
+        seen = [repr(world.effects)]
+        for n in range(20):
+            world.send(message("alice", "g", str(n)), private("bob", "carol", str(n)))
+            seen.append(repr(world.effects))
+        logs.append((seen, world.digest()))
+    assert logs[0] == logs[1]
