@@ -5,14 +5,14 @@ from __future__ import annotations
 import hmac
 from typing import Any
 
-from litestar import Litestar, MediaType, Request, Response, get
+from litestar import Litestar, MediaType, Request, Response
 from litestar.config.app import AppConfig
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 import zmqim
@@ -71,7 +71,6 @@ def make_app(port: GatewayPort) -> Litestar:
             system.healthz,
             system.readyz,
             system.metrics,
-            reference,
         ],
         guards=[check_key],
         dependencies={
@@ -99,7 +98,7 @@ def openapi_config() -> OpenAPIConfig:
         description="For backends: users, channels, messages. Every call but /healthz, /readyz and "
         "/docs needs the API key in the header `token` or as `Authorization: Bearer`.",
         path="/docs",
-        render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        render_plugins=[ReferencePlugin(), JsonRenderPlugin(path="/openapi.json")],
         components=Components(
             security_schemes={
                 "key": SecurityScheme(type="apiKey", name="token", security_scheme_in="header"),
@@ -110,10 +109,15 @@ def openapi_config() -> OpenAPIConfig:
     )
 
 
-@get("/docs", media_type=MediaType.HTML, include_in_schema=False)
-async def reference(request: Request[Any, Any, Any]) -> str:
-    """The calls as a page."""
-    return reference_page(request.app.openapi_schema.to_schema())
+class ReferencePlugin(OpenAPIRenderPlugin):
+    """The calls as a page, at the root of the OpenAPI path."""
+
+    def __init__(self) -> None:
+        super().__init__(path="/", media_type=MediaType.HTML)
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """The page for `openapi_schema`."""
+        return reference_page(openapi_schema).encode()
 
 
 def without_debug(config: AppConfig) -> AppConfig:
