@@ -34,11 +34,14 @@ PORTS = range(10_000, 32_000)
 SCHEMES = ("wkproto", "ws", "http")
 
 
-def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """The first true value of `condition`; fails when there is none in time."""
+def wait_for(condition: Callable[[], Any], seconds: float, what: str | Callable[[], str]) -> Any:
+    """The first true value of `condition`; fails, saying `what`, when there is none in time."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        if time.monotonic() > deadline:
+            raise AssertionError(
+                f"not within {seconds} s: {what if isinstance(what, str) else what()}"
+            )
         time.sleep(0.02)
     return value
 
@@ -111,7 +114,7 @@ class RunningCluster:
                 start_new_session=True,
             )  # fmt: skip
         if wait:
-            wait_for(lambda: self._serves(start), UP_SECONDS_MAX, f"up; {self.output()}")
+            wait_for(lambda: self._serves(start), UP_SECONDS_MAX, self.output)
         return self
 
     def down(self) -> None:
@@ -213,7 +216,9 @@ class RunningCluster:
         assert self.process is not None
         code = self.process.poll()
         assert code is None, f"up ended with exit code {code}:\n{self.output()}"
-        return "Serving" in self.output()[start:]
+        output = self.output()[start:]
+        assert "given up" not in output, output
+        return "Serving" in output
 
 
 def _is_ours(pid: int) -> bool:
