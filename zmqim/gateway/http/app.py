@@ -9,7 +9,7 @@ from litestar import Litestar, MediaType, Request, Response
 from litestar.config.app import AppConfig
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, InternalServerException
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
@@ -80,6 +80,7 @@ def make_app(port: GatewayPort) -> Litestar:
         exception_handlers={
             Problem: problem_response,
             HTTPException: litestar_response,
+            InternalServerException: internal_error(port),
             Exception: internal_error(port),
         },
         openapi_config=openapi_config(),

@@ -8,7 +8,9 @@ with its reason, "nothing happened" is 503 with ``busy`` or ``unavailable``, and
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Annotated, TypeVar
+
+from litestar.params import Dependency
 
 from zmqim import limits
 from zmqim.bus.messages import ItemKind, OutcomeCode
@@ -93,6 +95,12 @@ class Asking:
         if answer.code == OutcomeCode.BAD_REQUEST:
             raise bad_request(answer.result.decode(errors="replace"))
         raise _NOT_DONE.get(OutcomeCode(answer.code), _UNKNOWN)
+
+
+Given = Annotated[Asking, Dependency(skip_validation=True)]
+"""The listener's `Asking`, as handlers get it."""
+GivenPort = Annotated[GatewayPort, Dependency(skip_validation=True)]
+"""The gateway's port, as handlers get it."""
 
 
 def slices(uids: Sequence[str]) -> Iterator[list[str]]:

@@ -32,7 +32,7 @@ from zmqim.chat.operations import (
     SetUser,
     UpsertChannel,
 )
-from zmqim.gateway.http.asking import Asking, check_group, check_uid, check_uids, slices
+from zmqim.gateway.http.asking import Asking, Given, check_group, check_uid, check_uids, slices
 from zmqim.gateway.http.problems import Problem, bad_request
 from zmqim.gateway.http.shapes import (
     ChannelCreateRequest,
@@ -62,7 +62,7 @@ def _upsert(data: ChannelRequest) -> UpsertChannel:
 
 
 @post("/channel", status_code=200, tags=["channels"])
-async def create_channel(data: ChannelCreateRequest, asking: Asking) -> Ok:
+async def create_channel(data: ChannelCreateRequest, asking: Given) -> Ok:
     """Create a channel or change its flags, and add members; `reset` first removes all members."""
     key = check_group(data.channel_type, data.channel_id)
     check_uids(data.subscribers)
@@ -73,7 +73,7 @@ async def create_channel(data: ChannelCreateRequest, asking: Asking) -> Ok:
 
 
 @post("/channel/info", status_code=200, tags=["channels"])
-async def channel_info(data: ChannelRequest, asking: Asking) -> Ok:
+async def channel_info(data: ChannelRequest, asking: Given) -> Ok:
     """Change a channel's flags. Type 1 with a uid as channel_id sets that user's bans."""
     if data.channel_type == ChannelType.PERSON:
         check_uid(data.channel_id)
@@ -91,7 +91,7 @@ async def channel_info(data: ChannelRequest, asking: Asking) -> Ok:
 
 
 @post("/channel/delete", status_code=200, tags=["channels"])
-async def delete_channel(data: ChannelKey, asking: Asking) -> Ok:
+async def delete_channel(data: ChannelKey, asking: Given) -> Ok:
     """Disband a channel for good: sending is refused with reason 24, the history stays readable."""
     key = check_group(data.channel_type, data.channel_id)
     row = await asking.read(key, ChannelQuery(data.channel_type, data.channel_id), ChannelRow)
@@ -110,7 +110,7 @@ async def delete_channel(data: ChannelKey, asking: Asking) -> Ok:
 
 
 @post("/channel/subscriber_add", status_code=200, tags=["channels"])
-async def add_subscribers(data: SubscribersRequest, asking: Asking) -> Ok:
+async def add_subscribers(data: SubscribersRequest, asking: Given) -> Ok:
     """Add members, creating the channel if it is missing; `reset` first removes all members."""
     if data.temp_subscriber:
         raise bad_request("temporary subscribers are not served", "use a channel of type 8")
@@ -121,7 +121,7 @@ async def add_subscribers(data: SubscribersRequest, asking: Asking) -> Ok:
 
 
 @post("/channel/subscriber_remove", status_code=200, tags=["channels"])
-async def remove_subscribers(data: SubscribersRequest, asking: Asking) -> Ok:
+async def remove_subscribers(data: SubscribersRequest, asking: Given) -> Ok:
     """Remove members: nothing that is sequenced afterwards reaches them."""
     key = check_group(data.channel_type, data.channel_id)
     operations = [
@@ -133,7 +133,7 @@ async def remove_subscribers(data: SubscribersRequest, asking: Asking) -> Ok:
 
 
 @post("/channel/subscriber_remove_all", status_code=200, tags=["channels"])
-async def remove_all_subscribers(data: ChannelKey, asking: Asking) -> Ok:
+async def remove_all_subscribers(data: ChannelKey, asking: Given) -> Ok:
     """Remove every member."""
     key = check_group(data.channel_type, data.channel_id)
     operation = RemoveMembers(data.channel_type, data.channel_id, [], True, _request_id())
@@ -228,22 +228,22 @@ async def _outbox_drained(asking: Asking, key: bytes, upto: int) -> None:
 def _list_calls(which: ListName, name: str) -> list[HTTPRouteHandler]:
     """The four writing calls of one list."""
 
-    async def add(data: ListRequest, asking: Asking) -> Ok:
+    async def add(data: ListRequest, asking: Given) -> Ok:
         return await _change_list(
             asking, which, ListAction.ADD, data.channel_type, data.channel_id, data.uids
         )
 
-    async def replace(data: ListRequest, asking: Asking) -> Ok:
+    async def replace(data: ListRequest, asking: Given) -> Ok:
         return await _change_list(
             asking, which, ListAction.SET, data.channel_type, data.channel_id, data.uids
         )
 
-    async def remove(data: ListRequest, asking: Asking) -> Ok:
+    async def remove(data: ListRequest, asking: Given) -> Ok:
         return await _change_list(
             asking, which, ListAction.REMOVE, data.channel_type, data.channel_id, data.uids
         )
 
-    async def remove_all(data: ChannelKey, asking: Asking) -> Ok:
+    async def remove_all(data: ChannelKey, asking: Given) -> Ok:
         return await _change_list(
             asking, which, ListAction.REMOVE_ALL, data.channel_type, data.channel_id, []
         )
@@ -264,7 +264,7 @@ def _list_calls(which: ListName, name: str) -> list[HTTPRouteHandler]:
 
 
 @get("/channel/whitelist", tags=["lists"])
-async def whitelist(channel_id: str, channel_type: int, asking: Asking) -> list[ListRow]:
+async def whitelist(channel_id: str, channel_type: int, asking: Given) -> list[ListRow]:
     """The whitelist of a channel, in byte order."""
     person = channel_type == ChannelType.PERSON
     key = (

@@ -24,7 +24,7 @@ from zmqim.chat.operations import (
     UserRow,
     decode_send,
 )
-from zmqim.gateway.http.asking import Asking, channel_of, check_uid
+from zmqim.gateway.http.asking import Asking, Given, channel_of, check_uid
 from zmqim.gateway.http.problems import bad_request, refused
 from zmqim.gateway.http.shapes import (
     HeaderAnswer,
@@ -40,7 +40,7 @@ from zmqim.ids import seconds_of
 
 
 @post("/message/send", status_code=200, tags=["messages"])
-async def send_message(data: SendRequest, asking: Asking) -> SendAnswer:
+async def send_message(data: SendRequest, asking: Given) -> SendAnswer:
     """Send a message. Answered when it is committed, with its id and sequence, or refused with the
     reason. The same client_msg_no again gets the first answer."""
     operation = _operation_of(data)
@@ -120,7 +120,7 @@ async def _check_sender(asking: Asking, uid: str) -> None:
 
 
 @post("/channel/messagesync", status_code=200, tags=["messages"])
-async def message_sync(data: MessageSyncRequest, asking: Asking) -> MessageSyncAnswer:
+async def message_sync(data: MessageSyncRequest, asking: Given) -> MessageSyncAnswer:
     """A page of history, ascending. pull_mode 1: start inclusive upwards, end exclusive; pull_mode
     0: start inclusive downwards (0 = newest), end exclusive. A removed member sees up to the
     removal."""

@@ -7,6 +7,7 @@ from typing import Any
 import xxhash
 from litestar import Response, get
 
+from zmqim.gateway.http.asking import GivenPort
 from zmqim.gateway.http.problems import Problem
 from zmqim.gateway.http.shapes import Ok, RouteAnswer
 from zmqim.gateway.plugin import GatewayPort
@@ -16,7 +17,7 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @get("/route", tags=["system"])
-async def route(port: GatewayPort, uid: str = "", intranet: int = 0) -> RouteAnswer:
+async def route(port: GivenPort, uid: str = "", intranet: int = 0) -> RouteAnswer:
     """Where this user should connect: the same live gateway for the same uid, spread over all.
 
     `intranet` 1 answers the listeners' own addresses instead of the advertised ones.
@@ -31,7 +32,7 @@ async def healthz() -> Ok:
 
 
 @get("/readyz", tags=["system"])
-async def readyz(port: GatewayPort) -> Ok:
+async def readyz(port: GivenPort) -> Ok:
     """200 once a leader of every partition has answered this gateway, and while a router answers.
     Needs no key."""
     missing = port.not_ready()
@@ -41,7 +42,7 @@ async def readyz(port: GatewayPort) -> Ok:
 
 
 @get("/metrics", tags=["system"])
-async def metrics(port: GatewayPort) -> Response[bytes]:
+async def metrics(port: GivenPort) -> Response[bytes]:
     """The gateway's metrics as Prometheus text."""
     return Response(port.context.metrics.exposition(), media_type=METRICS_TYPE)
 

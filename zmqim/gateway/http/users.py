@@ -11,9 +11,8 @@ from msgspec import Meta
 
 from zmqim.chat.channels import route_key_of_user
 from zmqim.chat.operations import ClearToken, Reason, SetToken, UserQuery, UserRow
-from zmqim.gateway.http.asking import Asking, check_uid
+from zmqim.gateway.http.asking import Given, GivenPort, check_uid
 from zmqim.gateway.http.shapes import DeviceQuitRequest, Ok, OnlineDevice, Text, TokenRequest
-from zmqim.gateway.plugin import GatewayPort
 
 SALT_BYTES = 16
 ONLINE_UIDS_MAX = 10_000
@@ -25,7 +24,7 @@ def token_hash(salt: bytes, token: str) -> bytes:
 
 
 @post("/user/token", status_code=200, tags=["users"])
-async def set_token(data: TokenRequest, asking: Asking) -> Ok:
+async def set_token(data: TokenRequest, asking: Given) -> Ok:
     """Store the login token of (uid, device_flag). It is kept as a salted hash only.
 
     A banned uid is answered `{"status": 19}`.
@@ -49,7 +48,7 @@ async def set_token(data: TokenRequest, asking: Asking) -> Ok:
 
 
 @post("/user/device_quit", status_code=200, tags=["users"])
-async def device_quit(data: DeviceQuitRequest, asking: Asking) -> Ok:
+async def device_quit(data: DeviceQuitRequest, asking: Given) -> Ok:
     """Forget the token of (uid, device_flag) and end its sessions; -1 means every device."""
     check_uid(data.uid)
     operation = ClearToken(data.uid, data.device_flag, secrets.token_bytes(16))
@@ -59,7 +58,7 @@ async def device_quit(data: DeviceQuitRequest, asking: Asking) -> Ok:
 
 @post("/user/onlinestatus", status_code=200, tags=["users"])
 async def online_status(
-    data: Annotated[list[Text], Meta(max_length=ONLINE_UIDS_MAX)], port: GatewayPort
+    data: Annotated[list[Text], Meta(max_length=ONLINE_UIDS_MAX)], port: GivenPort
 ) -> Any:
     """Which devices of these users are online; nobody: `{"status": 200}`."""
     devices = await port.online(data)
