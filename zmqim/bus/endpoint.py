@@ -8,7 +8,7 @@ process (gateway) registers `fds` as readers and does the same at each wake-up a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import NamedTuple, Protocol, assert_never
 
@@ -81,6 +81,27 @@ class BusCore(Protocol):
     def undeliverable(self, now: Milliseconds, to: NodeName, message: Message) -> None: ...
 
 
+class Wires(Protocol):
+    """What the endpoint needs of `zmqim.bus.sockets.Sockets`; the simulator has its own."""
+
+    counters: dict[str, int]
+
+    def open_route(self, name: NodeName, route: bytes) -> None: ...
+    def drop_queue(self, name: NodeName) -> None: ...
+    def queue(self, name: NodeName, frame: bytes) -> bool: ...
+    def flush(self) -> list[NodeName]: ...
+    def send_now(self, name: NodeName, frame: bytes) -> bool: ...
+    def reply_now(self, route: bytes, frame: bytes) -> bool: ...
+    def publish(self, topic: bytes, frame: bytes) -> None: ...
+    def has_waiting(self) -> bool: ...
+    def hear_only(self, addresses: Iterable[str]) -> None: ...
+    def receive(self) -> list[Arrival]: ...
+    def wait(self, timeout_ms: int, extra_fds: Sequence[int] = ()) -> list[int]: ...
+    def fds(self) -> tuple[int, ...]: ...
+    def may_be_readable(self) -> bool: ...
+    def close(self, linger_ms: int = 0) -> None: ...
+
+
 class Endpoint:
     """Sockets, links and membership of one process. Binds and connects when made."""
 
@@ -91,6 +112,7 @@ class Endpoint:
         ring: RingDocument,
         random: Random,
         now: Milliseconds,
+        open_wires: Callable[..., Wires] = Sockets,
     ) -> None:
         """`identity` is this life. Raises `PortInUse` when an address cannot be bound."""
         places = [
@@ -127,7 +149,7 @@ class Endpoint:
         self._dropped: Counter[str] = Counter()
         """Frames that were not for us or not frames, by kind; sends that were refused."""
         self._linger_ms = 0
-        self._sockets = Sockets(
+        self._sockets = open_wires(
             routing_id(identity.name, identity.node_uuid, identity.incarnation),
             router=None if identity.role == Role.GATEWAY else home.address,
             publisher=home.pub_address,
