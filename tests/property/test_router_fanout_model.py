@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from router_rig import GATEWAY_1, GATEWAY_2, STORAGE_2, Rig, entry, members, message, peer
 
 from zmqim.bus.effects import Send
@@ -123,6 +123,19 @@ class FanoutModel(RuleBasedStateMachine):
             self.drain()
         finally:
             self.patch.undo()
+
+    @initialize()
+    def everybody_is_there(self) -> None:
+        for uid in UIDS:
+            for name in self.gateways:
+                self.session_comes(name, uid)
+        self.all_join()
+
+    @rule()
+    def everything_settles(self) -> None:
+        """A message is out and acknowledged: the router knows the members."""
+        self.message_is_committed()
+        self.drain()
 
     # Sessions and members ------------------------------------------------------------------------
 
