@@ -22,7 +22,7 @@ _MS_SHIFT = 22
 _PARTITION_SHIFT = 11
 _COUNTER_MASK = (1 << _PARTITION_SHIFT) - 1
 _MESSAGE = struct.Struct(">QQQ")
-_DUPLICATE = struct.Struct(">QQQQ16s16sI")
+_DUPLICATE = struct.Struct(">QQQQ16s")
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
 _READ_ROWS = 256
@@ -72,45 +72,42 @@ class Duplicate(NamedTuple):
     payload_hash: bytes
 
 
+def identity_of(channel: Channel, sender: str, client_msg_no: str) -> bytes:
+    """What makes two sends the same one, in full. `channel` is stored."""
+    name = sender.encode()
+    return channel.chan16 + _U32.pack(len(name)) + name + client_msg_no.encode()
+
+
 class MessageRows:
     """The messages of one partition."""
 
     def __init__(self, keys: Keys, view: RowView) -> None:
         self._keys = keys
         self._view = view
+        self._duplicate_tag = keys.duplicate_tag
 
-    def find_duplicate(
-        self, channel: Channel, sender: str, client_msg_no: str
-    ) -> tuple[bytes, Duplicate | None]:
+    def find_duplicate(self, identity: bytes) -> tuple[bytes, Duplicate | None]:
         """The `D` row of that send if there is one, and the key where it is or would be.
 
-        `channel` is stored. Names are compared in full: hashes may collide.
+        Identities are compared in full: hashes may collide.
         """
-        name = sender.encode()
-        identity = channel.chan16 + _U32.pack(len(name)) + name + client_msg_no.encode()
         digest = xxh3_128_digest(identity)
-        tag = self._keys.duplicate_tag
-        key = tag + digest
+        key = self._duplicate_tag + digest
         body = self._view.get(key)
         if body is None:
             return key, None
         for probe in probes(digest):
-            key = tag + probe
+            key = self._duplicate_tag + probe
             body = self._view.get(key)
             if body is None:
                 return key, None
-            *answer, chan16, length = _DUPLICATE.unpack_from(body)
-            if chan16 + _U32.pack(length) + body[_DUPLICATE.size :] == identity:
-                return key, Duplicate(*answer)
+            if body[_DUPLICATE.size :] == identity:
+                return key, Duplicate(*_DUPLICATE.unpack_from(body))
         raise AssertionError("probes never end")
 
-    def put_duplicate(
-        self, key: bytes, channel: Channel, sender: str, client_msg_no: str, first: Duplicate
-    ) -> None:
+    def put_duplicate(self, key: bytes, identity: bytes, first: Duplicate) -> None:
         """Remember the first answer under the key that `find_duplicate` gave."""
-        name = sender.encode()
-        head = _DUPLICATE.pack(*first, channel.chan16, len(name))
-        self._view.put(key, head + name + client_msg_no.encode())
+        self._view.put(key, _DUPLICATE.pack(*first) + identity)
 
     def put(self, channel: Channel, message_id: int, hlc: int, operation: bytes) -> None:
         """Store the message that the channel's head already counts."""

@@ -24,10 +24,10 @@ from zmqim.chat.changes import (
     remove_members,
     upsert_channel,
 )
-from zmqim.chat.heads import Heads
+from zmqim.chat.heads import Channel, Heads
 from zmqim.chat.keys import Keys
 from zmqim.chat.members import MemberSets
-from zmqim.chat.messages import Duplicate, MessageRows, next_message_id
+from zmqim.chat.messages import Duplicate, MessageRows, identity_of, next_message_id
 from zmqim.chat.operations import (
     AddMembers,
     ChangeList,
@@ -170,10 +170,12 @@ class ChatState:
         channel = self.heads.find(send.channel_type, send.channel_id, command)
         if not channel.exists:
             return None
-        _, first = self.messages.find_duplicate(channel, send.from_uid, send.client_msg_no)
+        identity = identity_of(channel, send.from_uid, send.client_msg_no)
+        _, first = self.messages.find_duplicate(identity)
         if first is None or first.log_index != index:
             return None
-        return self._message_notice(send, payload, first.sequence, first.message_id, first.hlc)
+        base = self.heads.find(send.channel_type, send.channel_id)
+        return _message_notice(base, send, payload, first.sequence, first.message_id, first.hlc)
 
     def outbox_after(self, number: int, limit: int) -> list[tuple[int, OutboxRow]]:
         """Outbox rows above `number`, at most `limit`, in order."""
@@ -191,9 +193,11 @@ class ChatState:
         command = send.flags & _SYNC_ONCE
         log = heads.find(send.channel_type, send.channel_id, True) if command else base
         payload_hash = xxh3_128_digest(send.payload)
-        key = b""
+        messages = self.messages
+        key = identity = b""
         if log.chan16:
-            key, first = self.messages.find_duplicate(log, send.from_uid, send.client_msg_no)
+            identity = identity_of(log, send.from_uid, send.client_msg_no)
+            key, first = messages.find_duplicate(identity)
             if first is not None:
                 return Outcome(_answer_again(first, payload_hash), None)
         reason = judge(base, send, self.sets)
@@ -201,7 +205,8 @@ class ChatState:
             return Outcome(encode(Rejected(reason)), None)
         heads.changed(log)
         if not key:
-            key, _ = self.messages.find_duplicate(log, send.from_uid, send.client_msg_no)
+            identity = identity_of(log, send.from_uid, send.client_msg_no)
+            key, _ = messages.find_duplicate(identity)
         head = log.head
         sequence = head.last_sequence = head.last_sequence + 1
         if send.flags & _RED_DOT:
@@ -209,34 +214,11 @@ class ChatState:
         applied = self.applied
         message_id = next_message_id(applied.last_message_id, hlc, self._partition)
         applied.last_message_id = message_id
-        self.messages.put(log, message_id, hlc, payload)
-        self.messages.put_duplicate(
-            key,
-            log,
-            send.from_uid,
-            send.client_msg_no,
-            Duplicate(sequence, message_id, hlc, index, payload_hash),
-        )
-        return Outcome(
-            encode(Sent(sequence, message_id, hlc)),
-            self._message_notice(send, payload, sequence, message_id, hlc),
-        )
-
-    def _message_notice(
-        self, send: SendMessage, payload: bytes, sequence: int, message_id: int, hlc: int
-    ) -> bytes:
-        base = self.heads.find(send.channel_type, send.channel_id)
-        return encode(
-            MessageNotice(
-                send.channel_type,
-                send.channel_id,
-                sequence,
-                message_id,
-                hlc,
-                base.head.member_version,
-                payload,
-            )
-        )
+        messages.put(log, message_id, hlc, payload)
+        first = Duplicate(sequence, message_id, hlc, index, payload_hash)
+        messages.put_duplicate(key, identity, first)
+        notice = _message_notice(base, send, payload, sequence, message_id, hlc)
+        return Outcome(encode(Sent(sequence, message_id, hlc)), notice)
 
     # ---- state changes ---------------------------------------------------------------------------
 
@@ -328,6 +310,23 @@ class ChatState:
     def _delete(self, start: bytes, stop: bytes) -> None:
         for key, _ in self._view.scan(start, stop):
             self._view.delete(key)
+
+
+def _message_notice(
+    base: Channel, send: SendMessage, payload: bytes, sequence: int, message_id: int, hlc: int
+) -> bytes:
+    """`base` is the channel whose members are the audience, also of a command message."""
+    return encode(
+        MessageNotice(
+            send.channel_type,
+            send.channel_id,
+            sequence,
+            message_id,
+            hlc,
+            base.head.member_version,
+            payload,
+        )
+    )
 
 
 def _answer_again(first: Duplicate, payload_hash: bytes) -> bytes:

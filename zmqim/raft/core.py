@@ -100,7 +100,9 @@ class RaftCore:
         self.voters = tuple(voters)
         self.hard_state = hard_state
         self.role = Role.FOLLOWER
-        self.extent = extent
+        self.last = extent.last
+        """Index of the last entry, saved or not."""
+        self._first, _, self._base_term, self._base_chain = extent
         self.hlc = end.hlc
         self.last_term = end.term
         """Term of the last entry."""
@@ -121,9 +123,9 @@ class RaftCore:
         return self.hard_state.term
 
     @property
-    def last(self) -> int:
-        """Index of the last entry, saved or not."""
-        return self.extent.last
+    def extent(self) -> LogExtent:
+        """Which entries exist, saved or not."""
+        return LogExtent(self._first, self.last, self._base_term, self._base_chain)
 
     @property
     def quorum(self) -> int:
@@ -192,8 +194,8 @@ class RaftCore:
 
     def cut_before(self, base: Entry) -> None:
         """Forget the entries up to and including `base`, which is applied."""
-        assert self.extent.first <= base.index <= self.applied
-        self.extent = LogExtent(base.index + 1, self.last, base.term, base.chain)
+        assert self._first <= base.index <= self.applied
+        self._first, self._base_term, self._base_chain = base.index + 1, base.term, base.chain
         self._extent_unsaved = True
 
     def _count_votes(self, wall_ms: int) -> None:
@@ -205,8 +207,7 @@ class RaftCore:
         self._append(EntryKind.NO_OP, b"", wall_ms)
 
     def _append(self, kind: int, payload: bytes, wall_ms: int) -> int:
-        first, last, base_term, base_chain = self.extent
-        index = last + 1
+        index = self.last + 1
         hlc = wall_ms << HLC_COUNTER_BITS
         if hlc <= self.hlc:
             hlc = self.hlc + 1
@@ -216,7 +217,7 @@ class RaftCore:
         self._chain = chain
         self.last_term = term
         self.hlc = hlc
-        self.extent = LogExtent(first, index, base_term, base_chain)
+        self.last = index
         self._tail.append(Entry(term, index, hlc, kind, payload, chain))
         self._new.append((index, CHAIN.pack(chain) + content))
         return index

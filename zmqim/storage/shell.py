@@ -16,6 +16,7 @@ from typing import assert_never
 from zmqim.bus.effects import Send
 from zmqim.bus.endpoint import Endpoint, feed, perform_send
 from zmqim.bus.messages import Load, MemberState, Role
+from zmqim.errors import DamagedData
 from zmqim.ids import Milliseconds, WallMilliseconds
 from zmqim.limits import DURABLE_MARK_MS, MB
 from zmqim.process import ProcessContext
@@ -31,6 +32,18 @@ WAIT_MS_MAX = 1_000
 
 def run(context: ProcessContext) -> None:
     """Runs the storage until it is told to stop."""
+    try:
+        _run(context)
+    except DamagedData as fault:
+        folder = str(context.folder)
+        if folder in fault.what:
+            raise
+        raise DamagedData(
+            f"{folder}/{fault.path}: {fault.what}", path=fault.path, hint=fault.hint
+        ) from fault
+
+
+def _run(context: ProcessContext) -> None:
     topology, identity = context.topology, context.identity
     ring = ring_of(topology)
     stores = open_stores(context.folder, identity.name, identity.node_uuid, topology, ring)

@@ -166,9 +166,8 @@ def test_a_journal_whose_synced_tail_is_gone_is_never_served(
         kept = os.path.getsize(log)
         world.send(*[message("alice", "g", str(n)) for n in range(5)])
     cut(log, kept)
-    with pytest.raises(DamagedData, match="acknowledged entries are missing|its rows"):
-        with opened(folder, topology):
-            pass
+    with pytest.raises(DamagedData, match="applied up to"), opened(folder, topology):
+        pass
 
 
 def test_the_room_on_the_disk_and_the_pace_of_syncs_are_told(
