@@ -12,7 +12,7 @@ import os
 from collections import deque
 from struct import Struct
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from zmqim.errors import WireError
 from zmqim.wkproto.codec import ClientCodec
@@ -84,12 +84,12 @@ class Connection(asyncio.Protocol):
     # ---- asyncio --------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports have the methods of asyncio.Transport without being subclasses.
+        self._transport = cast(asyncio.Transport, transport)
         connect = Connect(
             VERSION, 0, f"d{self.number}", self.uid, self.token, 0, self._codec.client_key
         )
-        transport.write(self._codec.encode_one(connect))
+        self._transport.write(self._codec.encode_one(connect))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None

@@ -120,4 +120,4 @@ async def _connect(
         await worker.tell(msgspec.json.encode(part))
     seconds = LOGIN_SECONDS + SLACK_SECONDS + plan.connections / 100
     lines = await asyncio.gather(*(worker.heard(seconds) for worker in workers))
-    return max(msgspec.json.decode(line)["connected"] for line in lines)
+    return max(msgspec.json.decode(line, type=dict[str, float])["connected"] for line in lines)

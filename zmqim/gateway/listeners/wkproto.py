@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import cast
 from urllib.parse import urlsplit
 
 from zmqim import limits
@@ -88,7 +89,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected."""
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports have the methods of asyncio.Transport without being subclasses.
+        transport = cast(asyncio.Transport, transport)
         if not self._client.open(self, transport.get_extra_info("peername")):
             transport.abort()
             return
