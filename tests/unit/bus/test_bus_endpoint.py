@@ -35,13 +35,14 @@ def world() -> Iterator[BusWorld]:
 
 
 def started(world: BusWorld, text: str, *names: str) -> None:
+    """Start these processes, or everyone, and turn until all links stand."""
     for name in names or EVERYONE:
         world.start(name, text)
+    routers = {name for name in world.endpoints if name.startswith("router")}
     world.until(
-        lambda: (
-            world.peers("router-1")
-            >= {name for name in EVERYONE if name in world.endpoints} - {"router-1"}
-            and all(world.peers(name) for name in world.endpoints)
+        lambda: all(
+            world.peers(name) == (set(world.endpoints) if name in routers else routers) - {name}
+            for name in world.endpoints
         )
     )
 

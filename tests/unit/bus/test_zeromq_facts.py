@@ -16,6 +16,7 @@ from random import Random
 
 import pytest
 import zmq
+from bus_world import free_port
 
 from zmqim.bus.envelope import Codec
 from zmqim.bus.messages import Hello
@@ -67,14 +68,11 @@ def opened() -> Iterator[list[Sockets]]:
 
 
 class Ports:
-    """Addresses of this test run: bound once as port 0 and read back."""
+    """Addresses that nobody has bound."""
 
     def __init__(self) -> None:
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        sockets = [context.socket(zmq.PUB) for _ in range(3)]
-        numbers = [socket.bind_to_random_port("tcp://127.0.0.1") for socket in sockets]
-        context.destroy(linger=0)
-        self.router, self.one, self.other = (f"tcp://127.0.0.1:{n}" for n in numbers)
+        first = free_port()
+        self.router, self.one, self.other = (f"tcp://127.0.0.1:{first + n}" for n in range(3))
 
 
 def server(ports: Ports) -> Sockets:
