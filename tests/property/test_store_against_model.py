@@ -1,6 +1,6 @@
 """Journal and rows on LevelDB behave as the memory stores do, whatever is done to them in order.
 
-Damage is a rule: one byte of one file of a copy is changed, and the copy is opened and read whole.
+Damage is a rule: one bit of a copy is changed or its last log cut, and it is opened and read whole.
 It may be refused, or it may be right; what it must never do is to serve something else.
 """
 
@@ -14,7 +14,7 @@ from random import Random
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
-from store_damage import flip_byte
+from store_damage import cut, flip_byte
 
 from zmqim.errors import DamagedData
 from zmqim.limits import KB, TEST_WRITE_BUFFER_BYTES
@@ -40,10 +40,14 @@ SETTINGS = settings(
 
 
 def damaged_copy(folder: Path, random: Random) -> Path:
-    """A copy of `folder` in which one byte of one file differs."""
+    """A copy of `folder` in which the newest log is cut, or one bit of one file differs."""
     copy = folder.with_name("copy")
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(folder, copy)
+    newest = max(copy.rglob("*.log"), key=lambda path: (path.parent.name, path.name))
+    if newest.stat().st_size and random.random() < 0.3:
+        cut(newest, random.randrange(newest.stat().st_size))
+        return copy
     files = sorted(path for path in copy.rglob("*") if path.is_file() and path.stat().st_size)
     path = random.choice([path for path in files if path.name not in NO_DATA])
     flip_byte(path, random.randrange(path.stat().st_size), 1 << random.randrange(8))

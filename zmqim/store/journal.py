@@ -45,7 +45,8 @@ from zmqim.store.leveldb import (
 )
 
 JOURNAL_CACHE_BYTES = 8 * MB
-JOURNAL_OPEN_FILES_MAX = 256
+JOURNAL_OPEN_FILES_MAX = 128
+"""Of each generation: three of them, the rows and the sockets fit into 1,024 descriptors."""
 GENERATIONS_KEPT = 2
 """Above, the oldest is carried forward."""
 CARRY_BYTES = 64 * KB

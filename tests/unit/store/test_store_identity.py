@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from store_damage import cut, flip_byte, in_another_process
@@ -17,6 +19,7 @@ CLUSTER = ClusterId(b"c" * 16)
 OPEN = """
 import os, sys
 from pathlib import Path
+from zlib import crc32
 from zmqim.errors import ZmqimError
 from zmqim.store.identity import open_node
 try:
@@ -129,5 +132,18 @@ def test_a_damaged_birth_record_is_refused_and_not_taken_for_a_first_start(tmp_p
     with pytest.raises(DamagedData, match="BIRTH"):
         read_birth(tmp_path)
     cut(tmp_path / "BIRTH", 0)
+    with pytest.raises(DamagedData, match="BIRTH"):
+        read_birth(tmp_path)
+
+
+@pytest.mark.parametrize("fields", [{}, {"format": 2}, {"format": 1, "node_uuid": "no hex"}, []])
+def test_a_node_file_with_a_right_checksum_but_strange_content_is_refused(
+    tmp_path: Path, fields: object
+) -> None:
+    line = json.dumps(fields).encode()
+    for name in ("NODE", "BIRTH"):
+        (tmp_path / name).write_bytes(b"%s\n%08x\n" % (line, crc32(line)))
+    with pytest.raises(DamagedData, match="NODE"):
+        open_node(tmp_path, CLUSTER, os.urandom)
     with pytest.raises(DamagedData, match="BIRTH"):
         read_birth(tmp_path)

@@ -14,6 +14,7 @@ from zmqim.limits import KB, MB, TEST_WRITE_BUFFER_BYTES
 from zmqim.store.interface import Extent, JournalBatch, LoadedPartition
 from zmqim.store.journal import LevelJournal, open_journal
 from zmqim.store.mark import DurableMark
+from zmqim.store.rows import open_rows
 
 GENERATION_BYTES = 40 * KB
 Opener = Callable[..., LevelJournal]
@@ -355,3 +356,23 @@ def test_after_closing_nothing_is_written(open_raft: Opener) -> None:
     journal.close()
     with pytest.raises(DiskError, match="closed"):
         journal.write(JournalBatch(hard_states={0: b""}))
+
+
+def test_what_a_crash_left_of_a_removed_generation_is_removed(
+    tmp_path: Path, open_raft: Opener
+) -> None:
+    open_raft(create=True).close()
+    shutil.copytree(tmp_path / "raft" / "g000001", tmp_path / "raft" / "g000000.dead")
+    open_raft()
+    assert folders(tmp_path / "raft") == ["g000001"]
+
+
+def test_a_row_of_the_journal_that_nobody_wrote_is_damage(
+    tmp_path: Path, open_raft: Opener
+) -> None:
+    open_raft(create=True).close()
+    rows = open_rows(tmp_path / "raft" / "g000001")
+    rows.write([(b"E\x00\x01", b"short")])
+    rows.close()
+    with pytest.raises(DamagedData, match="wrong row"):
+        open_raft()
