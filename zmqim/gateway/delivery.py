@@ -201,13 +201,15 @@ class FanOut:
                 self.end(session, reason, text)
 
     def end(self, session: Session, reason: int, text: str) -> None:
-        """DISCONNECT, then close. Before CONNACK or without a reason only close: the client comes
-        back and is judged anew."""
-        if session.phase is Phase.OPEN and reason:
+        """DISCONNECT, then close. Before CONNACK only close: the client comes back and is judged
+        anew; without a reason the same device has come back already."""
+        if session.phase is not Phase.OPEN:
+            self._sessions.end(session, CloseReason.UNAVAILABLE)
+        elif not reason:
+            self._sessions.end(session, CloseReason.REPLACED)
+        else:
             self._sessions.tell(session, Disconnect(reason, text))
             self._sessions.end(session, CloseReason.KICKED)
-        else:
-            self._sessions.end(session, CloseReason.UNAVAILABLE)
 
     # ---- acknowledgements --------------------------------------------------------------------
 

@@ -37,6 +37,8 @@ class CloseReason(StrEnum):
     """CONNACK told why."""
     KICKED = "kicked"
     """DISCONNECT told why."""
+    REPLACED = "replaced"
+    """The same device came back on a new connection."""
     IDLE = "idle"
     UNAVAILABLE = "unavailable"
     """The session could not be admitted: no router, no leader, or too slow."""

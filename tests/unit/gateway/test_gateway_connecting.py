@@ -291,7 +291,7 @@ class TestOpenSessions:
         rig.receive(Kick([1], 0, ""))
         assert rig.turn() == [
             Send("router-1", Withdraw([1])),
-            CloseClient(1, CloseReason.UNAVAILABLE),
+            CloseClient(1, CloseReason.REPLACED),
         ]
 
     def test_a_ban_ends_all_sessions_of_the_user(self, rig: Rig) -> None:
