@@ -59,6 +59,9 @@ from zmqim.limits import BUS_FRAME_BYTES_MAX, FLUSH_RETRY_MS, LEAVE_LINGER_MS, M
 from zmqim.ring.document import RingDocument, key_digests
 from zmqim.topology_values import Topology
 
+STRANGERS = {"bad_cluster": "cluster", "bad_version": "protocol version"}
+STRANGER_MS = 10_000
+"""How long a frame of a stranger stays among the problems."""
 TOPICS = {Role.GATEWAY: TOPIC + b"g", Role.ROUTER: TOPIC + b"r", Role.STORAGE: TOPIC + b"s"}
 
 
@@ -148,6 +151,8 @@ class Endpoint:
         self._events: list[BusEvent] = []
         self._dropped: Counter[str] = Counter()
         """Frames that were not for us or not frames, by kind; sends that were refused."""
+        self._strangers: dict[str, Milliseconds] = {}
+        """When a frame of that kind came last."""
         self._linger_ms = 0
         self._sockets = open_wires(
             routing_id(identity.name, identity.node_uuid, identity.incarnation),
@@ -171,6 +176,8 @@ class Endpoint:
                 self._take(now, arrival)
             except (FrameError, LinkFault) as fault:
                 self._dropped[fault.kind] += 1
+                if fault.kind in STRANGERS:
+                    self._strangers[fault.kind] = now
             self._carry(now)
         self._links.tick(now)
         self._carry(now)
@@ -350,10 +357,11 @@ class Endpoint:
     def problems(self) -> list[str]:
         """What an operator should know of links and members, as sentences."""
         found = self._links.problems(self._now) + self._membership.problems()
-        if self._dropped["bad_version"]:
-            found.append(f"a process of another protocol version sends frames to {self._me.name}")
-        if self._dropped["bad_cluster"]:
-            found.append(f"a process of another cluster sends frames to {self._me.name}")
+        found += [
+            f"a process of another {STRANGERS[kind]} sends frames to {self._me.name}"
+            for kind, when in self._strangers.items()
+            if self._now - when < STRANGER_MS
+        ]
         return found
 
     def counters(self) -> dict[str, int]:

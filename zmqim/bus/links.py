@@ -283,8 +283,7 @@ class Links:
         found += [one.sentence for _, one in sorted(self._rejected.items())]
         found += [
             f"a second process that calls itself {name} asks {self._me.name} for a link"
-            for name, when in sorted(self._taken.items())
-            if now - when < LINK_SILENCE_MS_MAX
+            for name in sorted(self._taken)
         ]
         return found
 
@@ -316,6 +315,9 @@ class Links:
         stale = [n for n, one in self._rejected.items() if now - one.last >= LINK_SILENCE_MS_MAX]
         for name in stale:
             del self._rejected[name]
+        silent = [n for n, when in self._taken.items() if now - when >= LINK_SILENCE_MS_MAX]
+        for name in silent:
+            del self._taken[name]
         agreeing = sum(link.stands and link.agrees for link in self._links.values())
         if agreeing and now - self._started >= JOIN_SETTLED_MS:
             self._settled = True

@@ -334,9 +334,15 @@ class Sockets:
             if monitor in self._monitors:
                 self._read_monitor(monitor, arrivals)
         for descriptor, hello in hellos:
-            self._routes[descriptor] = hello.route
+            self._move_route(hello.route, descriptor)
             arrivals.append(hello)
         return arrivals
+
+    def _move_route(self, route: bytes, descriptor: int) -> None:
+        """A life that dialled again: the end of its past connection is no news any more."""
+        for past in [past for past, known in self._routes.items() if known == route]:
+            del self._routes[past]
+        self._routes[descriptor] = route
 
     def _read(
         self,
