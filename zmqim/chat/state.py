@@ -11,6 +11,8 @@ then does it get its sequence and its id. A refusal changes nothing.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple, assert_never
 
 import msgspec
@@ -91,6 +93,10 @@ class _Remembered(msgspec.Struct, array_like=True, frozen=True):
     result: bytes
 
 
+_Change = SetToken | ClearToken | SetUser | UpsertChannel | AddMembers | RemoveMembers | ChangeList
+"""Operations that somebody asked for over HTTP, once per request id."""
+
+
 class Outcome(NamedTuple):
     """What an entry came to: the encoded result, and the encoded notice if there is one."""
 
@@ -101,6 +107,7 @@ class Outcome(NamedTuple):
 _decode_applied = msgspec.msgpack.Decoder(Applied).decode
 _decode_outbox = msgspec.msgpack.Decoder(OutboxRow).decode
 _decode_remembered = msgspec.msgpack.Decoder(_Remembered).decode
+_NEVER = (1 << 64) - 1
 _QUIET = Outcome(encode(Done()), None)
 
 
@@ -122,6 +129,9 @@ class ChatState:
         self.sets = MemberSets(self.keys, view)
         self.users = Users(self.keys, view)
         self.messages = MessageRows(self.keys, view)
+        self._notice_rows = self._numbers_of(self.keys.notice(0), self.keys.notice(_NEVER))
+        """Log indexes of the rows `V`, ascending: known, so that none is searched for."""
+        self._outbox_rows = self._numbers_of(self.keys.outbox(0), self.keys.outbox(_NEVER))
         self.outbox_added = False
         """The entries applied since this was last cleared put rows into the outbox."""
 
@@ -132,14 +142,12 @@ class ChatState:
         self.skip(index, term, hlc)
         if operation is None:
             operation = decode_operation(payload)
-        if type(operation) is SendMessage:
+        if isinstance(operation, SendMessage):
             return self._send(index, hlc, operation, payload)
-        match operation:
-            case Notified() | OutboxDone() | DerivePersonRule() | SendMessage():
-                self._internal(operation)
-                return _QUIET
-            case _:
-                return self._remember(index, hlc, operation)
+        if isinstance(operation, DerivePersonRule | Notified | OutboxDone):
+            self._book(operation)
+            return _QUIET
+        return self._remember(index, hlc, operation)
 
     def skip(self, index: int, term: int, hlc: int) -> None:
         """Apply an entry that changes nothing else, such as a NO-OP."""
@@ -179,7 +187,7 @@ class ChatState:
 
     def outbox_after(self, number: int, limit: int) -> list[tuple[int, OutboxRow]]:
         """Outbox rows above `number`, at most `limit`, in order."""
-        start, stop = self.keys.outbox(number + 1), self.keys.outbox((1 << 64) - 1)
+        start, stop = self.keys.outbox(number + 1), self.keys.outbox(_NEVER)
         return [
             (self.keys.number_of(key), _decode_outbox(body))
             for key, body in self._view.scan(start, stop, limit=limit)
@@ -222,9 +230,9 @@ class ChatState:
 
     # ---- state changes ---------------------------------------------------------------------------
 
-    def _remember(self, index: int, hlc: int, operation: Operation) -> Outcome:
+    def _remember(self, index: int, hlc: int, operation: _Change) -> Outcome:
         """Apply once per request id: within the memory, a repeated one gets its first result."""
-        request_id: bytes = getattr(operation, "request_id", b"")
+        request_id = operation.request_id
         if not request_id:
             return self._change(index, operation)
         key = self.keys.request(request_id)
@@ -247,7 +255,7 @@ class ChatState:
             self._view.delete(key)
             self._view.delete(self.keys.request(self.keys.request_of_age(key)))
 
-    def _change(self, index: int, operation: Operation) -> Outcome:
+    def _change(self, index: int, operation: _Change) -> Outcome:
         result: Result = Done(index)
         notice: Notice | None = None
         changed: Rejected | MembersNotice | list[Derived] | None = None
@@ -271,7 +279,7 @@ class ChatState:
             case ChangeList():
                 changed = change_list(self.heads, self.sets, index, operation)
             case _:
-                raise AssertionError(f"not a state change: {operation!r}")
+                assert_never(operation)
         if isinstance(changed, Rejected):
             result = changed
         elif isinstance(changed, MembersNotice):
@@ -282,6 +290,7 @@ class ChatState:
             return Outcome(encode(result), None)
         body = encode(notice)
         self._view.put(self.keys.notice(index), body)
+        self._notice_rows.append(index)
         return Outcome(encode(result), body)
 
     def _put_outbox(self, derived: list[Derived]) -> int:
@@ -289,27 +298,29 @@ class ChatState:
         for route_key, operation in derived:
             number += 1
             self._view.put(self.keys.outbox(number), encode(OutboxRow(route_key, operation)))
+            self._outbox_rows.append(number)
         self.applied.outbox_last = number
         self.outbox_added = True
         return number
 
-    def _internal(self, operation: Notified | OutboxDone | DerivePersonRule | SendMessage) -> None:
+    def _book(self, operation: DerivePersonRule | Notified | OutboxDone) -> None:
         match operation:
             case DerivePersonRule():
                 derive_rule(self.heads, operation)
             case Notified(upto=upto):
                 self.applied.notified = max(self.applied.notified, upto)
-                self._delete(self.keys.notice(0), self.keys.notice(upto + 1))
+                self._delete(self._notice_rows, upto, self.keys.notice)
             case OutboxDone(upto=upto):
-                self._delete(self.keys.outbox(0), self.keys.outbox(upto + 1))
-            case SendMessage():
-                raise AssertionError("messages are applied elsewhere")
+                self._delete(self._outbox_rows, upto, self.keys.outbox)
             case _:
                 assert_never(operation)
 
-    def _delete(self, start: bytes, stop: bytes) -> None:
-        for key, _ in self._view.scan(start, stop):
-            self._view.delete(key)
+    def _delete(self, numbers: deque[int], upto: int, key_of: Callable[[int], bytes]) -> None:
+        while numbers and numbers[0] <= upto:
+            self._view.delete(key_of(numbers.popleft()))
+
+    def _numbers_of(self, start: bytes, stop: bytes) -> deque[int]:
+        return deque(self.keys.number_of(key) for key, _ in self._view.scan(start, stop))
 
 
 def _message_notice(

@@ -102,7 +102,7 @@ class RaftCore:
         self.role = Role.FOLLOWER
         self.last = extent.last
         """Index of the last entry, saved or not."""
-        self._first, _, self._base_term, self._base_chain = extent
+        self.first, _, self._base_term, self._base_chain = extent
         self.hlc = end.hlc
         self.last_term = end.term
         """Term of the last entry."""
@@ -125,7 +125,7 @@ class RaftCore:
     @property
     def extent(self) -> LogExtent:
         """Which entries exist, saved or not."""
-        return LogExtent(self._first, self.last, self._base_term, self._base_chain)
+        return LogExtent(self.first, self.last, self._base_term, self._base_chain)
 
     @property
     def quorum(self) -> int:
@@ -194,8 +194,8 @@ class RaftCore:
 
     def cut_before(self, base: Entry) -> None:
         """Forget the entries up to and including `base`, which is applied."""
-        assert self._first <= base.index <= self.applied
-        self._first, self._base_term, self._base_chain = base.index + 1, base.term, base.chain
+        assert self.first <= base.index <= self.applied
+        self.first, self._base_term, self._base_chain = base.index + 1, base.term, base.chain
         self._extent_unsaved = True
 
     def _count_votes(self, wall_ms: int) -> None:

@@ -21,7 +21,6 @@ from zmqim.bus.messages import (
     Notices,
     Outcome,
     OutcomeCode,
-    Outcomes,
     Propose,
     Role,
     RoutedItem,
@@ -29,8 +28,6 @@ from zmqim.bus.messages import (
 )
 from zmqim.chat.messages import TransientIds
 from zmqim.chat.operations import (
-    AddMembers,
-    ChangeList,
     Done,
     MessageNotice,
     Notified,
@@ -38,7 +35,6 @@ from zmqim.chat.operations import (
     OutboxQuery,
     Reason,
     Rejected,
-    RemoveMembers,
     SendMessage,
     Sent,
     decode_operation,
@@ -51,10 +47,9 @@ from zmqim.chat.view import RowView
 from zmqim.errors import WireError
 from zmqim.ids import HLC_COUNTER_BITS, NodeName, PartitionId
 from zmqim.limits import (
-    BATCH_BYTES_MAX,
     BATCH_ITEMS_MAX,
     HEADS_CACHED_MAX,
-    MEMBERS_PER_ENTRY_MAX,
+    JOURNAL_BYTES_MAX,
     READ_DEADLINE_MS,
     UNCOMMITTED_BYTES_MAX,
     UNCOMMITTED_PARTITION_BYTES_MAX,
@@ -63,6 +58,7 @@ from zmqim.ring.document import RingDocument
 from zmqim.ring.routers import router_of
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
 from zmqim.storage.group import Group, open_group
+from zmqim.storage.items import check_change, frames_of
 from zmqim.storage.outbox import partition_of_request
 from zmqim.store.interface import Extent, JournalBatch, JournalReader, LoadedPartition, RowReader
 
@@ -104,6 +100,8 @@ class StorageCore:
         self._transient: dict[int, list[NoticeItem]] = {}
         self._transient_ids = TransientIds()
         self._touched: dict[int, Group] = {}
+        self._log_bytes = 0
+        """What the logs of all partitions keep, as far as this life wrote it."""
         self._uncommitted = 0
         self._busy_writes: set[int] = set()
         """Partitions that refused a write in this turn: what comes behind it is refused too."""
@@ -224,13 +222,27 @@ class StorageCore:
         self._apply(touched, effects)
         self._answer_outbox(now)
         for source, outcomes in self._outcomes.items():
-            effects.extend(Send(source, frame) for frame in _frames(outcomes))
+            effects.extend(Send(source, frame) for frame in frames_of(outcomes))
         self._outcomes = {}
         self._push(now, effects)
         for group in touched.values():
+            before = group.size.bytes_kept
             group.cut_log(self._journal)
+            self._log_bytes += group.size.bytes_kept - before
+        if self._log_bytes > JOURNAL_BYTES_MAX:
+            self._shorten_longest()
+        for group in touched.values():
             group.durable = group.raft.applied
         return effects
+
+    def _shorten_longest(self) -> None:
+        """Halve the longest log that may be cut; it is told with that partition's next write."""
+        by_size = sorted(self.groups.values(), key=lambda group: -group.size.bytes_kept)
+        for group in by_size:
+            before = group.size.bytes_kept
+            if group.halve_log(self._journal):
+                self._log_bytes += group.size.bytes_kept - before
+                return
 
     def _admit(self, now: int, wall_ms: int, source: NodeName, item: RoutedItem) -> None:
         """Propose a write, or put a read behind what is proposed; refuse what cannot be."""
@@ -258,7 +270,7 @@ class StorageCore:
                 else:
                     operation = decode_operation(body)
                     if type(operation) is not SendMessage:
-                        _check_change(operation)
+                        check_change(operation)
                     index = raft.propose(body, wall_ms)
                     group.operations[index] = operation
                     group.uncommitted += size
@@ -306,6 +318,9 @@ class StorageCore:
             if unsaved is None:
                 continue
             entries.extend([(partition, index, body) for index, body in unsaved.entries])
+            size = sum([len(body) for _, body in unsaved.entries])
+            group.size.grow(group.raft.last, size)
+            self._log_bytes += size
             batch.extents[partition] = Extent(*unsaved.extent)
             if unsaved.hard_state is not None:
                 batch.hard_states[partition] = unsaved.hard_state.encode()
@@ -441,31 +456,3 @@ class StorageCore:
             self._refuse(source, item, OutcomeCode.NOT_LEADER, leader)
         else:
             self._refuse(source, item, OutcomeCode.BAD_REQUEST, f"no partition {partition}")
-
-
-def _check_change(operation: object) -> None:
-    """Raise `WireError` for what a gateway must not send."""
-    if isinstance(operation, Notified | OutboxDone):
-        raise WireError("an operation that only a leader makes")
-    if (
-        isinstance(operation, AddMembers | RemoveMembers | ChangeList)
-        and len(operation.uids) > MEMBERS_PER_ENTRY_MAX
-    ):
-        raise WireError(f"more than {MEMBERS_PER_ENTRY_MAX} uids in one operation")
-
-
-def _frames(outcomes: list[Outcome]) -> list[Outcomes]:
-    """`outcomes` cut so that each part fits one frame."""
-    if len(outcomes) <= BATCH_ITEMS_MAX and (
-        sum(len(outcome.result) for outcome in outcomes) <= BATCH_BYTES_MAX
-    ):
-        return [Outcomes(outcomes)]
-    parts: list[list[Outcome]] = [[]]
-    size = 0
-    for outcome in outcomes:
-        size += len(outcome.result)
-        if parts[-1] and (size > BATCH_BYTES_MAX or len(parts[-1]) == BATCH_ITEMS_MAX):
-            parts.append([])
-            size = len(outcome.result)
-        parts[-1].append(outcome)
-    return [Outcomes(part) for part in parts]

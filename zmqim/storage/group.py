@@ -17,6 +17,7 @@ from zmqim.ids import NodeName
 from zmqim.limits import JOURNAL_ENTRIES_KEPT, MB
 from zmqim.raft.core import HardState, LogEnd, LogExtent, RaftCore
 from zmqim.raft.entry import Entry, EntryKind, decode_entry, follows
+from zmqim.storage.log_size import LogSize
 from zmqim.storage.notices import NoticeQueue
 from zmqim.storage.outbox import Outbox
 from zmqim.store.interface import JournalReader, LoadedPartition
@@ -45,6 +46,7 @@ class Group:
         "outbox_logged",
         "partition",
         "raft",
+        "size",
         "state",
         "uncommitted",
         "waiting",
@@ -63,6 +65,7 @@ class Group:
         self.waiting: deque[Waiting] = deque()
         self.operations: dict[int, Operation] = {}
         """Decoded payloads of entries that were proposed here and are not applied yet."""
+        self.size = LogSize()
         self.uncommitted = 0
         """Bytes proposed but not applied."""
         self.durable = applied.index
@@ -115,14 +118,22 @@ class Group:
     def cut_log(self, journal: JournalReader) -> None:
         """Forget old entries once there are twice as many as are kept."""
         raft = self.raft
-        first = raft.extent.first
-        if raft.applied - first < 2 * JOURNAL_ENTRIES_KEPT:
-            return
-        base = min(
-            raft.applied - JOURNAL_ENTRIES_KEPT, self.durable, self.notices.cut_bound(raft.applied)
-        )
-        if base - first >= JOURNAL_ENTRIES_KEPT // 2:
-            raft.cut_before(decode_entry(journal.read(self.partition, base, base, 1)[0]))
+        if raft.applied - raft.first >= 2 * JOURNAL_ENTRIES_KEPT:
+            self._cut(journal, raft.applied - JOURNAL_ENTRIES_KEPT, JOURNAL_ENTRIES_KEPT // 2)
+
+    def halve_log(self, journal: JournalReader) -> bool:
+        """Forget the older half of the bytes, if nothing needs them; did it?"""
+        return self._cut(journal, self.size.older_half(), 0)
+
+    def _cut(self, journal: JournalReader, base: int, count_min: int) -> bool:
+        """Forget the entries up to `base`, as far as they are durable and were acknowledged."""
+        raft = self.raft
+        base = min(base, self.durable, self.notices.cut_bound(raft.applied))
+        if base - raft.first < count_min or base < raft.first:
+            return False
+        raft.cut_before(decode_entry(journal.read(self.partition, base, base, 1)[0]))
+        self.size.cut(base)
+        return True
 
     @property
     def busy(self) -> bool:

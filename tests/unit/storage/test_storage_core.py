@@ -462,10 +462,33 @@ def test_an_idle_log_that_was_cut_away_whole_opens_again(monkeypatch: pytest.Mon
     assert isinstance(world.send(message("alice", "g", "1"))[0], Sent)
 
 
+def test_the_longest_log_is_halved_when_all_together_are_too_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("zmqim.storage.core.JOURNAL_BYTES_MAX", 20_000)
+    monkeypatch.setattr("zmqim.storage.log_size.RUN_BYTES", 1_000)
+    world = StorageWorld(ring(1))
+    world.add("g", "alice")
+    raft = world.core.groups[0].raft
+    for n in range(30):
+        world.send(message("alice", "g", str(n), bytes(1_000)))
+    assert raft.first == 2, "only the NO-OP made no notice"
+    world.receive(NoticeAck(0, 1, 99))
+    for n in range(30, 60):
+        world.send(message("alice", "g", str(n), bytes(1_000)))
+        world.receive(NoticeAck(0, 1, 99))
+    assert 40 < raft.first < raft.last
+    assert world.core.groups[0].size.bytes_kept <= 20_000
+    world.restart()
+    again = world.send(message("alice", "g", "0", bytes(1_000)))[0]
+    assert isinstance(again, Sent)
+    assert again.duplicate
+
+
 def test_large_answers_and_notices_are_cut_into_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zmqim.storage.core.BATCH_BYTES_MAX", 60)
+    monkeypatch.setattr("zmqim.storage.items.BATCH_BYTES_MAX", 60)
     monkeypatch.setattr("zmqim.storage.notices.BATCH_BYTES_MAX", 150)
-    monkeypatch.setattr("zmqim.storage.core.BATCH_ITEMS_MAX", 3)
+    monkeypatch.setattr("zmqim.storage.items.BATCH_ITEMS_MAX", 3)
     world = StorageWorld(ring(1))
     world.add("g", "alice")
     world.receive(NoticeAck(0, 1, 2))

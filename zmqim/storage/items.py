@@ -1,0 +1,42 @@
+"""Items on their way in and out of the storage core: what it accepts, how answers are framed."""
+
+from __future__ import annotations
+
+from zmqim.bus.messages import Outcome, Outcomes
+from zmqim.chat.operations import (
+    AddMembers,
+    ChangeList,
+    Notified,
+    OutboxDone,
+    RemoveMembers,
+)
+from zmqim.errors import WireError
+from zmqim.limits import BATCH_BYTES_MAX, BATCH_ITEMS_MAX, MEMBERS_PER_ENTRY_MAX
+
+
+def check_change(operation: object) -> None:
+    """Raise `WireError` for what a gateway must not send."""
+    if isinstance(operation, Notified | OutboxDone):
+        raise WireError("an operation that only a leader makes")
+    if (
+        isinstance(operation, AddMembers | RemoveMembers | ChangeList)
+        and len(operation.uids) > MEMBERS_PER_ENTRY_MAX
+    ):
+        raise WireError(f"more than {MEMBERS_PER_ENTRY_MAX} uids in one operation")
+
+
+def frames_of(outcomes: list[Outcome]) -> list[Outcomes]:
+    """`outcomes` cut so that each part fits one frame."""
+    if len(outcomes) <= BATCH_ITEMS_MAX and (
+        sum(len(outcome.result) for outcome in outcomes) <= BATCH_BYTES_MAX
+    ):
+        return [Outcomes(outcomes)]
+    parts: list[list[Outcome]] = [[]]
+    size = 0
+    for outcome in outcomes:
+        size += len(outcome.result)
+        if parts[-1] and (size > BATCH_BYTES_MAX or len(parts[-1]) == BATCH_ITEMS_MAX):
+            parts.append([])
+            size = len(outcome.result)
+        parts[-1].append(outcome)
+    return [Outcomes(part) for part in parts]
