@@ -426,6 +426,34 @@ def test_the_end_of_a_connection_is_told_with_the_route_of_its_hello(
     assert LostRoute(b"client:1") in arrivals_until(accepting, LostRoute)
 
 
+def test_a_life_that_dials_again_is_not_lost_with_its_past_connection(
+    opened: list[Sockets], raw: Raw
+) -> None:
+    ports = Ports()
+    opened.append(server(ports))
+    accepting = opened[-1]
+    codec = Codec(ClusterId(bytes(16)), NodeUuid(bytes(16)), Incarnation(1))
+    hello = codec.encode(Hello("client", 1, "", bytes(16), 1, "", b"", {}))
+    connections: list[zmq.Socket[bytes]] = []
+    found: list[Arrival] = []
+    for _ in range(2):
+        connections.append(raw(zmq.DEALER))
+        connections[-1].set(zmq.ROUTING_ID, b"client:1")
+        connections[-1].set(zmq.RECONNECT_IVL, -1)
+        connections[-1].connect(ports.router)
+        connections[-1].send(hello)
+        found += arrivals_until(accepting, FromAccepted)
+    connections[0].close(linger=0)
+    until = time.monotonic() + DEADLINE_S
+    while not accepting.counters["disconnects"]:
+        assert time.monotonic() < until
+        accepting.wait(20)
+        found += accepting.receive()
+    assert LostRoute(b"client:1") not in found
+    connections[1].close(linger=0)
+    arrivals_until(accepting, LostRoute)
+
+
 def test_publishers_are_heard_by_everyone_who_subscribed(opened: list[Sockets]) -> None:
     accepting, dialling, _ = joined(opened)
     until = time.monotonic() + DEADLINE_S
