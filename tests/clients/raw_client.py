@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 import time
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -63,9 +64,13 @@ class RawClient:
         device_id: str = "",
     ) -> Self:
         """A connection that is online as `uid`, with a fresh token."""
+        token = token_for(api, uid, flag, level)
         client = cls(cluster.tcp_address, version)
-        answer = client.connect(uid, token_for(api, uid, flag, level), flag, device_id)
-        assert answer.reason == 1, answer
+        with ExitStack() as stack:
+            stack.push(client)
+            answer = client.connect(uid, token, flag, device_id)
+            assert answer.reason == 1, answer
+            stack.pop_all()
         return client
 
     def __enter__(self) -> Self:
