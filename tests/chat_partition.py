@@ -41,6 +41,7 @@ class Partition:
     def turn(self) -> None:
         """The rows of the turn become durable."""
         self.state.flush()
+        self.state.heads.trim()
         self.store.write(list(self.view.changes.items()))
         self.view.forget()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ClusterMaker
-from running_cluster import RunningCluster, wait_for
+from running_cluster import RunningCluster, topology_text, wait_for
 from store_damage import flip_byte, newest_log
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "clients"))
@@ -71,6 +71,25 @@ def test_a_persons_blacklist_stops_private_messages_once_the_call_returned(
     api.done("/channel/blacklist_remove", channel_id="bob", channel_type=1, uids=["alice"])
     status, _ = api.send("alice", "bob", "hello", client_msg_no="3")
     assert status == 200
+
+
+@pytest.mark.promise("P9")
+def test_on_a_full_disk_writes_get_reason_15_and_reads_go_on(new_cluster: ClusterMaker) -> None:
+    limits = "[limits]\nreserve_file_bytes = 1_048_576\n"
+    cluster = new_cluster(topology_text(extra=limits)).up()
+    api = api_of(cluster)
+    api.done("/channel", channel_id="g", channel_type=GROUP, subscribers=["alice"])
+    assert api.send("alice", "g", "x", channel_type=GROUP, client_msg_no="1")[0] == 200
+    cluster.down()
+    full = f"{limits}disk_free_min_bytes = {1 << 50}\ndisk_free_warn_bytes = {1 << 50}\n"
+    cluster.topology.write_text(cluster.topology.read_text().replace(limits, full))
+    cluster.up()
+    api = api_of(cluster)
+    status, answer = api.send("alice", "g", "x", channel_type=GROUP, client_msg_no="2")
+    assert status >= 400
+    assert answer["reason"] == 15
+    assert len(history(api, "g")) == 1
+    assert any("disk" in problem for problem in cluster.status()["problems"])
 
 
 @pytest.mark.promise("P8")

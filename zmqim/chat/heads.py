@@ -70,7 +70,7 @@ class Heads:
     """All heads of one partition."""
 
     def __init__(self, keys: Keys, view: RowView, cached_max: int) -> None:
-        """Above `cached_max` all heads are dropped at the end of a turn and read again."""
+        """Above `cached_max` heads, `trim` drops them all and they are read again."""
         self._keys = keys
         self._view = view
         self._cached_max = cached_max
@@ -101,6 +101,10 @@ class Heads:
             channel.dirty = False
             put(tag + channel.chan16, _encode(channel.head))
         self._dirty = []
+
+    def trim(self) -> None:
+        """Between turns: forget the heads that were read if there are too many."""
+        assert not self._dirty
         if len(self._channels) > self._cached_max:
             self._channels = {}
 

@@ -194,7 +194,9 @@ class StorageCore:
             return 0
         times: list[int] = []
         for group in self._busy.values():
-            if self._routers_known(group):
+            if self._router(group.partition) is not None:
+                if group.notices_readable:
+                    return 0
                 if (due := group.notices.due_at()) is not None:
                     times.append(due)
                 if (due := group.outbox.due_at()) is not None:
@@ -337,6 +339,7 @@ class StorageCore:
             if group.raft.commit > group.raft.applied:
                 results = group.apply()
             self._answer(partition, group, results)
+            group.state.heads.trim()
             if group.busy:
                 self._busy[partition] = group
         self._uncommitted = 0
@@ -437,9 +440,6 @@ class StorageCore:
         if partition not in self._routers:
             self._routers[partition] = router_of(PartitionId(partition), self._live)
         return self._routers[partition]
-
-    def _routers_known(self, group: Group) -> bool:
-        return self._router(group.partition) is not None
 
     def _put(self, source: NodeName, item: RoutedItem, code: OutcomeCode, result: bytes) -> None:
         outcome = Outcome(item.origin, item.request, item.partition, code, result)

@@ -115,6 +115,12 @@ class Group:
                         items.append(NoticeItem(index, notice))
             notices.found(items, first + len(bodies) - 1, self.raft.applied)
 
+    @property
+    def notices_readable(self) -> bool:
+        """Would `read_notices` find something?"""
+        missing = self.notices.missing_from
+        return missing is not None and missing <= self.durable and self.notices.room
+
     def cut_log(self, journal: JournalReader) -> None:
         """Forget old entries once there are twice as many as are kept."""
         raft = self.raft

@@ -41,6 +41,8 @@ from zmqim.chat.channels import person_channel_id
 from zmqim.chat.operations import (
     AddMembers,
     ChangeList,
+    ChannelQuery,
+    ChannelRow,
     Done,
     ListAction,
     ListName,
@@ -326,6 +328,26 @@ def test_notices_above_the_bound_come_from_the_log(monkeypatch: pytest.MonkeyPat
         world.receive(NoticeAck(0, 1, seen[-1]))
         world.turn()
     assert seen == list(range(2, 23))
+
+
+def test_heads_that_reads_brought_into_memory_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zmqim.storage.core.HEADS_CACHED_MAX", 4)
+    world = StorageWorld(ring(1))
+    for n in range(20):
+        row = world.query(b"\x02g", ChannelQuery(GROUP, f"unknown{n}"))
+        assert row == ChannelRow(False)
+    assert len(world.core.groups[0].state.heads._channels) <= 5
+
+
+def test_notices_in_the_log_are_fetched_without_waiting_for_anybody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("zmqim.storage.notices.NOTICES_UNACKED_MAX", 0)
+    world = StorageWorld(ring(1))
+    world.add("g", "alice")
+    assert notices_in(world.sent) == []
+    assert world.core.next_wake() == 0
+    assert [item.index for item in notices_in(world.turn())] == [2]
 
 
 def test_a_message_notice_carries_what_the_fan_out_needs() -> None:
