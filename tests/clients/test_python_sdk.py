@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -241,3 +242,31 @@ def test_ctrl_c_ends_tail_without_a_traceback(cluster: Any) -> None:
     tail.process.send_signal(2)
     code, rest = tail.end()
     assert (code, "Traceback" in rest) == (0, False)
+
+
+def test_the_bot_of_the_clients_page_answers(cluster: Any, api: Api, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "CLIENT.md").read_text()
+    code = page.partition("```python\n")[2].partition("```")[0]
+    assert len(code.splitlines()) <= 15
+    script = tmp_path / "bot.py"
+    script.write_text(code.replace("127.0.0.1:5100", cluster.tcp))
+    bot, alice = fresh("bot"), fresh("alice")
+    process = subprocess.Popen(
+        [sys.executable, "-u", str(script), bot, token_for(api, bot)], stdout=subprocess.PIPE
+    )
+
+    async def talk() -> None:
+        async with client_of(cluster, api, alice) as one:
+            while not isinstance(api.call("POST", "/user/onlinestatus", [bot])[1], list):
+                await asyncio.sleep(0.05)
+            await one.send(bot, text_payload("hello"))
+            answer = await anext(one)
+            assert (answer.from_uid, answer.text) == (bot, "You said: hello")
+
+    try:
+        run(talk)
+        assert process.stdout
+        assert process.stdout.readline() == f"answered {alice} with number 2\n".encode()
+    finally:
+        process.kill()
+        process.communicate()

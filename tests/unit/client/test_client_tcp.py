@@ -412,3 +412,48 @@ def test_an_api_that_is_not_there_or_silent_or_misnamed_is_told_apart() -> None:
                 )
 
     run(body)
+
+
+def test_a_client_without_addresses_is_a_mistake() -> None:
+    with pytest.raises(UsageError, match="needs an address"):
+        Client([], "alice", "token")
+
+
+def test_a_message_to_no_ones_taste_is_refused_before_it_is_sent() -> None:
+    async def body() -> None:
+        async with Server(echo) as address, Client(address, "alice", "token") as alice:
+            with pytest.raises(UsageError, match="payload"):
+                await alice.send("bob", bytes(1 << 20))
+            assert await alice.send("bob", "hello") == Sent(1, 1)
+
+    run(body)
+
+
+def test_a_server_that_falls_silent_is_left_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zmqim.client.core.CLIENT_SENDACK_MS_MAX", 200)
+
+    async def script(connection: Connection, number: int) -> None:
+        if number:
+            await echo(connection, number)
+        await connection.login()
+        while True:
+            await connection.next()
+
+    async def body() -> None:
+        async with Server(script) as address, Client(address, "alice", "token") as alice:
+            assert await alice.send("bob", "hello") == Sent(1, 1)
+
+    run(body)
+
+
+def test_sends_wait_for_a_connection() -> None:
+    async def body() -> None:
+        alice = Client("127.0.0.1:1", "alice", "token")
+        connecting = asyncio.create_task(alice.connect(deadline_seconds=0.5))
+        sending = asyncio.create_task(alice.send("bob", "hello"))
+        with pytest.raises(DeadlinePassed):
+            await connecting
+        with pytest.raises(ClientClosed):
+            await sending
+
+    run(body)
