@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from http_calls import Api
-from running_cluster import RunningCluster
+from running_cluster import RunningCluster, wait_for
 
 from zmqim.client import Client
 
@@ -37,11 +37,18 @@ def test_the_bot_answers(cluster: RunningCluster, tmp_path: Path) -> None:
         [sys.executable, str(path), "echo-token"], stdout=subprocess.PIPE, text=True
     ) as bot:
         try:
+            wait_for(lambda: _is_online(api), 20, "the bot is online")
             assert asyncio.run(_answer(cluster)) == "you said: hello"
             assert bot.stdout is not None
             assert bot.stdout.readline() == "answered alice with message 2\n"
         finally:
             bot.terminate()
+
+
+def _is_online(api: Api) -> bool:
+    status, answer = api.call("POST", "/user/onlinestatus", ["echo"])
+    assert status == 200
+    return any(row["online"] == 1 for row in answer)
 
 
 async def _answer(cluster: RunningCluster) -> str:
