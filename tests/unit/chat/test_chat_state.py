@@ -280,13 +280,14 @@ def test_an_unknown_channel_has_no_history() -> None:
 def test_a_removed_member_sees_what_was_before_the_removal() -> None:
     partition = group("alice", "bob")
     partition.apply(send("1"))
+    partition.apply(send("c0", flags=MessageFlag.SYNC_ONCE))
     partition.apply(send("c1", flags=MessageFlag.SYNC_ONCE))
     partition.apply(RemoveMembers(GROUP, "g", ["bob"]))
     partition.apply(send("2"))
     partition.apply(send("c2", flags=MessageFlag.SYNC_ONCE))
     partition.apply(send("c3", flags=MessageFlag.SYNC_ONCE))
     assert sequences(partition, login_uid="bob") == [1]
-    assert sequences(partition, login_uid="bob", command=True) == [1]
+    assert sequences(partition, login_uid="bob", command=True) == [1, 2]
     assert history(partition, login_uid="bob").last_sequence == 1
     assert sequences(partition, login_uid="alice") == [1, 2]
     assert sequences(partition, login_uid="eve") == [1, 2]

@@ -285,6 +285,19 @@ def test_notices_are_repeated_until_acknowledged_and_go_to_the_router_that_is_th
     assert world.partition(key) == 0
 
 
+def test_acknowledgements_are_logged_at_most_once_a_second_and_partition() -> None:
+    world = StorageWorld(ring(1))
+    world.add("g", "alice")
+    raft = world.core.groups[0].raft
+    for n in range(20):
+        world.send(message("alice", "g", str(n)))
+        world.receive(NoticeAck(0, 1, 99))
+        world.turn(100)
+    assert raft.last == 2 + 20 + 2
+    world.turn(1_000)
+    assert world.core.groups[0].state.applied.notified == raft.last - 1
+
+
 @pytest.mark.promise("P4")
 def test_a_router_that_came_back_gets_the_unacknowledged_notices_at_once() -> None:
     world = StorageWorld(ring(1))

@@ -1,0 +1,81 @@
+"""Names of channels, with the vectors of wukongim.md; operations as bytes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zmqim.chat.channels import (
+    canonical_channel_id,
+    is_valid_uid,
+    peer_of,
+    peers_of,
+    person_channel_id,
+    route_key_of_channel,
+    route_key_of_user,
+)
+from zmqim.chat.operations import (
+    ChannelType,
+    Done,
+    Probe,
+    SendMessage,
+    decode_operation,
+    decode_query,
+    decode_result,
+    decode_send,
+    encode,
+)
+from zmqim.errors import WireError
+
+uids = st.text(min_size=1, max_size=9).filter(is_valid_uid)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "joined"),
+    [
+        ("u1", "u2", "u2@u1"),
+        ("alice", "bob", "bob@alice"),
+        ("10001", "10002", "10002@10001"),
+        ("l98cu", "pvdba", "pvdba@l98cu"),
+    ],
+)
+def test_person_channels_are_named_like_the_peers_do(one: str, other: str, joined: str) -> None:
+    assert person_channel_id(one, other) == person_channel_id(other, one) == joined
+
+
+@given(uids, uids)
+def test_both_sides_of_a_person_channel_name_the_same_one(one: str, other: str) -> None:
+    joined = person_channel_id(one, other)
+    assert sorted(peers_of(joined)) == sorted((one, other))
+    assert peer_of(joined, one) == other
+    for uid, wire in ((one, other), (other, one), (one, f"{one}@{other}"), (one, f"{other}@{one}")):
+        assert canonical_channel_id(ChannelType.PERSON, wire, uid) == joined
+    assert canonical_channel_id(ChannelType.GROUP, one, other) == one
+
+
+def test_uids_hold_none_of_the_characters_that_join_names() -> None:
+    assert is_valid_uid("alice")
+    assert not any(is_valid_uid(uid) for uid in ("", "a@b", "a#b", "a&b"))
+
+
+def test_topics_live_with_their_community_and_commands_with_their_channel() -> None:
+    assert route_key_of_channel(ChannelType.GROUP, "g") == b"\x02g"
+    assert route_key_of_channel(ChannelType.GROUP, "g____cmd") == b"\x02g"
+    topic = route_key_of_channel(ChannelType.COMMUNITY_TOPIC, "c@t")
+    assert topic == route_key_of_channel(ChannelType.COMMUNITY, "c")
+    assert route_key_of_user("g") == b"\x00g"
+
+
+@pytest.mark.parametrize("decode", [decode_operation, decode_query, decode_result, decode_send])
+@given(body=st.binary(max_size=40))
+def test_bytes_that_are_no_value_are_a_wire_error(decode, body: bytes) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(WireError):
+        decode(b"\xc1" + body)
+
+
+def test_values_come_back_from_their_bytes() -> None:
+    send = SendMessage(2, "g", "alice", "1", b"x", flags=2, expire=7, topic="t", origin=9)
+    assert decode_operation(encode(send)) == decode_send(encode(send)) == send
+    assert decode_query(encode(Probe())) == Probe()
+    assert decode_result(encode(Done(3, 4))) == Done(3, 4)
