@@ -1,0 +1,151 @@
+"""What clients did and saw, written down to be judged at the end (`zmqim.sim.checks`).
+
+A *send* is a message that a client wants sent, with its client_msg_no; it has one *attempt* for
+each time it was put on a connection (or asked of the HTTP API). An attempt without an answer may
+or may not have happened. Times are the world's microseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from zmqim.chat.channels import canonical_channel_id
+
+ChannelKey = tuple[int, str, bool]
+"""(channel type, canonical id, whether it is the command channel)."""
+SessionKey = tuple[str, int, int]
+"""(gateway, its life, session number); HTTP: ("http", client number, 0)."""
+
+
+def channel_key(channel_type: int, wire_id: str, uid: str, command: bool = False) -> ChannelKey:
+    """The channel that `uid` calls `wire_id`."""
+    return channel_type, canonical_channel_id(channel_type, wire_id, uid), command
+
+
+class Acknowledged(NamedTuple):
+    """A SENDACK of success, or HTTP's."""
+
+    at: int
+    sequence: int
+    message_id: int
+
+
+class Refused(NamedTuple):
+    """A definite refusal."""
+
+    at: int
+    reason: int
+
+
+@dataclass
+class Attempt:
+    """A send on one connection."""
+
+    session: SessionKey
+    began: int
+    answer: Acknowledged | Refused | None = None
+
+
+@dataclass
+class Sending:
+    """A message that somebody wants sent, through all its attempts."""
+
+    uid: str
+    channel: ChannelKey
+    client_msg_no: str
+    payload: bytes
+    transient: bool = False
+    attempts: list[Attempt] = field(default_factory=list)
+
+    @property
+    def first_acknowledged(self) -> Acknowledged | None:
+        """The earliest success, if there was one."""
+        given = [each.answer for each in self.attempts if isinstance(each.answer, Acknowledged)]
+        return min(given, default=None)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it certainly did not happen: every attempt was refused."""
+        return bool(self.attempts) and all(
+            isinstance(attempt.answer, Refused) for attempt in self.attempts
+        )
+
+
+class Seen(NamedTuple):
+    """A stored message as somebody saw it."""
+
+    channel: ChannelKey
+    sequence: int
+    message_id: int
+    from_uid: str
+    client_msg_no: str
+    payload: bytes
+
+
+class Push(NamedTuple):
+    """A RECV that the gateway put on a connection."""
+
+    at: int
+    session: SessionKey
+    uid: str
+    seen: Seen
+    repeated: bool
+    """DUP is set."""
+
+
+class Received(NamedTuple):
+    """A RECVACK that reached the gateway."""
+
+    at: int
+    session: SessionKey
+    message_id: int
+
+
+class Session(NamedTuple):
+    """A session from CONNACK to its end, as its gateway saw it."""
+
+    key: SessionKey
+    uid: str
+    opened: int
+    closed: int
+
+
+class Pull(NamedTuple):
+    """A page of history, upwards from `start`."""
+
+    began: int
+    ended: int
+    reader: SessionKey
+    channel: ChannelKey
+    start: int
+    rows: tuple[Seen, ...]
+    more: bool
+    last_sequence: int
+
+
+class Gauge(NamedTuple):
+    """A size that has a bound."""
+
+    at: int
+    node: str
+    name: str
+    value: int
+    bound: int
+
+
+@dataclass
+class History:
+    """Everything of one run that the checks look at."""
+
+    sendings: list[Sending] = field(default_factory=list)
+    pushes: list[Push] = field(default_factory=list)
+    received: list[Received] = field(default_factory=list)
+    sessions: list[Session] = field(default_factory=list)
+    pulls: list[Pull] = field(default_factory=list)
+    gauges: list[Gauge] = field(default_factory=list)
+    stored: dict[ChannelKey, list[Seen]] = field(default_factory=dict)
+    """The log at the end, by channel."""
+    missing: list[str] = field(default_factory=list)
+    """What did not come about in time after everything had healed, as sentences."""
+    ended: int = 0

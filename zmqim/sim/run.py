@@ -1,0 +1,367 @@
+"""One run: a cluster, its clients and its troubles, from a seed to a judged history.
+
+Three phases. *Setup* in calm weather: everyone starts, tokens and groups are made. *Safety*: the
+nemesis does what it likes, clients go on. *Liveness*: faults end, the dead come back, and within
+bounds every open message must be answered, views and presence must agree with the truth, a new
+message in every channel must reach everyone online, and every client must hold the whole log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from zmqim import limits
+from zmqim.bus.messages import Role
+from zmqim.chat.channels import person_channel_id, route_key_of_channel
+from zmqim.chat.operations import ChannelType, MessagesPage, MessagesQuery
+from zmqim.chat.queries import answer
+from zmqim.ids import NodeName, PartitionId
+from zmqim.ring.partitions import partition_of
+from zmqim.sim.checks import check
+from zmqim.sim.clients import Backend, Client, seen_in
+from zmqim.sim.disk import Disk
+from zmqim.sim.faults import CALM, Nemesis, Plan, draw
+from zmqim.sim.history import ChannelKey, Gauge, History
+from zmqim.sim.network import Network
+from zmqim.sim.nodes import Cluster, Cores, GatewayNode, Node, RouterNode, StorageNode, cluster_of
+from zmqim.sim.world import MS, SECOND, World
+from zmqim.topology import parse
+from zmqim.topology_values import Topology
+
+LOOK_US = 100 * MS
+"""How often conditions are looked at."""
+SETUP_US_MAX = 20 * SECOND
+VIEWS_US_MAX = 3 * SECOND
+"""P12: views agree so soon after a fault healed."""
+BOOTED_US = SECOND
+"""The dead are started again within this after the faults end."""
+PRESENCE_US_MAX = 15 * SECOND
+"""P12: presence agrees so soon after a fault healed."""
+ANSWERS_US_MAX = 40 * SECOND
+PROBES_US_MAX = 15 * SECOND
+DUMP_ROWS = 10_000
+BIG_GROUP = 205
+"""Members: above LARGE_CHANNEL_UP_COUNT, so that it gets a fan-out list."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a run."""
+
+    seed: int
+    fingerprint: str
+    violations: tuple[str, ...]
+    virtual_us: int
+    events: int
+    frames: int
+    sent: int
+    acknowledged: int
+    pushed: int
+    faults: tuple[tuple[str, int], ...]
+
+    def __str__(self) -> str:
+        verdict = "ok" if not self.violations else f"{len(self.violations)} VIOLATIONS"
+        faults = ", ".join(f"{name} {count}" for name, count in self.faults) or "none"
+        return (
+            f"seed {self.seed}: {verdict}, fingerprint {self.fingerprint}, "
+            f"{self.virtual_us / SECOND:.1f} s, {self.events} events, {self.frames} frames, "
+            f"{self.acknowledged} of {self.sent} sends acknowledged, {self.pushed} pushes; "
+            f"faults: {faults}"
+        )
+
+
+def run(seed: int, cores: Cores | None = None, plan: Plan | None = None) -> Report:
+    """Run a seed. What a core raises comes through, with the seed in its notes."""
+    simulation = Simulation(seed, cores or Cores(), plan)
+    try:
+        return simulation.run()
+    except BaseException as error:
+        error.add_note(f"in the simulation: seed {seed}, {simulation.world.now / SECOND:.3f} s")
+        raise
+
+
+class Simulation:
+    """Everything of one run."""
+
+    def __init__(self, seed: int, cores: Cores, plan: Plan | None = None) -> None:
+        self.seed = seed
+        self.world = World(seed)
+        self.plan = plan or draw(self.world.fork())
+        self.history = History()
+        self.network = Network(self.world, CALM)
+        self.cluster = cluster_of(self.world, self.network, topology_of(self.plan), cores)
+        self.gateways: list[GatewayNode] = []
+        self.routers: list[RouterNode] = []
+        self.storages: list[StorageNode] = []
+        self._make_nodes(self.cluster)
+        self.everyone: list[Node] = [  # type: ignore[type-arg]
+            *self.storages,
+            *self.routers,
+            *self.gateways,
+        ]
+        self.backend = Backend(self.world, self.history, self.gateways, self.plan.manners)
+        self.clients: list[Client] = []
+        self.channels: dict[ChannelKey, list[str]] = {}
+        """Every channel, and who is in it (of those that have clients)."""
+        self.nemesis = Nemesis(
+            self.world,
+            self.plan,
+            self.network,
+            {"gateway": self.gateways, "router": self.routers, "storage": self.storages},
+        )
+
+    def _make_nodes(self, cluster: Cluster) -> None:
+        for process in cluster.topology.processes():
+            if process.role == Role.GATEWAY:
+                self.gateways.append(GatewayNode(cluster, process.name))
+            elif process.role == Role.ROUTER:
+                self.routers.append(RouterNode(cluster, process.name, Role.ROUTER))
+            else:
+                disk = Disk(self.world, self.plan.sync_us)
+                self.storages.append(StorageNode(cluster, process.name, disk))
+
+    # ---- phases ------------------------------------------------------------------------------
+
+    def run(self) -> Report:
+        """All phases, then the judgement."""
+        self._set_up()
+        self._do_harm()
+        self._heal()
+        self._probe()
+        self._dump()
+        history = self.history
+        history.ended = self.world.now
+        for client in self.clients:
+            client.cut()
+        acknowledged = sum(sending.first_acknowledged is not None for sending in history.sendings)
+        return Report(
+            self.seed,
+            self.world.fingerprint(),
+            tuple(check(history)),
+            self.world.now,
+            self.world.events,
+            self.network.frames,
+            len(history.sendings),
+            acknowledged,
+            len(history.pushes),
+            tuple(sorted(self.nemesis.done.items())),
+        )
+
+    def _wait(self, limit_us: int, condition: Callable[[], bool]) -> bool:
+        """Let time pass until the condition holds, at most so long; False: it never did."""
+        until = self.world.now + limit_us
+        while not condition():
+            if self.world.now >= until:
+                return False
+            self.world.run_until(min(until, self.world.now + LOOK_US))
+        return True
+
+    def _must(self, what: str, limit_us: int, condition: Callable[[], bool]) -> None:
+        """As `_wait`; a condition that does not come about is a violation."""
+        if not self._wait(limit_us, condition):
+            self.history.missing.append(f"{what} within {limit_us / SECOND:.0f} s")
+
+    def _set_up(self) -> None:
+        for node in self.everyone:
+            node.wall_skew_ms = self.world.random.randint(-self.plan.skew_ms, self.plan.skew_ms)
+            node.start()
+        self._must(
+            "gateways are ready", SETUP_US_MAX, lambda: all(g.core.ready for g in self.gateways)
+        )
+        people = [f"u{number}" for number in range(self.plan.people)]
+        groups = {f"g{number}": list(people) for number in range(self.plan.groups)}
+        if self.plan.big_group:
+            groups["big"] = people + [f"absent{number}" for number in range(BIG_GROUP)]
+        for group, members in groups.items():
+            self.backend.add_members(group, members)
+            self.channels[int(ChannelType.GROUP), group, False] = people
+        for one, other in zip(people, people[1:] + people[:1], strict=True):
+            if one != other:
+                key = (int(ChannelType.PERSON), person_channel_id(one, other), False)
+                self.channels[key] = [one, other]
+        for uid in people:
+            self._add_clients(uid)
+        self._must("setup calls are answered", SETUP_US_MAX, lambda: not self.backend.waiting)
+        self.backend.posts = [
+            (uid, channel) for channel, members in self.channels.items() for uid in members
+        ]
+        self._sample()
+
+    def _add_clients(self, uid: str) -> None:
+        devices = [(0, "phone")]
+        if self.world.chance(0.3):
+            devices.append((1, "web"))
+        if self.plan.rivals and uid == "u0":
+            devices.append((0, "other-phone"))
+        named = [
+            (channel_type, name)
+            for (channel_type, name, _), members in self.channels.items()
+            if uid in members
+        ]
+        for flag, device in devices:
+            token = f"token-{uid}-{flag}"
+            self.backend.set_token(uid, flag, token)
+            self.clients.append(
+                Client(
+                    self.world,
+                    self.history,
+                    self.gateways,
+                    uid,
+                    (flag, device),
+                    token,
+                    named,
+                    self.plan.manners,
+                )
+            )
+
+    def _do_harm(self) -> None:
+        self.network.weather = self.plan.weather
+        for client in self.clients:
+            client.connect()
+            client.live()
+        self.backend.live()
+        self.nemesis.start()
+        self.world.run_until(self.world.now + self.plan.safety_us)
+
+    def _heal(self) -> None:
+        self.network.weather = CALM
+        self.nemesis.stop()
+        self.backend.is_quiet = True
+        for client in self.clients:
+            client.is_quiet = True
+        self.world.run_until(self.world.now + BOOTED_US)
+        self._must("everyone lives", SETUP_US_MAX, self._all_run)
+        self._must(
+            "views agree with who lives",
+            VIEWS_US_MAX,
+            lambda: (
+                len({node.endpoint.view() for node in self.everyone}) == 1
+                and sum(map(len, self.everyone[0].endpoint.view())) == len(self.everyone)
+            ),
+        )
+        if not self._wait(ANSWERS_US_MAX, lambda: not self._unanswered()):
+            self.history.missing += [f"{what} gets its answer" for what in self._unanswered()]
+        self._must("presence agrees with the truth", PRESENCE_US_MAX, self._presence_is_right)
+
+    def _all_run(self) -> bool:
+        return all(node.is_alive and not node.sockets.is_stopped for node in self.everyone)
+
+    def _present(self) -> list[Client]:
+        return [client for client in self.clients if not client.is_gone]
+
+    def _unanswered(self) -> list[str]:
+        found = [f"{client.name}" for client in self._present() if not client.is_synced]
+        for client in self._present():
+            found += [sending.client_msg_no for sending in client.waiting]
+        return found + self.backend.waiting
+
+    def _presence_is_right(self) -> bool:
+        truth = sorted(
+            (gateway.name, number, session.uid)
+            for gateway in self.gateways
+            for number, session in gateway.core._sessions.by_number.items()
+        )
+        return all(
+            sorted(
+                (gateway, session, uid)
+                for uid, places in router.core.presence.places.items()
+                for gateway, session in places
+            )
+            == truth
+            for router in self.routers
+        )
+
+    # ---- the end -----------------------------------------------------------------------------
+
+    def _probe(self) -> None:
+        """Something new in every channel reaches everyone online; then everybody has it all."""
+        expected: list[tuple[Client, bytes]] = []
+        for channel, members in self.channels.items():
+            probe = self.backend.post(members[0], channel, "probe")
+            expected += [
+                (client, probe.payload) for client in self._present() if client.uid in members
+            ]
+        if not self._wait(PROBES_US_MAX, lambda: all(p in c.pushed for c, p in expected)):
+            self.history.missing += [
+                f"{client.name} is online and gets {payload!r}"
+                for client, payload in expected
+                if payload not in client.pushed
+            ]
+        self._must("probes are answered", ANSWERS_US_MAX, lambda: not self.backend.waiting)
+        for client in self._present():
+            client.sync()
+        self._must(
+            "history is read", ANSWERS_US_MAX, lambda: all(c.is_synced for c in self._present())
+        )
+        self._sample()
+
+    def _dump(self) -> None:
+        """The log of every channel, as its leader's state holds it."""
+        leaders = {storage.name: storage for storage in self.storages}
+        for channel_type, channel_id, _ in list(self.channels):
+            key = route_key_of_channel(channel_type, channel_id)
+            partition = partition_of(key, self.cluster.ring.partitions)
+            leader = leaders[self.cluster.ring.leader_of(PartitionId(partition))]
+            if not leader.is_alive:
+                continue
+            state = leader.core.groups[partition].state
+            for command in (False, True):
+                query = MessagesQuery(channel_type, channel_id, "", 1, 0, DUMP_ROWS, 1, command)
+                page = answer(state, query)
+                if isinstance(page, MessagesPage):
+                    channel = (channel_type, channel_id, command)
+                    self.history.stored[channel] = list(seen_in(channel, page))
+        for client in self._present():
+            for channel_type, name in client.channels:
+                channel = (channel_type, name, False)
+                missing = [
+                    seen.sequence
+                    for seen in self.history.stored.get(channel, [])
+                    if client.has.get(channel, {}).get(seen.sequence) != seen
+                ]
+                if missing:
+                    self.history.missing.append(f"{client.name} has {missing} of {channel}")
+
+    def _sample(self) -> None:
+        """Sizes that have bounds, now and every second."""
+        now = self.world.now
+        gauges = self.history.gauges
+        for gateway in self.gateways:
+            if gateway.is_alive:
+                sizes = gateway.core.gauges()
+                pending = sizes["sends_waiting"] + sizes["requests_waiting"]
+                bound = 2 * limits.GATEWAY_REQUESTS_MAX
+                gauges.append(Gauge(now, gateway.name, "requests", pending, bound))
+                windows = [len(s.window) for s in gateway.core._sessions.by_number.values()]
+                most = max(windows, default=0)
+                bound = limits.UNACKED_PUSHES_MAX
+                gauges.append(Gauge(now, gateway.name, "window", most, bound))
+        for storage in self.storages:
+            if storage.is_alive:
+                for group in storage.core.groups.values():
+                    size = len(group.notices._items)
+                    bound = limits.NOTICES_UNACKED_MAX
+                    gauges.append(Gauge(now, storage.name, "notices", size, bound))
+        for node in self.everyone:
+            if node.is_alive:
+                most = max(map(len, node.sockets._outboxes.values()), default=0)
+                bound = limits.PEER_QUEUE_FRAMES_MAX
+                gauges.append(Gauge(now, node.name, "queue", most, bound))
+        self.world.after(SECOND, self._sample)
+
+
+def topology_of(plan: Plan) -> Topology:
+    """The topology of a plan."""
+    lines = ['cluster = "simulation"', f"partitions = {plan.partitions}"]
+    names: Sequence[tuple[str, int, str]] = (
+        ("storage", plan.storages, ""),
+        ("router", plan.routers, ""),
+        ("gateway", plan.gateways, "listeners"),
+    )
+    for role, count, listeners in names:
+        for number in range(1, count + 1):
+            lines += [f"[[{role}]]", f'name = "{NodeName(f"{role}-{number}")}"']
+            if listeners:
+                lines.append(f'listeners = ["wkproto://127.0.0.1:{5100 + number}"]')
+    return parse("\n".join(lines) + "\n", "simulation.toml")
