@@ -147,9 +147,9 @@ def test_what_is_not_acknowledged_comes_again_until_it_is(
     begun = time.monotonic()
     one.send(bob, "hear me")
     [first] = two.messages(1)
-    again = two.expect("message", 12)
-    last = two.expect("message", 20)
-    assert 14 < time.monotonic() - begun < 22
+    again = two.expect("message", 20)
+    last = two.expect("message", 30)
+    assert time.monotonic() - begun > 14  # pauses of 5 and 10 s
     assert [m["id"] for m in (again, last)] == [first["id"]] * 2
     assert [m["dup"] for m in (first, again, last)] == [False, True, True]
     assert two.quiet("message", 6)

@@ -250,8 +250,8 @@ def test_a_message_comes_again_after_5_seconds_marked_and_not_after_its_recvack(
         one.send(bob, b"hear me")
         [first] = two.receive(acknowledge=False)
         begun = time.monotonic()
-        again = two.expect(Recv)
-        assert 3.5 < time.monotonic() - begun < 9
+        again = two.expect(Recv, 20)
+        assert time.monotonic() - begun > 3.5  # a pause of 5 s
         assert (again.message_id, again.payload) == (first.message_id, first.payload)
         assert again.flags == first.flags | MessageFlag.DUP
         two.put(Recvack(again.message_id, again.message_seq))

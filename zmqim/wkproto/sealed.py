@@ -10,8 +10,10 @@ from __future__ import annotations
 from struct import Struct
 
 from zmqim.errors import WireError
+from zmqim.limits import PAYLOAD_BYTES_MAX
 from zmqim.wkproto.bodies import has_wide_sequence
 from zmqim.wkproto.crypto import (
+    BLOCK_BYTES,
     MSG_KEY_BYTES,
     SessionCipher,
     UndecryptablePayload,
@@ -22,6 +24,8 @@ from zmqim.wkproto.packets import BadSend, PacketType, Recv, Send, Setting
 
 MSG_KEY_ERROR = 8
 PAYLOAD_DECODE_ERROR = 9
+WIRE_PAYLOAD_BYTES_MAX = ((PAYLOAD_BYTES_MAX // BLOCK_BYTES + 1) * BLOCK_BYTES + 2) // 3 * 4
+"""The largest payload, encrypted. Above: refused with reason 9 before any work is spent on it."""
 
 _STREAM = int(Setting.STREAM)
 _TOPIC = int(Setting.TOPIC)
@@ -69,6 +73,8 @@ def read_send(flags: int, body: bytes, version: int, cipher: SessionCipher) -> S
     payload = body[at:]
     number = client_msg_no.decode()
     if msg_key or not setting & _NO_ENCRYPT:
+        if len(payload) > WIRE_PAYLOAD_BYTES_MAX:
+            return BadSend(client_seq, number, PAYLOAD_DECODE_ERROR, flags)
         signed = b"%d%b%b%d%b" % (client_seq, client_msg_no, channel_id, channel_type, payload)
         if not cipher.verifies(msg_key, signed):
             return BadSend(client_seq, number, MSG_KEY_ERROR, flags)

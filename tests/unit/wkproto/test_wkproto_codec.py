@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from zmqim.errors import WireError
-from zmqim.limits import CONNECT_FRAME_BYTES_MAX, FRAME_BYTES_MAX, STRING_BYTES_MAX
+from zmqim.limits import (
+    CONNECT_FRAME_BYTES_MAX,
+    FRAME_BYTES_MAX,
+    PAYLOAD_BYTES_MAX,
+    STRING_BYTES_MAX,
+)
 from zmqim.wkproto.codec import ENTROPY_BYTES, LATEST_VERSION, ClientCodec, ServerCodec
 from zmqim.wkproto.crypto import UndecryptablePayload, padding_of, salt_from
 from zmqim.wkproto.framing import frame_head, text_field
@@ -329,6 +334,15 @@ def test_a_signed_send_that_cannot_be_decrypted_is_a_payload_error(payload: byte
     assert server.feed(client.encode_one(Send(8, "n", "bob", 1, PLAIN))) == [
         Send(8, "n", "bob", 1, PLAIN)
     ]
+
+
+def test_a_signed_send_above_64_kib_is_refused_before_it_is_decrypted() -> None:
+    client, server = pair()
+    largest = Send(1, "n", "bob", 1, bytes(PAYLOAD_BYTES_MAX))
+    assert server.feed(client.encode_one(largest)) == [largest]
+    above = bytearray(client.encode_one(replace(largest, payload=bytes(PAYLOAD_BYTES_MAX + 16))))
+    above[-1] ^= 1
+    assert server.feed(bytes(above)) == [BadSend(1, "n", 9)]
 
 
 def test_a_plain_send_needs_the_no_encrypt_setting() -> None:
