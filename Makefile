@@ -45,6 +45,12 @@ coverage: $(INSTALLED)  ## branch coverage of the pure packages
 	$(BIN)/python -m coverage run -m pytest tests/unit tests/property tests/transcripts
 	$(BIN)/python -m coverage report --fail-under=95 --skip-covered --include='zmqim/gossip/*,zmqim/ring/*,zmqim/raft/*,zmqim/chat/*,zmqim/wkproto/*,zmqim/bus/links.py,zmqim/*/core.py,zmqim/node/supervision.py'
 
+bench: $(INSTALLED)  ## load on a fresh quickstart; BENCH="idle --connections 10000" for another shape
+	tools/bench/run.sh $(BENCH)
+
+soak: $(INSTALLED)  ## the simulated cluster with SEEDS (2000) more seeds
+	$(BIN)/python -m zmqim.sim --seeds $(or $(SEEDS),2000) --first 1000
+
 clean:  ## remove what can be made again; never zmqim-data
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

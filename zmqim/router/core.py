@@ -8,7 +8,7 @@ PRESENCE_SETTLE_MS_MAX have passed.
 
 from __future__ import annotations
 
-from random import Random
+from typing import TYPE_CHECKING
 
 from zmqim.bus.effects import Peer, Send, View
 from zmqim.bus.messages import (
@@ -42,6 +42,9 @@ from zmqim.router.fanout import Fanout
 from zmqim.router.plans import Plans
 from zmqim.router.presence import KICK_TEXT, Displaced, Presence
 from zmqim.router.routing import Ring, Routing
+
+if TYPE_CHECKING:
+    from random import Random
 
 PLAN_NUMBER_BITS = 48
 
