@@ -245,17 +245,22 @@ class Shell:
         self._want_turn()
 
     def _perform(self, now: Milliseconds, effects: list[Effect]) -> bool:
-        """Perform in order; True: something bounced, and the core has a further turn to do."""
+        """Perform in order; True: something bounced, and the core has a further turn to do.
+
+        A connection may be lost between the core's decision and now.
+        """
         again = False
         connections = self._connections
         for effect in effects:
             match effect:
                 case ToClient(session, packets):
-                    connections[session].deliver(packets)
+                    if session in connections:
+                        connections[session].deliver(packets)
                 case Send():
                     again |= not perform_send(self._endpoint, self._core, now, effect)
                 case CloseClient(session, reason):
-                    connections.pop(session).close(reason)
+                    if session in connections:
+                        connections.pop(session).close(reason)
                 case SetReading(session, on):
                     if session in connections:
                         connections[session].set_reading(on)
