@@ -442,7 +442,10 @@ class MissingPlan(Body, frozen=True):
 
 
 class UserChanged(Body, frozen=True):
-    """A person's bans changed. Shares the frame numbers of Deliver."""
+    """A person's bans or tokens changed. Shares the frame numbers of Deliver.
+
+    Sessions whose `UserRow` was of `version` or later were admitted after the change.
+    """
 
     frame: int
     uid: str
@@ -450,6 +453,7 @@ class UserChanged(Body, frozen=True):
     send_ban: bool
     kick_flag: int | None
     kick_reason: int
+    version: int = 0
 
 
 Message = (

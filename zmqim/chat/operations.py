@@ -345,6 +345,8 @@ class UserRow(_Value, tag=4, frozen=True):
     device_level: int = 0
     ban: bool = False
     send_ban: bool = False
+    version: int = 0
+    """Log index of the last change of the person's bans or tokens."""
 
 
 class ChannelRow(_Value, tag=5, frozen=True):
@@ -428,13 +430,18 @@ class MembersNotice(_Value, tag=2, frozen=True):
 
 
 class UserNotice(_Value, tag=3, frozen=True):
-    """A person's bans changed, or (`kick_flag` not None, -1 = every flag) sessions must end."""
+    """A person's bans changed, or (`kick_flag` not None, -1 = every flag) sessions must end.
+
+    `version` is the log index of the change: a session that was admitted by a `UserRow` of that
+    version or a later one is not concerned.
+    """
 
     uid: str
     ban: bool
     send_ban: bool
     kick_flag: int | None = None
     kick_reason: int = 12
+    version: int = 0
 
 
 Notice = MessageNotice | MembersNotice | UserNotice

@@ -265,11 +265,11 @@ class ChatState:
                 if user is not None and user.ban:
                     changed = Rejected(Reason.BANNED, "the user is banned")
                 else:
-                    notice = self.users.set_token(operation)
+                    notice = self.users.set_token(index, operation)
             case ClearToken():
-                notice = self.users.clear_token(operation)
+                notice = self.users.clear_token(index, operation)
             case SetUser():
-                notice = self.users.set_bans(operation)
+                notice = self.users.set_bans(index, operation)
             case UpsertChannel():
                 changed = upsert_channel(self.heads, operation)
             case AddMembers():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
 
 from zmqim.chat.keys import Keys
 from zmqim.chat.operations import ClearToken, SetToken, SetUser, UserNotice, UserRow
@@ -20,6 +21,8 @@ class User(msgspec.Struct, array_like=True, frozen=True):
     ban: bool = False
     send_ban: bool = False
     allow_stranger: bool = True
+    version: int = 0
+    """Log index of the last change of bans or tokens."""
 
 
 class Token(msgspec.Struct, array_like=True, frozen=True):
@@ -54,7 +57,7 @@ class Users:
             return UserRow(uid, False)
         body = self._view.get(self._keys.token(uid, device_flag))
         if body is None:
-            return UserRow(uid, True, ban=user.ban, send_ban=user.send_ban)
+            return UserRow(uid, True, ban=user.ban, send_ban=user.send_ban, version=user.version)
         token = _decode_token(body)
         return UserRow(
             uid,
@@ -64,22 +67,20 @@ class Users:
             token.device_level,
             user.ban,
             user.send_ban,
+            user.version,
         )
 
-    def set_token(self, operation: SetToken) -> UserNotice | None:
+    def set_token(self, index: int, operation: SetToken) -> UserNotice | None:
         """Store a token; a master device's earlier sessions of that flag must end."""
         uid = operation.uid
-        user = self.find(uid)
-        if user is None:
-            user = User()
-            self._view.put(self._keys.user(uid), _encode(user))
+        user = self._changed(index, uid, self.find(uid) or User())
         token = Token(operation.device_level, operation.salt, operation.token_hash)
         self._view.put(self._keys.token(uid, operation.device_flag), _encode(token))
         if operation.device_level != _MASTER:
             return None
-        return UserNotice(uid, user.ban, user.send_ban, operation.device_flag, _KICKED)
+        return UserNotice(uid, user.ban, user.send_ban, operation.device_flag, _KICKED, index)
 
-    def clear_token(self, operation: ClearToken) -> UserNotice:
+    def clear_token(self, index: int, operation: ClearToken) -> UserNotice:
         """Forget one token or all of them; the sessions that used it must end."""
         uid = operation.uid
         if operation.device_flag == EVERY_FLAG:
@@ -87,13 +88,20 @@ class Users:
                 self._view.delete(key)
         else:
             self._view.delete(self._keys.token(uid, operation.device_flag))
-        user = self.find(uid) or User()
-        return UserNotice(uid, user.ban, user.send_ban, operation.device_flag, _KICKED)
+        user = self.find(uid)
+        user = User() if user is None else self._changed(index, uid, user)
+        return UserNotice(uid, user.ban, user.send_ban, operation.device_flag, _KICKED, index)
 
-    def set_bans(self, operation: SetUser) -> UserNotice:
+    def set_bans(self, index: int, operation: SetUser) -> UserNotice:
         """Store a person's bans; a ban ends every session."""
         user = User(operation.ban, operation.send_ban, operation.allow_stranger)
-        self._view.put(self._keys.user(operation.uid), _encode(user))
+        self._changed(index, operation.uid, user)
         if user.ban:
-            return UserNotice(operation.uid, True, user.send_ban, EVERY_FLAG, _BANNED)
-        return UserNotice(operation.uid, False, user.send_ban)
+            return UserNotice(operation.uid, True, user.send_ban, EVERY_FLAG, _BANNED, index)
+        return UserNotice(operation.uid, False, user.send_ban, version=index)
+
+    def _changed(self, index: int, uid: str, user: User) -> User:
+        """Store the person as of the change at log index `index`."""
+        user = replace(user, version=index)
+        self._view.put(self._keys.user(uid), _encode(user))
+        return user

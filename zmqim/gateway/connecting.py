@@ -131,6 +131,7 @@ class Connecting:
         else:
             session.send_ban = session.send_ban or row.send_ban
             session.device_level = row.device_level
+            session.user_version = row.version
             session.phase = Phase.ADMITTING
             self._log_in(now, session, packet)
 

@@ -129,13 +129,18 @@ class FanOut:
                     self._pushing.mark_behind(now, session, key, channel.first, channel.last)
 
     def user_changed(self, now: int, source: NodeName, message: UserChanged) -> None:
-        """Bans act at once on sessions that stand; a kick ends those of its device flag."""
+        """Bans act at once on sessions that stand; a kick ends those of its device flag.
+
+        The news may be late or repeated: whoever logged in with what it tells stays.
+        """
         link = self._links.get(source)
         if link is None or not self._is_next(now, link, message.frame):
             return
         link.taken = message.frame
         flag = message.kick_flag
         for session in self._sessions.of_uid(message.uid):
+            if 0 < message.version <= session.user_version:
+                continue
             session.send_ban = message.send_ban
             if message.ban:
                 self.end(session, Reason.BANNED, "the user is banned")

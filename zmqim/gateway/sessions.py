@@ -62,6 +62,7 @@ class Session:
         "tokens_at",
         "uid",
         "unwritable_at",
+        "user_version",
         "window",
         "window_bytes",
         "writable",
@@ -77,6 +78,8 @@ class Session:
         self.device_flag = 0
         self.device_level = 0
         self.send_ban = False
+        self.user_version = -1
+        """Version of the user's row that admitted it; -1: not read yet."""
         self.out: list[FromServer] = []
         # sending
         self.tokens = tokens

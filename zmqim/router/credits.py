@@ -177,6 +177,7 @@ class GatewayLink:
             notice.send_ban,
             notice.kick_flag,
             notice.kick_reason,
+            notice.version,
         )
         marks = []
         if mark is not None:
@@ -361,6 +362,7 @@ class GatewayLink:
                 message.send_ban,
                 message.kick_flag,
                 message.kick_reason,
+                message.version,
             )
             self._held_back[notice.uid, notice.kick_flag] = notice
         self._release(sent.marks)

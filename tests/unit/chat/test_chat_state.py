@@ -487,20 +487,24 @@ def test_tokens_are_kept_by_device_flag_and_read_at_connect() -> None:
     partition.apply(SetToken("alice", 1, 0, b"s2", b"h2"))
     partition.apply(SetToken("alicea", 0, 0, b"s3", b"h3"))
     partition.turn()
-    assert partition.query(UserQuery("alice", 0)) == UserRow("alice", True, b"salt", b"hash", 1)
-    assert partition.query(UserQuery("alice", 2)) == UserRow("alice", True)
-    assert partition.notices == [(1, UserNotice("alice", False, False, 0, 12))]
+    assert partition.query(UserQuery("alice", 0)) == UserRow(
+        "alice", True, b"salt", b"hash", 1, version=2
+    )
+    assert partition.query(UserQuery("alice", 2)) == UserRow("alice", True, version=2)
+    assert partition.notices == [(1, UserNotice("alice", False, False, 0, 12, 1))]
     partition.apply(ClearToken("alice", 1))
-    assert partition.query(UserQuery("alice", 1)) == UserRow("alice", True)
-    assert partition.query(UserQuery("alice", 0)) != UserRow("alice", True)
+    assert partition.query(UserQuery("alice", 1)) == UserRow("alice", True, version=4)
+    assert partition.query(UserQuery("alice", 0)) != UserRow("alice", True, version=4)
     partition.apply(ClearToken("alice", -1))
-    assert partition.query(UserQuery("alice", 0)) == UserRow("alice", True)
-    assert partition.query(UserQuery("alicea", 0)) == UserRow("alicea", True, b"s3", b"h3", 0)
+    assert partition.query(UserQuery("alice", 0)) == UserRow("alice", True, version=5)
+    assert partition.query(UserQuery("alicea", 0)) == UserRow(
+        "alicea", True, b"s3", b"h3", 0, version=3
+    )
     partition.apply(ClearToken("nobody", -1))
     assert [notice for _, notice in partition.notices[1:]] == [
-        UserNotice("alice", False, False, 1, 12),
-        UserNotice("alice", False, False, -1, 12),
-        UserNotice("nobody", False, False, -1, 12),
+        UserNotice("alice", False, False, 1, 12, 4),
+        UserNotice("alice", False, False, -1, 12, 5),
+        UserNotice("nobody", False, False, -1, 12, 6),
     ]
 
 
@@ -510,11 +514,11 @@ def test_bans_are_told_and_a_ban_ends_every_session() -> None:
     partition.apply(SetUser("alice", False, True))
     partition.apply(SetUser("alice", True, False))
     assert [notice for _, notice in partition.notices] == [
-        UserNotice("alice", False, True),
-        UserNotice("alice", True, False, -1, 19),
+        UserNotice("alice", False, True, version=2),
+        UserNotice("alice", True, False, -1, 19, 3),
     ]
     row = partition.query(UserQuery("alice", 0))
-    assert row == UserRow("alice", True, b"salt", b"hash", 0, ban=True)
+    assert row == UserRow("alice", True, b"salt", b"hash", 0, ban=True, version=3)
     refused = partition.apply(SetToken("alice", 0, 0, b"new", b"new"))
     assert isinstance(refused, Rejected)
     assert refused.reason == Reason.BANNED

@@ -309,6 +309,19 @@ class TestOpenSessions:
         rig.receive(UserChanged(1, "ada", False, False, flag, 12))
         assert (closed(rig.turn()) == {1: CloseReason.KICKED}) is ends
 
+    @pytest.mark.parametrize(("version", "ends"), [(6, False), (7, False), (8, True)])
+    def test_late_news_of_a_token_spares_who_logged_in_with_it(
+        self, rig: Rig, version: int, ends: bool
+    ) -> None:
+        rig.accept(2)
+        rig.packets(2, connect_packet("bob"))
+        rig.turn()
+        rig.answer(rig.asked[-1], user_row("bob", version=7))
+        rig.admit(rig.turn())
+        rig.turn()
+        rig.receive(UserChanged(1, "bob", False, False, 0, 12, version))
+        assert (closed(rig.turn()) == {2: CloseReason.KICKED}) is ends
+
     def test_a_user_who_is_kicked_while_connecting_is_judged_anew(self, rig: Rig) -> None:
         rig.accept(2)
         rig.packets(2, connect_packet("bob"))
