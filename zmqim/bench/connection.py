@@ -31,11 +31,22 @@ _REASON_AT = 16
 _U32 = Struct(">I").unpack_from
 
 
+def _long_length(data: bytes, position: int, end: int) -> tuple[int, int] | None:
+    """A remaining length of several bytes, and where the body begins; None: not there yet."""
+    length = shift = 0
+    for cursor in range(position, min(end, position + 4)):
+        length |= (data[cursor] & 127) << shift
+        shift += 7
+        if data[cursor] < 128:
+            return length, cursor + 1
+    return None
+
+
 class Connection(asyncio.Protocol):
     """A user online; `target` is the channel it writes to, or None."""
 
     __slots__ = (
-        "_buffer", "_codec", "_due", "_load", "_next_seq", "_transport", "failure", "number",
+        "_buffer", "_codec", "_due", "_load", "_next_seq", "_prefix", "_transport", "number",
         "ready", "received", "target", "token", "uid", "waiting",
     )  # fmt: skip
 
@@ -47,7 +58,6 @@ class Connection(asyncio.Protocol):
         self.token = token
         self.target = target
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.failure = ""
         self.received = 0
         self.waiting: dict[int, float] = {}
         self._load = load
@@ -55,6 +65,7 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
         self._due: deque[float] = deque()
         self._next_seq = 0
+        self._prefix = f"{load.plan.run}-{number}-"
         self._transport: asyncio.Transport | None = None
 
     # ---- sending --------------------------------------------------------------------------------
@@ -69,15 +80,13 @@ class Connection(asyncio.Protocol):
         if room <= 0 or not self._due or self.target is None or self._transport is None:
             return
         channel_id, channel_type = self.target
+        first = self._next_seq + 1
+        self._next_seq += min(room, len(self._due))
+        payload, prefix, due, waiting = self._load.payload, self._prefix, self._due, self.waiting
         packets = []
-        for _ in range(min(room, len(self._due))):
-            self._next_seq += 1
-            seq = self._next_seq
-            self.waiting[seq] = self._due.popleft()
-            message_no = f"{self._load.plan.run}-{self.number}-{seq}"
-            packets.append(
-                Send(seq, message_no, channel_id, channel_type, self._load.payload, 0, 2)
-            )
+        for seq in range(first, self._next_seq + 1):
+            waiting[seq] = due.popleft()
+            packets.append(Send(seq, f"{prefix}{seq}", channel_id, channel_type, payload, 0, 2))
         self._load.sent += len(packets)
         self._transport.write(self._codec.encode(packets))
 
@@ -126,30 +135,33 @@ class Connection(asyncio.Protocol):
         """Take every whole frame of `data`; keep the rest."""
         position, end, now, load = 0, len(data), perf_counter(), self._load
         acks: list[bytes] = []
-        answered = 0
+        durations: list[float] = []
+        refused = 0
+        waiting = self.waiting
         while position < end:
             head = data[position]
             if head >> 4 == _PONG:
                 position += 1
                 continue
-            length = shift = 0
-            cursor = position + 1
-            while cursor < end:
-                byte = data[cursor]
-                cursor += 1
-                length |= (byte & 127) << shift
-                shift += 7
-                if byte < 128:
-                    break
-            else:
+            cursor = position + 2
+            if cursor > end:
                 break
+            length = data[position + 1]
+            if length > 127:
+                found = _long_length(data, position + 1, end)
+                if found is None:
+                    break
+                length, cursor = found
             if end - cursor < length:
                 break
             kind = head >> 4
             if kind == _SENDACK:
-                due = self.waiting.pop(_U32(data, cursor + _CLIENT_SEQ_AT)[0])
-                load.answered(now - due, data[cursor + _REASON_AT])
-                answered += 1
+                due = waiting.pop(_U32(data, cursor + _CLIENT_SEQ_AT)[0])
+                if data[cursor + _REASON_AT] == 1:
+                    durations.append(now - due)
+                else:
+                    load.refuse(data[cursor + _REASON_AT])
+                    refused += 1
             elif kind == _RECV:
                 acks.append(self._received(data, position, cursor, cursor + length))
             elif kind == _DISCONNECT:
@@ -159,9 +171,10 @@ class Connection(asyncio.Protocol):
         load.delivered += len(acks)
         if acks and self._transport is not None:
             self._transport.write(b"".join(acks))
-        if answered:
+        if durations or refused:
+            load.answered(durations)
             if load.closed_loop and not load.stopping:
-                self._due.extend([now] * answered)
+                self._due.extend([now] * (len(durations) + refused))
             self._send_due()
 
     def _received(self, data: bytes, position: int, cursor: int, end: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 BIN_SECONDS = 1e-5
 
@@ -13,9 +14,9 @@ class Histogram:
     def __init__(self, counts: dict[int, int] | None = None) -> None:
         self.counts: Counter[int] = Counter(counts or {})
 
-    def add(self, seconds: float) -> None:
-        """Count one duration."""
-        self.counts[int(seconds * 100_000)] += 1
+    def add(self, durations: Iterable[float]) -> None:
+        """Count durations in seconds."""
+        self.counts.update(int(seconds * 100_000) for seconds in durations)
 
     def merge(self, other: Histogram) -> None:
         """Add another's counts."""

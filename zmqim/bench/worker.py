@@ -55,14 +55,15 @@ class Load:
         self.refused: dict[int, int] = {}
         self.latencies = Histogram()
 
-    def answered(self, seconds: float, reason: int) -> None:
-        """A SENDACK came, that long after its SEND was due."""
-        if reason != 1:
-            self.refused[reason] = self.refused.get(reason, 0) + 1
-            return
-        self.acknowledged += 1
+    def answered(self, durations: list[float]) -> None:
+        """SENDACKs of success came, that many seconds after their SENDs were due."""
+        self.acknowledged += len(durations)
         if self.measuring:
-            self.latencies.add(seconds)
+            self.latencies.add(durations)
+
+    def refuse(self, reason: int) -> None:
+        """A SENDACK with another reason came."""
+        self.refused[reason] = self.refused.get(reason, 0) + 1
 
 
 async def connect_all(part: Part, load: Load) -> list[Connection]:
