@@ -1,10 +1,12 @@
 // One user of the unmodified JavaScript SDK, driven by a test: a JSON object a line.
 //
 //   in   {"do": "connect", "addr", "uid", "token"}   {"do": "send", "to", "type", "text"}
+//        {"do": "history", "api", "key", "channel", "type", "limit"}
 //        {"do": "drop_recvacks", "count"}            {"do": "cut"}
 //   out  {"event": "status", "status", "reason"}     {"event": "sendack", "seq", "id", "message_seq", "reason"}
 //        {"event": "message", "id", "seq", "from", "channel", "type", "text", "timestamp", "red_dot", "dup"}
-//        {"event": "kicked"} stands in status: 4. Everything else goes to stderr.
+//        {"event": "history", "messages": [like message]}
+//        Status 4 is a kick. What the SDK logs goes to stderr.
 import { register } from "node:module";
 import { createInterface } from "node:readline";
 import WebSocket from "ws";
@@ -28,7 +30,9 @@ class Socket extends WebSocket {
 globalThis.WebSocket = Socket;
 
 const { default: WKSDK } = await import("wukongimjssdk/lib/index.js");
-const { Channel, MessageText } = await import("wukongimjssdk/lib/model.js");
+const { Channel, Message, MessageText, PullMode, SyncOptions } = await import(
+  "wukongimjssdk/lib/model.js"
+);
 const sdk = WKSDK.shared();
 
 function tell(event) {
@@ -49,8 +53,11 @@ sdk.chatManager.addMessageStatusListener((ack) => {
 });
 sdk.chatManager.addMessageListener((message) => {
   if (message.messageID === undefined) return; // our own, before it is sent
-  tell({
-    event: "message",
+  tell({ event: "message", ...fieldsOf(message) });
+});
+
+function fieldsOf(message) {
+  return {
     id: message.messageID.toString(),
     seq: message.messageSeq,
     from: message.fromUID,
@@ -60,8 +67,42 @@ sdk.chatManager.addMessageListener((message) => {
     timestamp: message.timestamp,
     red_dot: message.header.reddot,
     dup: message.header.dup,
-  });
-});
+  };
+}
+
+// The SDK leaves HTTP to the application; this is the callback of its own example.
+function historyFrom(api, key) {
+  return async (channel, options) => {
+    const answer = await fetch(`${api}/channel/messagesync`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", token: key },
+      body: JSON.stringify({
+        login_uid: sdk.config.uid,
+        channel_id: channel.channelID,
+        channel_type: channel.channelType,
+        start_message_seq: options.startMessageSeq,
+        end_message_seq: options.endMessageSeq,
+        pull_mode: options.pullMode,
+        limit: options.limit,
+      }),
+    });
+    return (await answer.json()).messages.map((row) => {
+      const payload = new Uint8Array(Buffer.from(row.payload, "base64"));
+      return new Message({
+        messageID: row.message_idstr,
+        messageSeq: row.message_seq,
+        clientMsgNo: row.client_msg_no,
+        fromUID: row.from_uid,
+        channelID: row.channel_id,
+        channelType: row.channel_type,
+        timestamp: row.timestamp,
+        reddot: row.header.red_dot === 1,
+        dup: false,
+        payload,
+      });
+    });
+  };
+}
 process.on("unhandledRejection", (error) => tell({ event: "error", text: String(error) }));
 
 const actions = {
@@ -71,6 +112,12 @@ const actions = {
   },
   send({ to, type, text }) {
     sdk.chatManager.send(new MessageText(text), new Channel(to, type));
+  },
+  async history({ api, key, channel, type, limit }) {
+    sdk.config.provider.syncMessagesCallback = historyFrom(api, key);
+    const options = Object.assign(new SyncOptions(), { limit, pullMode: PullMode.Down });
+    const messages = await sdk.chatManager.syncMessages(new Channel(channel, type), options);
+    tell({ event: "history", messages: messages.map(fieldsOf) });
   },
   drop_recvacks({ count }) {
     recvacksToDrop = count;

@@ -157,7 +157,7 @@ def test_what_is_not_acknowledged_comes_again_until_it_is(
 
 @pytest.mark.promise("P4")
 def test_what_came_while_away_is_in_the_history(
-    cluster: Any, api: Api, online: Callable[[str], SdkUser]
+    cluster: Any, online: Callable[[str], SdkUser]
 ) -> None:
     alice, bob = fresh("alice"), fresh("bob")
     one = online(alice)
@@ -165,12 +165,11 @@ def test_what_came_while_away_is_in_the_history(
         assert one.send(bob, f"message {number}")["message_seq"] == number
     two = online(bob)
     assert two.quiet("message", 1)
-    answer = api.done(
-        "/channel/messagesync", login_uid=bob, channel_id=alice, channel_type=PERSON, limit=3
-    )
-    assert [message["message_seq"] for message in answer["messages"]] == [3, 4, 5]
-    assert {message["channel_id"] for message in answer["messages"]} == {alice}
-    assert answer["more"] == 1
+    two.do("history", api=cluster.http, key=cluster.api_key, channel=alice, type=PERSON, limit=3)
+    missed = two.expect("history")["messages"]
+    assert [message["seq"] for message in missed] == [3, 4, 5]
+    assert [message["text"] for message in missed] == [f"message {n}" for n in (3, 4, 5)]
+    assert {(m["from"], m["channel"], m["red_dot"]) for m in missed} == {(alice, alice, True)}
     assert one.send(bob, "live again")["message_seq"] == 6
     assert two.messages(1)[0]["text"] == "live again"
 
