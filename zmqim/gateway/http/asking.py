@@ -31,23 +31,20 @@ from zmqim.gateway.plugin import GatewayPort
 
 ResultT = TypeVar("ResultT", bound=Result)
 
+_UNAVAILABLE = Problem(
+    503, "unavailable", "no leader could be reached; nothing was stored", hint="try again"
+)
 _NOT_DONE = {
-    OutcomeCode.BUSY: Problem(
-        503, "busy", "a queue bound was reached; nothing was stored", hint="try again shortly"
-    ),
+    OutcomeCode.BUSY: refused(Reason.RATE_LIMITED),
     OutcomeCode.DISK_FULL: Problem(
-        507,
+        400,
         "disk_full",
         "the storage has too little room; nothing was stored",
         hint="free disk space; reads go on",
         reason=Reason.SYSTEM_ERROR,
     ),
-    OutcomeCode.UNAVAILABLE: Problem(
-        503, "unavailable", "no leader could be reached; nothing was stored", hint="try again"
-    ),
-    OutcomeCode.NOT_LEADER: Problem(
-        503, "unavailable", "no leader could be reached; nothing was stored", hint="try again"
-    ),
+    OutcomeCode.UNAVAILABLE: _UNAVAILABLE,
+    OutcomeCode.NOT_LEADER: _UNAVAILABLE,
 }
 _UNKNOWN = Problem(
     503,
