@@ -165,6 +165,8 @@ ROUTER_DRAIN_MS_MAX = 1_000
 """How long a router that stops waits for answers that are on their way to gateways."""
 DRAIN_MS_MAX = 10_000
 """SIGTERM to exit; afterwards the supervisor kills."""
+STILL_WAITING_MS = 5_000
+"""How often `up` says which processes are not ready yet."""
 LOG_TAIL_LINES = 20
 """Lines of a crash-looping process that `up` prints."""
 LOG_FILE_BYTES_MAX = 8 * MB

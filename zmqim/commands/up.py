@@ -85,6 +85,7 @@ class Terminal:
         self._host = host
         self._key_path = key_path
         self._began = time.monotonic()
+        self._is_watched = True
 
     def begin(self, path: Path) -> None:
         """Says what is started, and what should be known about it."""
@@ -95,8 +96,12 @@ class Terminal:
             self.say(f"Warning: {note}.")
 
     def say(self, line: str) -> None:
-        """One line, at once."""
-        print(line, flush=True)
+        """One line, at once; nothing any more when the terminal is gone."""
+        if self._is_watched:
+            try:
+                print(line, flush=True)
+            except OSError:
+                self._is_watched = False
 
     def serves(self) -> None:
         """Says where it serves, what it guarantees, and what to try."""

@@ -43,7 +43,7 @@ class ControlServer:
         self._path.unlink(missing_ok=True)
         with _reachable(folder, name) as address:
             self._socket.bind(address)
-        self._socket.listen(limits.CONTROL_CLIENTS_MAX)
+        self._socket.listen(8 * limits.CONTROL_CLIENTS_MAX)
         self._epoll = select.epoll()
         self._epoll.register(self._socket, select.EPOLLIN)
         self._clients: dict[int, _Client] = {}
@@ -143,7 +143,7 @@ def ask(folder: Path, name: str, question: str) -> dict[str, object]:
                 connection.connect(address)
             connection.sendall(question.encode() + b"\n")
             answer = _all_of(connection)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):  # no answer, or too many wait to be accepted
             seconds = limits.CONTROL_ANSWER_MS // 1000
             raise DeadlinePassed(f"{name} did not answer within {seconds} s.") from None
         except OSError:

@@ -49,6 +49,12 @@ class GiveUp(NamedTuple):
     name: NodeName
 
 
+class StillWaiting(NamedTuple):
+    """These processes take long to be ready: say so."""
+
+    names: tuple[NodeName, ...]
+
+
 class AllReady(NamedTuple):
     """Every process has been ready: the cluster serves. Said once."""
 
@@ -57,7 +63,7 @@ class AllGone(NamedTuple):
     """Nothing runs and nothing will: the supervisor ends."""
 
 
-Effect = Spawn | Terminate | Kill | GiveUp | AllReady | AllGone
+Effect = Spawn | Terminate | Kill | GiveUp | StillWaiting | AllReady | AllGone
 
 
 class Condition(StrEnum):
@@ -96,6 +102,7 @@ class Supervision:
         self._stopping = False
         self._stage = -1
         self._kill_at: int | None = None
+        self._say_at: int | None = None
         self._over = False
 
     @property
@@ -107,17 +114,11 @@ class Supervision:
         """What is known of each process."""
         return {name: child.condition for name, child in self._children.items()}
 
-    def waiting_for(self) -> list[NodeName]:
-        """Processes that are not ready yet and still may be."""
-        return [
-            child.name
-            for child in self._children.values()
-            if child.condition in (Condition.STARTING, Condition.WAITING)
-        ]
-
     def next_wake(self) -> Milliseconds | None:
         """When `wake` must be called at the latest."""
         times = [c.restart_at for c in self._children.values() if c.condition is Condition.WAITING]
+        if self._say_at is not None:
+            times.append(self._say_at)
         if self._stopping:
             times = [self._kill_at] if self._kill_at is not None else []
         return Milliseconds(min(times)) if times else None
@@ -134,7 +135,7 @@ class Supervision:
             if child.condition is Condition.WAITING and now >= child.restart_at:
                 child.condition = Condition.STARTING
                 effects.append(Spawn(child.name))
-        return effects
+        return effects + self._still_waiting(now)
 
     def ready(self, now: Milliseconds, name: NodeName) -> list[Effect]:
         """The process said that it serves."""
@@ -173,6 +174,18 @@ class Supervision:
                 child.condition = Condition.GONE
         return self._next_stage(now)
 
+    def _still_waiting(self, now: Milliseconds) -> list[Effect]:
+        """Now and then, until the first time that everything was ready."""
+        waits = (Condition.STARTING, Condition.WAITING)
+        names = tuple(child.name for child in self._children.values() if child.condition in waits)
+        if self._served or not names:
+            self._say_at = None
+            return []
+        is_due = self._say_at is not None and now >= self._say_at
+        if self._say_at is None or is_due:
+            self._say_at = now + limits.STILL_WAITING_MS
+        return [StillWaiting(names)] if is_due else []
+
     def _of_stage(self) -> list[_Child]:
         role = STOP_ORDER[self._stage]
         return [child for child in self._children.values() if child.role is role]
@@ -193,6 +206,7 @@ class Supervision:
         if self._served or any(c.condition is not Condition.READY for c in self._children.values()):
             return []
         self._served = True
+        self._say_at = None
         return [AllReady()]
 
     def _maybe_all_failed(self) -> list[Effect]:

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
-from typing import Protocol, assert_never
+from typing import BinaryIO, Protocol, assert_never
 
 from structlog.typing import FilteringBoundLogger
 
@@ -38,6 +38,7 @@ from zmqim.node.supervision import (
     GiveUp,
     Kill,
     Spawn,
+    StillWaiting,
     Supervision,
     Terminate,
 )
@@ -103,7 +104,7 @@ class Supervisor:
     def run(self) -> bool:
         """Starts and supervises; returns whether it was stopped (False: every process failed)."""
         control = ControlServer(self._data.run, SUPERVISOR, {"stop": self._asked_to_stop}, {})
-        self._data.pid(SUPERVISOR).write_text(f"{os.getpid()}\n")
+        self._write_pid(SUPERVISOR, os.getpid())
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, self._signalled)
         signal.set_wakeup_fd(self._signalled_fd, warn_on_full_buffer=False)
@@ -173,6 +174,8 @@ class Supervisor:
                     self._children[name].process.kill()
                 case GiveUp(name):
                     self._show_failure(name)
+                case StillWaiting(names):
+                    self._audience.say(f"Still waiting for {', '.join(names)} ...")
                 case AllReady():
                     self._audience.serves()
                 case AllGone():
@@ -199,29 +202,44 @@ class Supervisor:
             case Role.STORAGE:
                 inherited.append(self._routers_read)
                 command.append(f"--before-fd={self._routers_read}")
-        with self._data.stderr(name).open(self._stderr_mode(name)) as sink:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=sink,
-                pass_fds=inherited,
-                env=_environment(),
-                start_new_session=True,
-            )
-        os.close(report_write)
-        self._data.pid(name).write_text(f"{child.pid}\n")
+        try:
+            with self._stderr_of(name) as sink:
+                child = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=sink,
+                    stderr=sink,
+                    pass_fds=inherited,
+                    env=_environment(),
+                    start_new_session=True,
+                )
+        except OSError as error:
+            os.close(report_read)
+            self._logger.error("cannot be started", name=name, reason=error.strerror)
+            self._perform(self._core.ended(_now(), name))
+            return
+        finally:
+            os.close(report_write)
+        self._write_pid(name, child.pid)
         reports = ReportReader(report_read)
         self._poll.register(report_read, select.POLLIN)
         self._children[name] = _Running(child, reports)
         self._logger.info("started", name=name, pid=child.pid)
 
-    def _stderr_mode(self, name: NodeName) -> str:
-        """Append over the restarts of one `up`, up to a bound; otherwise begin anew."""
+    def _write_pid(self, name: str, pid: int) -> None:
+        """A full disk must not end the supervisor: reads go on without pid files."""
+        try:
+            self._data.pid(name).write_text(f"{pid}\n")
+        except OSError as error:
+            self._logger.warning("pid file not written", name=name, reason=error.strerror)
+
+    def _stderr_of(self, name: NodeName) -> BinaryIO:
+        """Appends over the restarts of one `up`, up to a bound; otherwise begins anew."""
         path = self._data.stderr(name)
         is_first = name not in self._started
         self._started.add(name)
-        return "wb" if is_first or path.stat().st_size > STDERR_BYTES_MAX else "ab"
+        is_long = path.exists() and path.stat().st_size > STDERR_BYTES_MAX
+        return path.open("wb" if is_first or is_long else "ab")
 
     def _real_command(self, process: Process) -> list[str]:
         return [

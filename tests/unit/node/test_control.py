@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -72,11 +73,13 @@ def test_whoever_asks_nothing_asks_too_much_or_leaves_disturbs_nobody(
     with connected(serving, monkeypatch) as babbler:
         babbler.sendall(b"x" * 5_000)
         wait_for(lambda: _is_closed(babbler), 5, "the babbler is closed")
-    idle = [connected(serving, monkeypatch) for _ in range(limits.CONTROL_CLIENTS_MAX + 3)]
-    assert ask(serving.folder, "router-1", "status")["sessions"] == 3
-    wait_for(lambda: _is_closed(idle[0]), 5, "the oldest is closed")
-    for connection in idle:
-        connection.close()
+    with contextlib.ExitStack() as open_ones:
+        idle = [
+            open_ones.enter_context(connected(serving, monkeypatch))
+            for _ in range(limits.CONTROL_CLIENTS_MAX + 3)
+        ]
+        assert ask(serving.folder, "router-1", "status")["sessions"] == 3
+        wait_for(lambda: _is_closed(idle[0]), 5, "the oldest is closed")
 
 
 def _is_closed(connection: socket.socket) -> bool:
