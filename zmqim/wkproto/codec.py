@@ -61,6 +61,9 @@ LATEST_VERSION = 6
 ENTROPY_BYTES = KEY_BYTES + SALT_BYTES
 """Random bytes that a `ServerCodec` is made from."""
 _SUCCESS = 1
+_CONNECT, _SEND = int(PacketType.CONNECT), int(PacketType.SEND)
+_CONNACK, _RECV = int(PacketType.CONNACK), int(PacketType.RECV)
+"""Plain numbers: an enumeration's member costs a look-up for each frame."""
 
 _Framer = Callable[[Any, int], bytes]
 _Packet = TypeVar("_Packet", FromClient, FromServer)
@@ -163,10 +166,10 @@ class ServerCodec(_Codec[FromClient]):
         return shared.sealed(self.version, self._cipher)
 
     def _read(self, packet_type: int, flags: int, body: bytes) -> FromClient:
-        if packet_type == PacketType.SEND and self._cipher is not None:
+        if packet_type == _SEND and self._cipher is not None:
             return read_send(flags, body, self.version, self._cipher)
         if not self.version:
-            if packet_type != PacketType.CONNECT:
+            if packet_type != _CONNECT:
                 raise WireError(f"packet type {packet_type} came before CONNECT")
             return self._read_connect(flags, body)
         read = _PLAIN_FROM_CLIENT.get(packet_type)
@@ -222,9 +225,9 @@ class ClientCodec(_Codec[FromServer]):
         return _PLAIN_FRAMES[type(packet)](packet, self.version)
 
     def _read(self, packet_type: int, flags: int, body: bytes) -> FromServer:
-        if packet_type == PacketType.RECV and self._cipher is not None:
+        if packet_type == _RECV and self._cipher is not None:
             return read_recv(flags, body, self.version, self._cipher)
-        if packet_type == PacketType.CONNACK:
+        if packet_type == _CONNACK:
             return self._read_connack(flags, body)
         read = _PLAIN_FROM_SERVER.get(packet_type)
         if read is None:

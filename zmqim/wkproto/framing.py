@@ -16,9 +16,7 @@ from zmqim.limits import FRAME_BYTES_MAX, STRING_BYTES_MAX
 from zmqim.wkproto.packets import PacketType
 
 LENGTH_BYTES_MAX = 4
-PING_BYTE = PacketType.PING << 4
-PONG_BYTE = PacketType.PONG << 4
-_ONE_BYTE_FRAMES = (PacketType.PING, PacketType.PONG)
+_ONE_BYTE_FRAMES = frozenset((int(PacketType.PING), int(PacketType.PONG)))
 _read_u16 = Struct(">H").unpack_from
 
 
