@@ -38,13 +38,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
 
 @pytest.fixture
 def new_cluster(tmp_path: Path) -> Iterator[ClusterMaker]:
-    """Makes clusters, not yet started, for one test: `new_cluster(text=None)`."""
+    """Makes clusters, not yet started, for one test: `new_cluster(text=None, host="")`."""
     made: list[RunningCluster] = []
 
-    def make(text: str | None = None) -> RunningCluster:
+    def make(text: str | None = None, host: str = "") -> RunningCluster:
         folder = tmp_path / f"cluster-{len(made)}"
         folder.mkdir()
-        made.append(RunningCluster(folder, text))
+        made.append(RunningCluster(folder, text, host))
         return made[-1]
 
     yield make

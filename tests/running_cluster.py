@@ -89,8 +89,9 @@ def zmqim(*words: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str
 class RunningCluster:
     """One cluster with its folder; see the module's docstring."""
 
-    def __init__(self, folder: Path, text: str | None = None) -> None:
+    def __init__(self, folder: Path, text: str | None = None, host: str = "") -> None:
         self.folder = folder
+        self.host = host
         self.data = folder / "data"
         self.topology = folder / "topology.toml"
         self.topology.write_text(text if text is not None else topology_text())
@@ -105,7 +106,7 @@ class RunningCluster:
             self.process = subprocess.Popen(
                 [
                     sys.executable, "-m", "zmqim.cli", "up", str(self.topology),
-                    "--data", str(self.data),
+                    "--data", str(self.data), *(["--host", self.host] if self.host else []),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -204,6 +204,32 @@ def test_a_stopped_process_is_suspected_and_comes_back(new_cluster: ClusterMaker
     running.wait_alive()
 
 
+def test_two_hosts_start_their_parts_of_one_cluster_and_see_each_other(
+    new_cluster: ClusterMaker, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text("k" * 40)
+    text = f'api_key_file = "{tmp_path / "key"}"\n' + topology_text(gateways=2)
+    for host in ("left", "right"):
+        text += f'[[host]]\nname = "{host}"\naddress = "127.0.0.1"\n'
+    for name in ("gateway-1", "router-1"):
+        text = text.replace(f'"{name}"\n', f'"{name}"\nhost = "left"\n')
+    for name in ("gateway-2", "storage-1"):
+        text = text.replace(f'"{name}"\n', f'"{name}"\nhost = "right"\n')
+    left, right = new_cluster(text, "left"), new_cluster(text, "right")
+    right.up(wait=False)
+    left.up()
+    for running in (left, right):
+        running.wait_alive()
+    rows = {row["name"]: row for row in left.status()["processes"]}
+    assert rows["storage-1"]["pid"] is None
+    assert (rows["storage-1"]["host"], rows["router-1"]["host"]) == ("right", "left")
+    assert [gateway["name"] for gateway in left.gateways] == ["gateway-1"]
+    assert not (left.data / "secrets" / "api_key").exists()
+    refused = zmqim("up", str(left.topology), "--data", str(tmp_path / "third"))
+    assert refused.returncode == 2
+    assert "several hosts: left, right" in refused.stderr
+
+
 @pytest.mark.promise("P10")
 def test_the_key_is_in_no_log_and_no_command_line(cluster: RunningCluster) -> None:
     key = cluster.api_key.encode()
