@@ -178,6 +178,8 @@ class Rig:
         self.admit(self.turn())
         told = to_client(self.turn(), session)
         assert [packet.reason for packet in told] == [1]  # type: ignore[union-attr]
+        self.answer(self.asked[-1], user_row(uid, **fields))
+        assert self.turn() == []
 
     def admit(self, effects: list[Effect], login_no: int = 1) -> None:
         """The owner acknowledges the logins among `effects`."""

@@ -18,7 +18,7 @@ from zmqim.errors import WireError
 from zmqim.gateway.counters import Counters
 from zmqim.gateway.plugin import CloseReason
 from zmqim.gateway.presence import Presence
-from zmqim.gateway.requests import DONE, Numbers, Requests, Routers
+from zmqim.gateway.requests import DONE, Numbers, OnAnswer, Requests, Routers
 from zmqim.gateway.sessions import Phase, Session, Sessions
 from zmqim.gateway.tokens import token_is_right
 from zmqim.gateway.wheel import Wheel
@@ -92,13 +92,16 @@ class Connecting:
         self._sessions.name(session, packet)
         session.phase = Phase.READING
         self._wheel.add(now + limits.CONNACK_DEADLINE_MS, self._connack_overdue, session)
+        self._read_user(now, session, self._user_read)
+
+    def _read_user(self, now: int, session: Session, answer: OnAnswer) -> None:
         self._requests.ask(
             now,
             ItemKind.READ,
-            route_key_of_user(packet.uid),
-            encode(UserQuery(packet.uid, packet.device_flag)),
+            route_key_of_user(session.uid),
+            encode(UserQuery(session.uid, session.device_flag)),
             limits.READ_DEADLINE_MS,
-            self._user_read,
+            answer,
             session,
             patient=True,
         )
@@ -182,6 +185,25 @@ class Connecting:
         self._counters.count("connects")
         session.active_at = now
         self._wheel.add(now + limits.IDLE_MS_MAX, self._idle, session)
+        self._read_user_again(now, session)
+
+    def _read_user_again(self, now: int, session: Session) -> None:
+        """A ban between the first reading and the login was told to nobody here: look once more."""
+        if session.phase is Phase.OPEN:
+            self._read_user(now, session, self._user_read_again)
+
+    def _user_read_again(self, now: int, session: Session, code: int, result: bytes) -> None:
+        row = _user_row(result) if code == DONE else None
+        if session.phase is not Phase.OPEN:
+            return
+        if row is None:
+            self._wheel.add(now + limits.REQUEST_RETRY_MS, self._read_user_again, session)
+        elif row.ban:
+            self._sessions.dismiss(session, Reason.BANNED, "the user is banned")
+        elif not row.salt:
+            self._sessions.dismiss(session, Reason.KICKED, "the login was ended")
+        else:
+            session.send_ban = session.send_ban or row.send_ban
 
     def _idle(self, now: int, session: Session) -> None:
         if session.phase is Phase.CLOSED:

@@ -28,7 +28,6 @@ from zmqim.gateway.pushing import Message, Pushing
 from zmqim.gateway.sessions import Phase, Session, Sessions
 from zmqim.gateway.wheel import Wheel
 from zmqim.ids import NodeName
-from zmqim.wkproto.packets import Disconnect
 
 EVERY_FLAG = -1
 
@@ -213,8 +212,7 @@ class FanOut:
         elif not reason:
             self._sessions.end(session, CloseReason.REPLACED)
         else:
-            self._sessions.tell(session, Disconnect(reason, text))
-            self._sessions.end(session, CloseReason.KICKED)
+            self._sessions.dismiss(session, reason, text)
 
     # ---- acknowledgements --------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from zmqim import limits
 from zmqim.gateway.effects import CloseClient, Effect, SetReading, ToClient
 from zmqim.gateway.plugin import CloseReason
 from zmqim.topology_values import Limits
-from zmqim.wkproto.packets import Connect, FromServer
+from zmqim.wkproto.packets import Connect, Disconnect, FromServer
 
 if TYPE_CHECKING:
     from zmqim.gateway.pushing import Behind, Unacked
@@ -156,6 +156,11 @@ class Sessions:
         if not out:
             self._spoken_to.append(session)
         out.append(packet)
+
+    def dismiss(self, session: Session, reason: int, text: str) -> None:
+        """End an OPEN session for good: DISCONNECT, then close."""
+        self.tell(session, Disconnect(int(reason), text))
+        self.end(session, CloseReason.KICKED)
 
     def end(self, session: Session, reason: CloseReason) -> None:
         """Forget the session and close its connection."""

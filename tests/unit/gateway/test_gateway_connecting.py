@@ -64,7 +64,9 @@ class TestAdmission:
         assert rig.turn() == [Send("router-1", login)]
         rig.receive(LoginAck(6, 44))
         connack = Connack(1, time_diff=rig.now + 5_000 - 2_500, node_id=7)
-        assert rig.turn() == [ToClient(1, [connack])]
+        effects = rig.turn()
+        assert effects[1:] == [ToClient(1, [connack])]
+        assert queries(effects) == [UserQuery("ada", 1)]
 
     def test_other_routers_are_told_of_the_numbered_login(self, rig: Rig) -> None:
         rig.up("router-2")
@@ -117,6 +119,50 @@ class TestAdmission:
         rig.accept(1)
         rig.packets(1, connect_packet(**({"uid": "ada"} | fields)))  # type: ignore[arg-type]
         assert rig.turn() == refusal(rig, reason)
+
+
+class TestSecondReading:
+    """What changed between the first reading and the login was told to nobody here."""
+
+    @pytest.fixture(autouse=True)
+    def _admitted(self, rig: Rig) -> None:
+        rig.accept(1)
+        rig.packets(1, connect_packet("ada"))
+        rig.turn()
+        rig.answer(rig.asked[-1], user_row("ada"))
+        rig.admit(rig.turn())
+        rig.turn()
+
+    @pytest.mark.promise("P10")
+    @pytest.mark.parametrize(
+        ("fields", "reason"),
+        [({"ban": True}, 19), ({"salt": b"", "token_hash": b""}, 12)],
+    )
+    def test_a_ban_or_a_cleared_token_ends_the_session(
+        self, rig: Rig, fields: dict[str, object], reason: int
+    ) -> None:
+        rig.answer(rig.asked[-1], user_row("ada", **fields))
+        effects = rig.turn()
+        assert [p.reason for p in to_client(effects, 1)] == [reason]  # type: ignore[union-attr]
+        assert closed(effects) == {1: CloseReason.KICKED}
+
+    def test_a_send_ban_holds(self, rig: Rig) -> None:
+        rig.answer(rig.asked[-1], user_row("ada", send_ban=True))
+        rig.send(1, "bob")
+        assert to_client(rig.turn(), 1) == [Sendack(0, 1, 0, 25, "no-1")]
+
+    def test_it_is_tried_until_it_succeeds(self, rig: Rig) -> None:
+        rig.answer(rig.asked[-1], Rejected(5))
+        assert queries(rig.advance(1_100)) == [UserQuery("ada", 0)]
+        rig.answer(rig.asked[-1], Rejected(5))
+        rig.core.session_closed(rig.now, 1)
+        assert queries(rig.advance(5_000)) == []
+
+    def test_a_session_that_is_gone_is_left_alone(self, rig: Rig) -> None:
+        rig.core.session_closed(rig.now, 1)
+        rig.turn()
+        rig.answer(rig.asked[-1], user_row("ada", ban=True))
+        assert rig.turn() == []
 
 
 class TestTemporaryTrouble:
