@@ -182,7 +182,7 @@ def pushed_until_received(history: History) -> Complaints:
         if len(pushes) > 1 + len(REDELIVERY_PAUSES_MS):
             yield f"{session} got {pushes[-1].seen} {len(pushes)} times"
         until = min(closed.get(session, history.ended), history.ended if done is None else done)
-        if len(pushes) <= len(REDELIVERY_PAUSES_MS):
+        if len(pushes) <= len(REDELIVERY_PAUSES_MS) and session not in history.deaf:
             due = pushes[-1].at + REDELIVERY_PAUSES_MS[len(pushes) - 1] * MS + REDELIVERY_SLACK
             if until > due:
                 yield f"{session} did not get {pushes[-1].seen} again by {due}"

@@ -130,6 +130,7 @@ class Link:
     def writable(self, on: bool) -> None:
         """Whether the client reads."""
         if self._at_gateway():
+            self.stopped()
             self.gateway.writable(self.number, on)
 
     def cut(self) -> None:
@@ -160,6 +161,10 @@ class Link:
         if self.is_open:
             self._end()
             self._towards_client(partial(self._client.lost, self))
+
+    def stopped(self) -> None:
+        """The gateway's process was stopped for a while."""
+        self._client.history.deaf.add(self.key)
 
     def _end(self) -> None:
         self.is_open = False

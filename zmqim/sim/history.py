@@ -146,6 +146,8 @@ class History:
     gauges: list[Gauge] = field(default_factory=list)
     stored: dict[ChannelKey, list[Seen]] = field(default_factory=dict)
     """The log at the end, by channel."""
+    deaf: set[SessionKey] = field(default_factory=set)
+    """Sessions that could not be written to for a while, or whose gateway was stopped."""
     missing: list[str] = field(default_factory=list)
     """What did not come about in time after everything had healed, as sentences."""
     ended: int = 0

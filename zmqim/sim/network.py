@@ -22,19 +22,19 @@ from zmqim.bus.envelope import TYPE_OFFSET
 from zmqim.bus.messages import MESSAGE_CODES, Hello
 from zmqim.bus.sockets import (
     Arrival,
+    Buffer,
     Connected,
     FromAccepted,
     FromDialed,
     FromPublisher,
     Lost,
     LostRoute,
+    Sent,
 )
 from zmqim.ids import NodeName
 from zmqim.limits import (
     BUS_SEND_FRAMES_MAX,
     LINK_SILENCE_MS_MAX,
-    PEER_QUEUE_BYTES_MAX,
-    PEER_QUEUE_FRAMES_MAX,
     RECONNECT_MS_MAX,
     RECONNECT_MS_MIN,
     TURN_FRAMES_MAX,
@@ -307,9 +307,6 @@ class SimulatedSockets:
         self._network = network
         self._poke = poke
         self._inbox: deque[Arrival] = deque()
-        self._outboxes: dict[NodeName, deque[bytes]] = {peer: deque() for peer in dialed}
-        self._sizes: dict[NodeName, int] = {}
-        self._routed: dict[NodeName, bytes] = {}
         self._heard: dict[str, None] = {}
         self._subscribed: dict[tuple[NodeName, bytes], int] = {}
         """Publisher's life → from when on its frames come."""
@@ -340,64 +337,22 @@ class SimulatedSockets:
 
     # ---- sending -----------------------------------------------------------------------------
 
-    def open_route(self, name: NodeName, route: bytes) -> None:
-        """As `Sockets.open_route`."""
-        self._routed[name] = route
-        self._outboxes[name] = deque()
-        self._sizes[name] = 0
-
-    def drop_queue(self, name: NodeName) -> None:
-        """As `Sockets.drop_queue`."""
-        if self._routed.pop(name, None) is not None:
-            del self._outboxes[name]
-        elif name in self._outboxes:
-            self._outboxes[name].clear()
-        self._sizes[name] = 0
-
-    def queue(self, name: NodeName, frame: bytes) -> bool:
-        """As `Sockets.queue`."""
-        outbox = self._outboxes[name]
-        size = self._sizes.get(name, 0) + len(frame)
-        if len(outbox) >= PEER_QUEUE_FRAMES_MAX or size > PEER_QUEUE_BYTES_MAX:
-            return False
-        outbox.append(frame)
-        self._sizes[name] = size
-        return True
-
-    def flush(self) -> list[NodeName]:
-        """As `Sockets.flush`."""
-        unreachable = []
-        for name, outbox in self._outboxes.items():
-            if not outbox:
-                continue
-            route = self._routed.get(name)
-            wire = self.wires.get(name) if route is None else self.routes.get(route)
-            if wire is None:
-                if route is not None:
-                    unreachable.append(name)
-                continue
-            direction = FORWARD if route is None else BACK
-            while outbox and self._network.transmit(wire, direction, outbox[0]):
-                self._sizes[name] -= len(outbox.popleft())
-        return unreachable
-
-    def send_now(self, name: NodeName, frame: bytes) -> bool:
-        """As `Sockets.send_now`."""
+    def send_dialed(self, name: NodeName, frame: Buffer) -> Sent:
+        """As `Sockets.send_dialed`."""
         wire = self.wires.get(name)
-        return wire is not None and self._network.transmit(wire, FORWARD, frame)
+        taken = wire is not None and self._network.transmit(wire, FORWARD, bytes(frame))
+        return Sent.TAKEN if taken else Sent.AGAIN
 
-    def reply_now(self, route: bytes, frame: bytes) -> bool:
-        """As `Sockets.reply_now`."""
+    def send_accepted(self, route: bytes, frame: Buffer) -> Sent:
+        """As `Sockets.send_accepted`."""
         wire = self.routes.get(route)
-        return wire is not None and self._network.transmit(wire, BACK, frame)
+        if wire is None:
+            return Sent.UNREACHABLE
+        return Sent.TAKEN if self._network.transmit(wire, BACK, bytes(frame)) else Sent.AGAIN
 
-    def publish(self, topic: bytes, frame: bytes) -> None:
+    def publish(self, topic: bytes, frame: Buffer) -> None:
         """As `Sockets.publish`."""
-        self._network.publish(self, frame)
-
-    def has_waiting(self) -> bool:
-        """As `Sockets.has_waiting`."""
-        return any(self._outboxes.values())
+        self._network.publish(self, bytes(frame))
 
     # ---- receiving ---------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from zmqim.bus.effects import Peer, Send, View
+from zmqim.bus.effects import Peer, Send
 from zmqim.bus.endpoint import BusCore, Endpoint, feed, perform_send
 from zmqim.bus.messages import Role
 from zmqim.gateway.core import GatewayCore
@@ -329,6 +329,7 @@ class ClientEnd(Protocol):
 
     def received(self, packets: Sequence[FromServer]) -> None: ...
     def closed(self, reason: CloseReason | None) -> None: ...
+    def stopped(self) -> None: ...
 
 
 class GatewayNode(Node[GatewayCore]):
@@ -356,10 +357,11 @@ class GatewayNode(Node[GatewayCore]):
         for end in ends.values():
             end.closed(None)
 
-    @property
-    def sessions(self) -> int:
-        """Connections that stand."""
-        return len(self._ends)
+    def pause(self, duration_us: int) -> None:
+        """As any node; its connections are told, for the history."""
+        super().pause(duration_us)
+        for end in self._ends.values():
+            end.stopped()
 
     def accept(self, end: ClientEnd) -> int | None:
         """A client connects; None: it is closed at once."""
@@ -418,8 +420,3 @@ class GatewayNode(Node[GatewayCore]):
                 case SetReading() | OnlineFound():
                     pass
         self._rest(now, again)
-
-
-def view_of(node: Node[CoreT]) -> View:
-    """Who is alive, as that node's gossip sees it."""
-    return node.endpoint.view()

@@ -345,8 +345,9 @@ class Simulation:
                     gauges.append(Gauge(now, storage.name, "notices", size, bound))
         for node in self.everyone:
             if node.is_alive:
-                most = max(map(len, node.sockets._outboxes.values()), default=0)
-                bound = limits.PEER_QUEUE_FRAMES_MAX
+                outboxes = node.endpoint._outboxes.values()
+                most = max((outbox.messages for outbox in outboxes), default=0)
+                bound = limits.PEER_QUEUE_MESSAGES_MAX
                 gauges.append(Gauge(now, node.name, "queue", most, bound))
         self.world.after(SECOND, self._sample)
 
