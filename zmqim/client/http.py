@@ -1,6 +1,6 @@
-"""One HTTP request at a time: what a client needs of the API, without a library for more.
+"""What a client needs of the HTTP API: one JSON call, its answer or a clear error.
 
-HTTP/1.0 on purpose: the answer then has no chunks and ends with the connection.
+aiohttp does the HTTP (docs/adr/0010-http-client.md).
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
+
+import aiohttp
 
 from zmqim.errors import (
     DeadlinePassed,
@@ -41,48 +43,30 @@ async def call(
     url = urlsplit(api)
     if url.scheme not in ("http", "https") or not url.hostname:
         raise UsageError(f"{api!r} is not an http:// address")
-    tls = url.scheme == "https"
-    port = url.port or (443 if tls else 80)
-    content = json.dumps(body).encode()
-    head = (
-        f"POST {url.path.rstrip('/')}{path} HTTP/1.0\r\nHost: {url.netloc}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
-    )
-    if key:
-        head += f"token: {key}\r\n"
-    request = head.encode("ascii") + b"\r\n" + content
+    headers = {"token": key} if key else {}
     try:
-        async with asyncio.timeout(deadline_seconds):
-            answer = await _exchange(url.hostname, port, tls, request)
+        async with (
+            asyncio.timeout(deadline_seconds),
+            aiohttp.ClientSession(headers=headers) as session,
+            session.post(f"{api.rstrip('/')}{path}", json=body, allow_redirects=False) as answer,
+        ):
+            content = await answer.content.read(ANSWER_BYTES_MAX + 1)
+            while chunk := await answer.content.read(ANSWER_BYTES_MAX + 1 - len(content)):
+                content += chunk
+            return _judge(f"{api}{path}", answer.status, content)
     except TimeoutError:
         raise DeadlinePassed(f"{api}{path} did not answer in {deadline_seconds:g} s") from None
-    except OSError as error:
+    except aiohttp.ClientConnectionError as error:
         raise NotRunning(
             f"no HTTP API answers at {api}: {error}", hint="Is the cluster up? See `zmqim status`."
         ) from None
-    return _judge(f"{api}{path}", answer)
+    except aiohttp.ClientError:
+        raise ZmqimError(f"{api}{path} did not answer in HTTP") from None
 
 
-async def _exchange(host: str, port: int, tls: bool, request: bytes) -> bytes:
-    reader, writer = await asyncio.open_connection(host, port, ssl=tls or None)
-    try:
-        writer.write(request)
-        answer = bytearray()
-        while data := await reader.read(1 << 16):
-            answer += data
-            if len(answer) > ANSWER_BYTES_MAX:
-                raise ZmqimError(f"an answer of more than {ANSWER_BYTES_MAX} bytes")
-        return bytes(answer)
-    finally:
-        writer.close()
-
-
-def _judge(what: str, answer: bytes) -> Any:
-    head, _, content = answer.partition(b"\r\n\r\n")
-    words = head.split(b" ", 2)
-    if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
-        raise ZmqimError(f"{what} did not answer in HTTP")
-    status = int(words[1])
+def _judge(what: str, status: int, content: bytes) -> Any:
+    if len(content) > ANSWER_BYTES_MAX:
+        raise ZmqimError(f"{what}: an answer of more than {ANSWER_BYTES_MAX} bytes")
     try:
         document = json.loads(content) if content else None
     except ValueError:

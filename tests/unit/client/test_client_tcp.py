@@ -358,7 +358,7 @@ def test_history_asks_the_api_with_the_key_and_gives_messages() -> None:
             assert message == Message(7, 3, "bob", "bob", 1, b"hello", 9, "m1", 2)
 
     run(body)
-    assert asked[0].startswith(b"POST /channel/messagesync HTTP/1.0\r\n")
+    assert asked[0].startswith(b"POST /channel/messagesync HTTP/1.1\r\n")
     assert b"\r\ntoken: secret\r\n" in asked[0]
     assert json.loads(asked[0].partition(b"\r\n\r\n")[2]) == {
         "login_uid": "alice", "channel_id": "bob", "channel_type": 1, "start_message_seq": 3,
