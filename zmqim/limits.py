@@ -67,15 +67,17 @@ HEARTBEAT_SEND_FRAMES_MAX = 100
 BUS_SEND_FRAMES_MAX = 1_000
 BUS_RECEIVE_FRAMES_MAX = 1_000
 """ZMQ high-water marks: a last-resort fuse under our own queues, not flow control."""
-PEER_QUEUE_FRAMES_MAX = 4_096
+PEER_QUEUE_MESSAGES_MAX = 4_096
 PEER_QUEUE_BYTES_MAX = 64 * MB
-"""Own queue per peer above ZeroMQ. Above: the frame is refused to the core, which answers BUSY."""
+"""Own queue per link above ZeroMQ. Above: a message is refused to the core, which answers BUSY."""
 TURN_FRAMES_MAX = 512
-TURN_MS_MAX = 2
-"""What one loop turn drains before it works: keeps heartbeats on time under load."""
+TURN_BYTES_MAX = 8 * MB
+"""What one loop turn drains (frames, each of 1..n messages) before it works: keeps heartbeats on
+time under load. The rest stays in ZeroMQ for the next turn."""
 BATCH_ITEMS_MAX = 4_096
 BATCH_BYTES_MAX = 4 * MB
-"""Items of one Submit/Propose/Deliver frame. Above: the rest goes into a further frame."""
+"""Items of one Submit/Propose/Deliver, and bytes of a frame of several messages. Above: the rest
+goes into a further one."""
 LINK_SILENCE_MS_MAX = 3_000
 """A link without any frame for so long is down; both ends send Ping each LINK_PING_MS."""
 LINK_PING_MS = 1_000
@@ -214,7 +216,7 @@ assert SEND_DEADLINE_MS < CLIENT_SENDACK_MS_MAX
 assert CLIENT_PING_MS + CLIENT_PONG_MS_MAX < IDLE_MS_MAX
 assert UNACKED_PUSHES_MAX < LAGGING_MESSAGES_MAX
 assert LARGE_CHANNEL_DOWN_COUNT < LARGE_CHANNEL_UP_COUNT
-assert PAYLOAD_BYTES_MAX < BATCH_BYTES_MAX < BUS_FRAME_BYTES_MAX
+assert PAYLOAD_BYTES_MAX < BATCH_BYTES_MAX < BUS_FRAME_BYTES_MAX < PEER_QUEUE_BYTES_MAX
 assert CONNECT_FRAME_BYTES_MAX < FRAME_BYTES_MAX
 assert CONNACK_DEADLINE_MS < CONNECT_DEADLINE_MS
 assert REQUEST_RETRY_MS < SEND_DEADLINE_MS

@@ -41,21 +41,24 @@ from zmqim.bus.messages import (
     PushPull,
     Role,
 )
+from zmqim.bus.outbox import Outbox
 from zmqim.bus.sockets import (
     TOPIC,
     Arrival,
+    Buffer,
     Connected,
     FromAccepted,
     FromDialed,
     FromPublisher,
     Lost,
     LostRoute,
+    Sent,
     Sockets,
 )
 from zmqim.errors import NotAdmitted
 from zmqim.gossip.membership import Expected, Membership
 from zmqim.ids import HLC_COUNTER_BITS, ClusterId, Milliseconds, NodeName, WallMilliseconds
-from zmqim.limits import BUS_FRAME_BYTES_MAX, FLUSH_RETRY_MS, LEAVE_LINGER_MS, MEMBERS_MAX
+from zmqim.limits import FLUSH_RETRY_MS, LEAVE_LINGER_MS, MEMBERS_MAX
 from zmqim.ring.document import RingDocument, key_digests
 from zmqim.topology_values import Topology
 
@@ -89,14 +92,9 @@ class Wires(Protocol):
 
     counters: dict[str, int]
 
-    def open_route(self, name: NodeName, route: bytes) -> None: ...
-    def drop_queue(self, name: NodeName) -> None: ...
-    def queue(self, name: NodeName, frame: bytes) -> bool: ...
-    def flush(self) -> list[NodeName]: ...
-    def send_now(self, name: NodeName, frame: bytes) -> bool: ...
-    def reply_now(self, route: bytes, frame: bytes) -> bool: ...
-    def publish(self, topic: bytes, frame: bytes) -> None: ...
-    def has_waiting(self) -> bool: ...
+    def send_dialed(self, name: NodeName, frame: Buffer) -> Sent: ...
+    def send_accepted(self, route: bytes, frame: Buffer) -> Sent: ...
+    def publish(self, topic: bytes, frame: Buffer) -> None: ...
     def hear_only(self, addresses: Iterable[str]) -> None: ...
     def receive(self) -> list[Arrival]: ...
     def wait(self, timeout_ms: int, extra_fds: Sequence[int] = ()) -> list[int]: ...
@@ -149,6 +147,10 @@ class Endpoint:
         self._version = -1
         """Of the view that was told last."""
         self._events: list[BusEvent] = []
+        self._outboxes: dict[NodeName, Outbox] = {}
+        """Of every link that stands."""
+        self._waiting: dict[NodeName, Outbox] = {}
+        """Those that hold messages, oldest first."""
         self._dropped: Counter[str] = Counter()
         """Frames that were not for us or not frames, by kind; sends that were refused."""
         self._strangers: dict[str, Milliseconds] = {}
@@ -189,24 +191,25 @@ class Endpoint:
     def _take(self, now: Milliseconds, arrival: Arrival) -> None:
         match arrival:
             case FromDialed(name, frame):
-                header, message = self._codec.decode(frame)
-                self._links.receive_dialed(now, name, header, message)
+                header, messages = self._codec.decode(frame)
+                self._links.receive_dialed(now, name, header, messages)
             case FromAccepted(route, frame):
                 try:
-                    header, message = self._codec.decode(frame)
+                    header, messages = self._codec.decode(frame)
                 except BadCluster as stranger:
                     self._turn_away(route, stranger)
                     raise
-                self._links.receive_accepted(now, route, header, message)
+                self._links.receive_accepted(now, route, header, messages)
             case FromPublisher(frame):
-                header, message = self._codec.decode(frame)
-                if (
-                    not isinstance(message, Heartbeat)
-                    or header[:2] != (message.node_uuid, message.incarnation)
-                    or not is_name(message.name)
-                ):
-                    raise LinkFault("bad_heartbeat", "not a heartbeat of its sender")
-                self._membership.heartbeat_heard(now, message)
+                header, messages = self._codec.decode(frame)
+                for message in messages:
+                    if (
+                        not isinstance(message, Heartbeat)
+                        or header[:2] != (message.node_uuid, message.incarnation)
+                        or not is_name(message.name)
+                    ):
+                        raise LinkFault("bad_heartbeat", "not a heartbeat of its sender")
+                    self._membership.heartbeat_heard(now, message)
             case Connected(name):
                 self._links.connected(now, name)
             case Lost(name):
@@ -218,13 +221,13 @@ class Endpoint:
 
     def _turn_away(self, route: bytes, stranger: BadCluster) -> None:
         """A process of another cluster knocks: it hears so, in frames of its own cluster."""
-        if stranger.header.code == MESSAGE_CODES[Hello]:
+        if stranger.code == MESSAGE_CODES[Hello]:
             header = stranger.header
             me = self._me
             codec = Codec(ClusterId(stranger.cluster), me.node_uuid, me.incarnation)
             refusal = JoinRefused(f"{me.name} belongs to another cluster", ["cluster", "id"])
             frame = codec.encode(refusal, header.from_node, header.from_incarnation, header.link)
-            self._sockets.reply_now(route, frame)
+            self._sockets.send_accepted(route, frame)
 
     def _carry(self, now: Milliseconds) -> None:
         """Do what the links want, in order."""
@@ -241,15 +244,10 @@ class Endpoint:
                 else:
                     self._events.append(event)
             case PeerUp(peer):
-                link = self._links.link_to(peer.name)
-                assert link is not None
-                if link.route:
-                    self._sockets.open_route(peer.name, link.route)
-                self._membership.table_received(now, [self._links.member_of(peer.name)])
-                self._membership.link_up(now, peer.name)
+                self._open_outbox(now, peer)
                 self._events.append(event)
             case PeerDown(name):
-                self._sockets.drop_queue(name)
+                self._drop_outbox(name)
                 self._membership.link_down(now, name)
                 self._events.append(event)
             case Left(name):
@@ -257,12 +255,12 @@ class Endpoint:
             case Transmit(name, message):
                 self.send(now, name, message)
             case SayHello(name, hello, number):
-                self._sockets.send_now(name, self._codec.encode(hello, link=number))
+                self._sockets.send_dialed(name, self._codec.encode(hello, link=number))
             case Reply(route, message, header):
                 frame = self._codec.encode(
                     message, header.from_node, header.from_incarnation, header.link
                 )
-                self._sockets.reply_now(route, frame)
+                self._sockets.send_accepted(route, frame)
             case Refused(sentence):
                 raise NotAdmitted(
                     f"{self._me.name} is not admitted: {sentence}.",
@@ -270,6 +268,20 @@ class Endpoint:
                 )
             case _:
                 assert_never(event)
+
+    def _open_outbox(self, now: Milliseconds, peer: Peer) -> None:
+        link = self._links.link_to(peer.name)
+        if link is not None:  # Else the frame that brought it up also ended it: PeerDown follows.
+            header = self._codec.header(peer.node_uuid, peer.incarnation, link.number)
+            self._outboxes[peer.name] = Outbox(header, link.route)
+            self._membership.table_received(now, [self._links.member_of(peer.name)])
+            self._membership.link_up(now, peer.name)
+
+    def _drop_outbox(self, name: NodeName) -> None:
+        self._waiting.pop(name, None)
+        outbox = self._outboxes.pop(name, None)
+        if outbox is not None:
+            self._dropped["messages_dropped_with_link"] += outbox.messages
 
     def _run_membership(self, now: Milliseconds, wall_ms: WallMilliseconds) -> None:
         tick = self._membership.tick(now, self._load, wall_ms << HLC_COUNTER_BITS)
@@ -298,23 +310,39 @@ class Endpoint:
 
     def send(self, now: Milliseconds, to: NodeName, message: Message) -> bool:
         """Queue a message for a linked process; False: no link, or its queue is full."""
-        link = self._links.link_to(to)
-        if link is None or link.peer is None:
-            self._dropped["sends_without_link"] += 1
+        outbox = self._outboxes.get(to)
+        refusal = "sends_without_link" if outbox is None else outbox.put(message)
+        if outbox is None or refusal:
+            self._dropped[refusal] += 1
             return False
-        _, _, node_uuid, incarnation = link.peer
-        frame = self._codec.encode(message, node_uuid, incarnation, link.number)
-        if len(frame) > BUS_FRAME_BYTES_MAX:
-            self._dropped["sends_too_large"] += 1
-            return False
-        return self._sockets.queue(to, frame)
+        self._waiting[to] = outbox
+        return True
 
     def flush(self, now: Milliseconds) -> None:
-        """Hand the queues to ZeroMQ as far as it takes them, without blocking."""
-        if self._sockets.has_waiting():
-            for name in self._sockets.flush():
+        """Hand the queues to ZeroMQ as far as it takes them, without blocking: a frame for each
+        peer if it fits."""
+        if not self._waiting:
+            return
+        for name, outbox in list(self._waiting.items()):
+            sent = self._empty(name, outbox)
+            if sent is Sent.TAKEN:
+                del self._waiting[name]
+            elif sent is Sent.UNREACHABLE:
                 self._links.disconnected(now, name)
-            self._carry(now)
+        self._carry(now)
+
+    def _empty(self, name: NodeName, outbox: Outbox) -> Sent:
+        """Frame by frame until one is not taken; TAKEN if all were."""
+        while outbox.messages:
+            frame = outbox.next_frame()
+            if outbox.route:
+                sent = self._sockets.send_accepted(outbox.route, frame)
+            else:
+                sent = self._sockets.send_dialed(name, frame)
+            if sent is not Sent.TAKEN:
+                return sent
+            outbox.taken()
+        return Sent.TAKEN
 
     # ---- waiting -----------------------------------------------------------------------------
 
@@ -322,7 +350,7 @@ class Endpoint:
         """Sleep until the bus or one of `extra_fds` is readable; gives the readable `extra_fds`."""
         if self._events:
             timeout_ms = 0
-        elif self._sockets.has_waiting():
+        elif self._waiting:
             timeout_ms = min(timeout_ms, FLUSH_RETRY_MS)
         return self._sockets.wait(timeout_ms, extra_fds)
 
@@ -336,7 +364,7 @@ class Endpoint:
         if self._events or self._sockets.may_be_readable():
             return now
         wake = min(self._links.next_wake(), self._membership.next_wake())
-        if self._sockets.has_waiting():
+        if self._waiting:
             wake = min(wake, now + FLUSH_RETRY_MS)
         return Milliseconds(wake)
 

@@ -1,13 +1,15 @@
 """The frame: bytes on the wire between two processes ↔ typed messages of one life of a sender.
 
 A frame is one ZeroMQ frame (docs/PROTOCOL.md): a fixed header that names cluster, sender and
-receiver with their lives, a msgpack body (`zmqim.bus.messages`), and a CRC-32 over both. This is
-the door of the bus: whatever is not exactly that becomes a `FrameError`, which the endpoint
-counts by its `kind`. ZeroMQ keeps no checksum of its own and TCP's is weak.
+receiver with their lives, one or more messages, each with its type, its length and a msgpack body
+(`zmqim.bus.messages`), and a CRC-32 over all. This is the door of the bus: whatever is not exactly
+that becomes a `FrameError`, which the endpoint counts by its `kind`. ZeroMQ keeps no checksum of
+its own and TCP's is weak.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
@@ -26,14 +28,15 @@ NO_NODE = NodeUuid(bytes(16))
 """Receiver of a frame whose sender does not know yet who answers there."""
 NO_INCARNATION = Incarnation(0)
 
-HEADER = Struct(">4sB8s16sQ16sQBQI")
-_OPENING = Struct(">4sB8s16sQ")
-_REST = Struct(">16sQBQI")
-_CHECKSUM = Struct(">I")
-OVERHEAD_BYTES = HEADER.size + _CHECKSUM.size
-TYPE_OFFSET = _OPENING.size + 16 + 8
-
-assert HEADER.size == _OPENING.size + _REST.size
+HEADER = Struct(">4sB8s16sQ16sQQ")
+PREFIX = Struct(">BI")
+"""Before each body: the message's type and the body's length."""
+CHECKSUM = Struct(">I")
+OVERHEAD_BYTES = HEADER.size + PREFIX.size + CHECKSUM.size
+"""What a frame with one message has beside that message's body."""
+TYPE_OFFSET = HEADER.size
+"""Where the type of a frame's first message stands."""
+_ROOM = bytes(PREFIX.size)
 
 
 class FrameError(WireError):
@@ -43,7 +46,7 @@ class FrameError(WireError):
 
 
 class BadLength(FrameError):
-    """Shorter than header and checksum."""
+    """Shorter than header, a message and checksum; or a message's length leads past the end."""
 
     kind = "bad_length"
 
@@ -71,14 +74,15 @@ class BadChecksum(FrameError):
 
 
 class BadCluster(FrameError):
-    """From a process of another cluster; `cluster` and `sender` are what its header says."""
+    """From a process of another cluster: its header, and the `code` of its first message."""
 
     kind = "bad_cluster"
 
-    def __init__(self, cluster: bytes, header: Header) -> None:
+    def __init__(self, cluster: bytes, header: Header, code: int) -> None:
         super().__init__(f"cluster {cluster.hex()} is not ours")
         self.cluster = cluster
         self.header = header
+        self.code = code
 
 
 class BadType(FrameError):
@@ -94,35 +98,63 @@ class BadBody(FrameError):
 
 
 class Header(NamedTuple):
-    """Who sent a frame to whom; `link` is the request_id field, the number of the link."""
+    """Who sent a frame to whom; `link` is the number of the link."""
 
     from_node: NodeUuid
     from_incarnation: Incarnation
     to_node: NodeUuid
     to_incarnation: Incarnation
-    code: int
     link: int
-    deadline_ms: int
 
 
-_encode_body = msgspec.msgpack.Encoder().encode
+_encode_into = msgspec.msgpack.Encoder().encode_into
 _decoders: dict[int, msgspec.msgpack.Decoder[Message]] = {
     code: msgspec.msgpack.Decoder(kind) for kind, code in MESSAGE_CODES.items()
 }
 
 
+def append(frame: bytearray, message: Message) -> None:
+    """Put a message at the end of a frame that is not sealed yet."""
+    start = len(frame)
+    frame += _ROOM
+    _encode_into(message, frame, -1)
+    size = len(frame) - start - PREFIX.size
+    PREFIX.pack_into(frame, start, MESSAGE_CODES[type(message)], size)
+
+
+def seal(frame: bytearray) -> None:
+    """Put the checksum at the end: nothing is appended afterwards."""
+    frame += CHECKSUM.pack(crc32(frame))
+
+
 class Codec:
     """Encodes as one life of one process, and decodes what is said in its cluster."""
 
-    __slots__ = ("_cluster", "_opening", "node_uuid")
+    __slots__ = ("_cluster", "_incarnation", "_node_uuid")
 
     def __init__(
         self, cluster_id: ClusterId, node_uuid: NodeUuid, incarnation: Incarnation
     ) -> None:
-        self.node_uuid = node_uuid
         self._cluster = cluster_id[:CLUSTER_BYTES]
-        self._opening = _OPENING.pack(
-            MAGIC, PROTOCOL_VERSION, self._cluster, node_uuid, incarnation
+        self._node_uuid = node_uuid
+        self._incarnation = incarnation
+
+    def header(
+        self,
+        to_node: NodeUuid = NO_NODE,
+        to_incarnation: Incarnation = NO_INCARNATION,
+        link: int = 0,
+    ) -> bytes:
+        """How every frame to that life on that link begins."""
+        return HEADER.pack(
+            MAGIC,
+            PROTOCOL_VERSION,
+            self._cluster,
+            self._node_uuid,
+            self._incarnation,
+            to_node,
+            to_incarnation,
+            link,
         )
 
     def encode(
@@ -131,17 +163,19 @@ class Codec:
         to_node: NodeUuid = NO_NODE,
         to_incarnation: Incarnation = NO_INCARNATION,
         link: int = 0,
-        deadline_ms: int = 0,
-    ) -> bytes:
-        """The frame that carries `message`; `deadline_ms` is what is left of it, 0 for none."""
-        code = MESSAGE_CODES[type(message)]
-        rest = _REST.pack(to_node, to_incarnation, code, link, deadline_ms)
-        body = _encode_body(message)
-        checksum = crc32(body, crc32(rest, crc32(self._opening)))
-        return b"".join((self._opening, rest, body, _CHECKSUM.pack(checksum)))
+    ) -> bytearray:
+        """The frame that carries `message` alone."""
+        frame = bytearray(self.header(to_node, to_incarnation, link))
+        append(frame, message)
+        seal(frame)
+        return frame
 
-    def decode(self, frame: bytes | memoryview) -> tuple[Header, Message]:
-        """Header and message of a frame; `FrameError` if it is not one of this cluster."""
+    def decode(self, frame: bytes | bytearray | memoryview) -> tuple[Header, Iterator[Message]]:
+        """Header and messages, in order, of a frame; `FrameError` if it is not one of this cluster.
+
+        The messages are decoded one by one: whoever takes them hears of a bad one when it is its
+        turn, and those behind it are lost.
+        """
         size = len(frame)
         if size < OVERHEAD_BYTES:
             raise BadLength(f"{size} bytes, a frame has at least {OVERHEAD_BYTES}")
@@ -150,17 +184,33 @@ class Codec:
             raise BadMagic(f"begins with {magic!r}")
         if version != PROTOCOL_VERSION:
             raise BadVersion(version)
-        view = memoryview(frame)
-        end = size - _CHECKSUM.size
-        if crc32(view[:end]) != _CHECKSUM.unpack_from(frame, end)[0]:
+        end = size - CHECKSUM.size
+        messages = memoryview(frame)[:end]
+        if crc32(messages) != CHECKSUM.unpack_from(frame, end)[0]:
             raise BadChecksum("the checksum does not match")
         header = Header._make(fields)
         if cluster != self._cluster:
-            raise BadCluster(cluster, header)
-        decoder = _decoders.get(header.code)
+            raise BadCluster(cluster, header, frame[TYPE_OFFSET])
+        return header, _messages(messages)
+
+
+def _messages(view: memoryview) -> Iterator[Message]:
+    """What stands between header and checksum."""
+    end = len(view)
+    offset = HEADER.size
+    while offset < end:
+        body = offset + PREFIX.size
+        if body > end:
+            raise BadLength("the last message has no length")
+        code, size = PREFIX.unpack_from(view, offset)
+        offset = body + size
+        if offset > end:
+            raise BadLength(f"a message of {size} bytes where {end - body} are left")
+        decoder = _decoders.get(code)
         if decoder is None:
-            raise BadType(f"type {header.code}")
+            raise BadType(f"type {code}")
         try:
-            return header, decoder.decode(view[HEADER.size : end])
+            message = decoder.decode(view[body:offset])
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            raise BadBody(f"type {header.code}: {error}") from None
+            raise BadBody(f"type {code}: {error}") from None
+        yield message

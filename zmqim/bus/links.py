@@ -13,12 +13,13 @@ Pure: the whole machine is the table in `zmqim.bus.link_table`; what it wants do
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from zmqim.bus.admission import Terms, is_name, refusal_of, routing_id
 from zmqim.bus.effects import Peer
 from zmqim.bus.envelope import Header
+from zmqim.bus.link import Link
 from zmqim.bus.link_events import (
     Left,
     LinkEvent,
@@ -54,47 +55,6 @@ from zmqim.limits import (
     LINK_SILENCE_MS_MAX,
     MEMBERS_MAX,
 )
-
-
-class Link:
-    """One pair of processes, as one of them holds it."""
-
-    __slots__ = (
-        "agrees",
-        "complaint",
-        "heard",
-        "hello_due",
-        "number",
-        "peer",
-        "pinged",
-        "place",
-        "refused_since",
-        "route",
-        "since",
-        "state",
-    )
-
-    def __init__(self, place: Place, state: State, now: int) -> None:
-        self.place = place
-        self.state = state
-        self.since = now
-        self.peer: Peer | None = None
-        self.number = 1 if state is State.CONNECTING else 0
-        self.route = b""
-        """Where we are dialled: the routing id of the connection."""
-        self.heard = now
-        self.pinged = now
-        self.hello_due = now
-        self.complaint = ""
-        """Why it does not come up, as a sentence."""
-        self.refused_since: int | None = None
-        self.agrees = True
-        """Whether its ring is known to be ours; a follower has none."""
-
-    @property
-    def stands(self) -> bool:
-        """Whether messages may pass."""
-        return self.state is State.UP or self.state is State.ADMITTED
 
 
 class _Arrival(NamedTuple):
@@ -180,31 +140,53 @@ class Links:
     # ---- what happens ----------------------------------------------------------------------
 
     def receive_dialed(
-        self, now: Milliseconds, name: NodeName, header: Header, message: Message
+        self, now: Milliseconds, name: NodeName, header: Header, messages: Iterator[Message]
     ) -> None:
-        """A frame from the connection that we dialled to `name`. Raises `LinkFault`."""
-        self._receive(now, self._links[name], b"", header, message)
+        """A frame from the connection that we dialled to `name`. Raises `LinkFault`, and what
+        `messages` raises: the messages before the bad one are received, it and the rest are not."""
+        self._receive(now, self._links[name], b"", header, next(messages), messages)
 
     def receive_accepted(
-        self, now: Milliseconds, route: bytes, header: Header, message: Message
+        self, now: Milliseconds, route: bytes, header: Header, messages: Iterator[Message]
     ) -> None:
-        """A frame from a connection that was dialled to us. Raises `LinkFault`."""
-        if isinstance(message, Hello):
-            name = self._name_in(message, route, header)
+        """A frame from a connection that was dialled to us. Raises as `receive_dialed`."""
+        first = next(messages)
+        if isinstance(first, Hello):
+            name = self._name_in(first, route, header)
         else:
             name = self._names.get(route, NodeName(""))
         link = self._links.get(name)
         if link is None:
             role = self._terms.roles.get(name, Role.GATEWAY)
             link = Link(Place(name, role, "", "", ""), State.VACANT, now)
-        self._receive(now, link, route, header, message)
+        self._receive(now, link, route, header, first, messages)
 
     def _receive(
-        self, now: Milliseconds, link: Link, route: bytes, header: Header, message: Message
+        self,
+        now: Milliseconds,
+        link: Link,
+        route: bytes,
+        header: Header,
+        first: Message,
+        rest: Iterator[Message],
     ) -> None:
-        occurrence = OCCURRENCES.get(type(message), Occurrence.DATA)
-        action = TRANSITIONS[link.state][occurrence]
-        self._actions[action](_Arrival(now, link, route, header, message))
+        """The header is checked with the first message of data, and good for those behind it."""
+        action = self._act(_Arrival(now, link, route, header, first))
+        for message in rest:
+            if action is Action.TAKE_DATA and type(message) not in OCCURRENCES:
+                self._events.append(Received(link.place.name, message))
+                continue
+            if not link.stands:
+                return
+            if isinstance(message, Hello):
+                raise LinkFault("out_of_order", "a Hello that is not the first of its frame")
+            action = self._act(_Arrival(now, link, route, header, message))
+
+    def _act(self, arrival: _Arrival) -> Action:
+        occurrence = OCCURRENCES.get(type(arrival.message), Occurrence.DATA)
+        action = TRANSITIONS[arrival.link.state][occurrence]
+        self._actions[action](arrival)
+        return action
 
     def connected(self, now: Milliseconds, name: NodeName) -> None:
         """The dialled connection to `name` stands: say Hello at once."""

@@ -2,19 +2,18 @@
 
 ZeroMQ's defaults lose silently (pitfalls Z1–Z18), so here nothing blocks, nothing waits for
 somebody who is not there, and nothing grows without a bound: ROUTER reports who is unreachable,
-DEALER refuses while it is not connected, and each peer has a queue of ours above ZeroMQ's, whose
-end is felt by the sender. One ROUTER where others dial us, one DEALER for each process that we
-dial, one PUB, one SUB; monitors tell of connections that came or went.
+DEALER refuses while it is not connected, and what ZeroMQ does not take waits in a queue of ours
+(`zmqim.bus.outbox`), whose end is felt by the sender. One ROUTER where others dial us, one DEALER
+for each process that we dial, one PUB, one SUB; monitors tell of connections that came or went.
 """
 
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from enum import Enum, auto
 from random import Random
-from time import monotonic
 from typing import NamedTuple
 
 import zmq
@@ -32,20 +31,21 @@ from zmqim.limits import (
     HEARTBEAT_SEND_FRAMES_MAX,
     LINK_PING_MS,
     LINK_SILENCE_MS_MAX,
-    PEER_QUEUE_BYTES_MAX,
-    PEER_QUEUE_FRAMES_MAX,
     RECONNECT_MS_MAX,
     RECONNECT_MS_MIN,
+    TURN_BYTES_MAX,
     TURN_FRAMES_MAX,
-    TURN_MS_MAX,
 )
 
 TOPIC = b"hb."
 """What everyone subscribes to; a heartbeat's topic adds the letter of the sender's role."""
 _HELLO_CODE = MESSAGE_CODES[Hello]
 _MONITORED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+_NOBLOCK = int(zmq.NOBLOCK)
+_NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+"""As plain numbers: pyzmq's flags cost more to combine than a frame to send."""
 
-Buffer = bytes | memoryview
+Buffer = bytes | bytearray | memoryview
 
 
 class FromDialed(NamedTuple):
@@ -89,18 +89,14 @@ class LostRoute(NamedTuple):
 Arrival = FromDialed | FromAccepted | FromPublisher | Connected | Lost | LostRoute
 
 
-class Outbox:
-    """What waits for one peer above ZeroMQ's own queue."""
+class Sent(Enum):
+    """What became of a frame."""
 
-    __slots__ = ("frames", "route", "size", "socket")
-
-    def __init__(self, socket: zmq.Socket[bytes], route: bytes) -> None:
-        self.socket = socket
-        self.route = route
-        """Routing id on the ROUTER; empty on a DEALER."""
-        self.frames: deque[bytes] = deque()
-        self.size = 0
-        """Bytes in `frames`."""
+    TAKEN = auto()
+    AGAIN = auto()
+    """ZeroMQ's queue is full, or the dialled connection does not stand."""
+    UNREACHABLE = auto()
+    """No connection has that routing id."""
 
 
 class Sockets:
@@ -128,15 +124,19 @@ class Sockets:
         self._names: dict[zmq.Socket[bytes], NodeName] = {}
         self._monitors: dict[zmq.Socket[bytes], NodeName | None] = {}
         """Whose connection a monitor watches; None: those of the ROUTER."""
-        self._outboxes: dict[NodeName, Outbox] = {}
-        self._waiting: dict[NodeName, Outbox] = {}
-        """Those that hold frames, oldest first."""
+        self._dealers: dict[NodeName, zmq.Socket[bytes]] = {}
         self._routes: dict[int, bytes] = {}
         """Routing id of the Hello that came over a descriptor."""
         self._hears: set[str] = set()
         self._turns = 0
+        self._ready: list[zmq.Socket[bytes]] | None = None
+        """What the last look found readable, until `receive` reads it."""
+        self._edges = False
+        """Whether `fds` are watched: they are edge-triggered (pitfalls Z11)."""
         self._unsure = True
-        """Whether there may be more to read: the descriptors are edge-triggered (pitfalls Z11)."""
+        """Whether there may be more to read, of which no edge will tell."""
+        self._bytes_left = 0
+        """Of this turn's TURN_BYTES_MAX."""
         self._router: zmq.Socket[bytes] | None = None
         try:
             self._open(routing_id, router, publisher, dialed, random)
@@ -172,7 +172,7 @@ class Sockets:
             socket.set(zmq.IMMEDIATE, 1)
             self._watch(socket, name)
             self._names[socket] = name
-            self._outboxes[name] = Outbox(socket, b"")
+            self._dealers[name] = socket
             _connect(socket, address)
 
     def _socket(
@@ -206,95 +206,51 @@ class Sockets:
 
     # ---- sending ---------------------------------------------------------------------------
 
-    def open_route(self, name: NodeName, route: bytes) -> None:
-        """Frames for `name` go to the connection with that routing id from now on."""
-        assert self._router is not None
-        self._outboxes[name] = Outbox(self._router, route)
-
-    def drop_queue(self, name: NodeName) -> None:
-        """The link is gone: forget what waits, and the route if there was one."""
-        self._waiting.pop(name, None)
-        outbox = self._outboxes.get(name)
-        if outbox is None:
-            return
-        self.counters["frames_dropped_with_link"] += len(outbox.frames)
-        if outbox.route:
-            del self._outboxes[name]
-        outbox.frames.clear()
-        outbox.size = 0
-
-    def queue(self, name: NodeName, frame: bytes) -> bool:
-        """Put a frame into the peer's queue; False, and counted, when it is full."""
-        outbox = self._outboxes[name]
-        size = outbox.size + len(frame)
-        if len(outbox.frames) >= PEER_QUEUE_FRAMES_MAX or size > PEER_QUEUE_BYTES_MAX:
-            self.counters["frames_refused_queue_full"] += 1
-            return False
-        outbox.frames.append(frame)
-        outbox.size = size
-        self._waiting[name] = outbox
-        return True
-
-    def flush(self) -> list[NodeName]:
-        """Give ZeroMQ what waits, as far as it takes it; names the peers that are unreachable."""
-        assert os.getpid() == self._pid, "sockets do not survive a fork"
-        unreachable: list[NodeName] = []
-        for name, outbox in list(self._waiting.items()):
-            try:
-                self._drain(outbox)
-                del self._waiting[name]
-            except zmq.Again:
-                self.counters["sends_again"] += 1
-            except zmq.ZMQError as error:
-                if error.errno != zmq.EHOSTUNREACH:
-                    raise
-                self.counters["sends_unreachable"] += 1
-                unreachable.append(name)
-        return unreachable
-
-    def _drain(self, outbox: Outbox) -> None:
-        self._unsure = True
-        frames, route, counters = outbox.frames, outbox.route, self.counters
-        send = outbox.socket.send
-        while frames:
-            frame = frames[0]
-            if route:
-                send(route, zmq.NOBLOCK | zmq.SNDMORE)
-            send(frame, zmq.NOBLOCK)
-            frames.popleft()
-            outbox.size -= len(frame)
-            counters["frames_sent"] += 1
-            counters["bytes_sent"] += len(frame)
-
-    def send_now(self, name: NodeName, frame: bytes) -> bool:
-        """Send on a dialled connection, or not at all."""
-        return self._try(self._outboxes[name].socket, frame)
-
-    def reply_now(self, route: bytes, frame: bytes) -> bool:
-        """Send to a routing id without a link, or not at all."""
-        assert self._router is not None
-        return self._try(self._router, route, frame)
-
-    def publish(self, topic: bytes, frame: bytes) -> None:
-        """Publish: whoever is not there or too slow does not get it."""
-        self._try(self._publisher, topic, frame)
-
-    def _try(self, socket: zmq.Socket[bytes], *parts: bytes) -> bool:
+    def send_dialed(self, name: NodeName, frame: Buffer) -> Sent:
+        """Send on the connection that we dialled to `name`, now or not at all."""
         assert os.getpid() == self._pid, "sockets do not survive a fork"
         self._unsure = True
         try:
-            socket.send_multipart(parts, zmq.NOBLOCK)
-        except zmq.ZMQError as error:
-            if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
-                raise
-            self.counters["sends_not_taken"] += 1
-            return False
-        self.counters["frames_sent"] += 1
-        return True
+            self._dealers[name].send(frame, _NOBLOCK)
+        except zmq.Again:
+            self.counters["sends_again"] += 1
+            return Sent.AGAIN
+        self._count_sent(frame)
+        return Sent.TAKEN
 
-    def has_waiting(self) -> bool:
-        """Whether frames wait for ZeroMQ to take them."""
-        return bool(self._waiting)
+    def send_accepted(self, route: bytes, frame: Buffer) -> Sent:
+        """Send to a connection that was dialled to us, now or not at all."""
+        assert os.getpid() == self._pid, "sockets do not survive a fork"
+        assert self._router is not None
+        self._unsure = True
+        try:
+            self._router.send(route, _NOBLOCK_MORE)
+            self._router.send(frame, _NOBLOCK)
+        except zmq.Again:
+            self.counters["sends_again"] += 1
+            return Sent.AGAIN
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            self.counters["sends_unreachable"] += 1
+            return Sent.UNREACHABLE
+        self._count_sent(frame)
+        return Sent.TAKEN
+
+    def publish(self, topic: bytes, frame: Buffer) -> None:
+        """Publish: whoever is not there or too slow does not get it."""
+        assert os.getpid() == self._pid, "sockets do not survive a fork"
+        self._unsure = True
+        try:
+            self._publisher.send_multipart((topic, frame), _NOBLOCK)
+        except zmq.Again:
+            self.counters["sends_again"] += 1
+        else:
+            self._count_sent(frame)
+
+    def _count_sent(self, frame: Buffer) -> None:
+        self.counters["frames_sent"] += 1
+        self.counters["bytes_sent"] += len(frame)
 
     # ---- receiving -------------------------------------------------------------------------
 
@@ -312,10 +268,11 @@ class Sockets:
         self._hears = wanted
 
     def receive(self) -> list[Arrival]:
-        """What arrived, at most TURN_FRAMES_MAX frames or for TURN_MS_MAX: frames of standing
+        """What arrived, until TURN_FRAMES_MAX frames or TURN_BYTES_MAX are read: frames of standing
         links first, then what happened to connections, then Hellos (they begin anew)."""
         assert os.getpid() == self._pid, "sockets do not survive a fork"
-        ready = [socket for socket, _ in self._poller.poll(0) if isinstance(socket, zmq.Socket)]
+        ready = self._look() if self._ready is None else self._ready
+        self._ready = None
         self._unsure = False
         if not ready:
             return []
@@ -324,12 +281,19 @@ class Sockets:
         ready = ready[shift:] + ready[:shift]
         arrivals: list[Arrival] = []
         hellos: list[tuple[int, FromAccepted]] = []
-        stop_at = monotonic() + TURN_MS_MAX / 1000
+        self._bytes_left = TURN_BYTES_MAX
         for socket in ready:
-            if socket not in self._monitors and not self._read(socket, arrivals, hellos, stop_at):
+            if socket in self._monitors:
+                continue
+            with suppress(zmq.Again):
+                if socket is self._subscriber:
+                    self._read_published(arrivals)
+                else:
+                    self._read(socket, arrivals, hellos)
                 self._unsure = True
                 break
         self.counters["frames_received"] += len(arrivals) + len(hellos)
+        self.counters["bytes_received"] += TURN_BYTES_MAX - self._bytes_left
         for monitor in ready:
             if monitor in self._monitors:
                 self._read_monitor(monitor, arrivals)
@@ -337,6 +301,10 @@ class Sockets:
             self._move_route(hello.route, descriptor)
             arrivals.append(hello)
         return arrivals
+
+    def _look(self) -> list[zmq.Socket[bytes]]:
+        """The sockets that are readable now."""
+        return [socket for socket, _ in self._poller.poll(0) if isinstance(socket, zmq.Socket)]
 
     def _move_route(self, route: bytes, descriptor: int) -> None:
         """A life that dialled again: the end of its past connection is no news any more."""
@@ -349,66 +317,39 @@ class Sockets:
         socket: zmq.Socket[bytes],
         arrivals: list[Arrival],
         hellos: list[tuple[int, FromAccepted]],
-        stop_at: float,
-    ) -> bool:
-        """Drain one socket; False when the turn's bound came first."""
+    ) -> None:
+        """Read one socket until the turn's bound; raises `zmq.Again` when it is empty before."""
         name = self._names.get(socket)
-        take: Callable[[], None]
-        if socket is self._router:
-            take = lambda: self._take_accepted(socket, arrivals, hellos)  # noqa: E731
-        elif name is not None:
-            take = lambda: self._take_dialed(socket, name, arrivals)  # noqa: E731
-        else:
-            take = lambda: self._take_published(arrivals)  # noqa: E731
-        try:
-            while len(arrivals) < TURN_FRAMES_MAX and monotonic() < stop_at:
-                take()
-        except zmq.Again:
-            return True
-        return False
+        while len(arrivals) + len(hellos) < TURN_FRAMES_MAX and self._bytes_left > 0:
+            route = b"" if name is not None else socket.recv(_NOBLOCK)
+            payload = socket.recv(_NOBLOCK, False)
+            if payload.more:
+                self._skip(socket)
+                continue
+            frame = payload.buffer
+            self._bytes_left -= len(frame)
+            if name is not None:
+                arrivals.append(FromDialed(name, frame))
+            elif len(frame) > TYPE_OFFSET and frame[TYPE_OFFSET] == _HELLO_CODE:
+                hellos.append((payload.get(zmq.SRCFD), FromAccepted(route, frame)))
+            else:
+                arrivals.append(FromAccepted(route, frame))
 
-    def _take_dialed(
-        self, socket: zmq.Socket[bytes], name: NodeName, arrivals: list[Arrival]
-    ) -> None:
-        frame = socket.recv(zmq.NOBLOCK)
-        if self._has_rest(socket):
-            return
-        self.counters["bytes_received"] += len(frame)
-        arrivals.append(FromDialed(name, frame))
+    def _read_published(self, arrivals: list[Arrival]) -> None:
+        """As `_read`, of the publishers that we hear."""
+        while len(arrivals) < TURN_FRAMES_MAX and self._bytes_left > 0:
+            parts = self._subscriber.recv_multipart(_NOBLOCK)
+            self._bytes_left -= sum(map(len, parts))
+            if len(parts) == 2:
+                arrivals.append(FromPublisher(parts[1]))
+            else:
+                self.counters["bad_parts"] += 1
 
-    def _take_accepted(
-        self,
-        socket: zmq.Socket[bytes],
-        arrivals: list[Arrival],
-        hellos: list[tuple[int, FromAccepted]],
-    ) -> None:
-        route = socket.recv(zmq.NOBLOCK)
-        payload = socket.recv(zmq.NOBLOCK, copy=False)
-        if self._has_rest(socket):
-            return
-        frame = payload.buffer
-        self.counters["bytes_received"] += len(frame)
-        arrival = FromAccepted(route, frame)
-        if len(frame) > TYPE_OFFSET and frame[TYPE_OFFSET] == _HELLO_CODE:
-            hellos.append((payload.get(zmq.SRCFD), arrival))
-        else:
-            arrivals.append(arrival)
-
-    def _take_published(self, arrivals: list[Arrival]) -> None:
-        parts = self._subscriber.recv_multipart(zmq.NOBLOCK)
-        if len(parts) == 2:
-            arrivals.append(FromPublisher(parts[1]))
-        else:
-            self.counters["bad_parts"] += 1
-
-    def _has_rest(self, socket: zmq.Socket[bytes]) -> bool:
-        """Whether a message had more parts than a frame has; they are dropped and counted."""
-        if not socket.get(zmq.RCVMORE):
-            return False
-        while socket.get(zmq.RCVMORE):
-            socket.recv(zmq.NOBLOCK)
+    def _skip(self, socket: zmq.Socket[bytes]) -> None:
+        """A message has more parts than a frame has; they are dropped and counted."""
+        while socket.recv(_NOBLOCK, False).more:
+            pass
         self.counters["bad_parts"] += 1
-        return True
 
     def _read_monitor(self, monitor: zmq.Socket[bytes], arrivals: list[Arrival]) -> None:
         name = self._monitors[monitor]
@@ -435,20 +376,31 @@ class Sockets:
             for fd in wanted:
                 self._poller.register(fd, zmq.POLLIN)
             self._extra_fds = wanted
-        return [fd for fd, _ in self._poller.poll(max(0, timeout_ms)) if isinstance(fd, int)]
+        readable: list[int] = []
+        self._ready = ready = []
+        for item, _ in self._poller.poll(max(0, timeout_ms)):
+            if isinstance(item, int):
+                readable.append(item)
+            else:
+                ready.append(item)
+        return readable
 
     def fds(self) -> tuple[int, ...]:
-        """Descriptors that become readable when something happens (edge-triggered)."""
+        """Descriptors that become readable when something happens (edge-triggered: ask
+        `may_be_readable` after each turn)."""
+        self._edges = True
         sockets = [self._subscriber, *self._names, *self._monitors]
         if self._router is not None:
             sockets.append(self._router)
         return tuple(socket.fileno() for socket in sockets)
 
     def may_be_readable(self) -> bool:
-        """Whether `receive` would find something of which the descriptors need not tell."""
-        if self._unsure:
-            self._unsure = any(isinstance(socket, zmq.Socket) for socket, _ in self._poller.poll(0))
-        return self._unsure
+        """Whether `receive` would find something of which the descriptors need not tell. Who waits
+        with `wait` need not ask: it looks itself."""
+        if self._edges and self._unsure:
+            self._ready = self._look() or None
+            self._unsure = self._ready is not None
+        return self._edges and self._unsure
 
     def close(self, linger_ms: int = 0) -> None:
         """Close everything; ZeroMQ gets so long for what it took and has not written."""
@@ -461,11 +413,8 @@ _COUNTERS = (
     "bytes_sent",
     "frames_received",
     "bytes_received",
-    "frames_refused_queue_full",
-    "frames_dropped_with_link",
     "sends_again",
     "sends_unreachable",
-    "sends_not_taken",
     "connects",
     "disconnects",
     "bad_parts",
