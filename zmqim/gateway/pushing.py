@@ -205,7 +205,7 @@ class Pushing:
         session.window[message.message_id] = Unacked(recv, due, 0, message.size)
         session.window_bytes += message.size
         self._counters.pushed += 1
-        if not session.redeliver_at:
+        if not session.redeliver_at or due < session.redeliver_at:
             session.redeliver_at = due
             self._wheel.add(due, self._redeliver, session)
 
@@ -230,7 +230,7 @@ class Pushing:
 
     def _redeliver(self, now: int, session: Session) -> None:
         """Push again what is due; after the last pause a message is given up."""
-        if session.phase is Phase.CLOSED:
+        if session.phase is Phase.CLOSED or now < session.redeliver_at or not session.redeliver_at:
             return
         next_due = 0
         for message_id, (recv, due, tries, size) in list(session.window.items()):

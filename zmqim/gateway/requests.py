@@ -232,12 +232,18 @@ class Requests:
         asked = self._asked.get(request)
         if asked is None:
             return False
-        if code in _DEFINITE or (code == BUSY and not asked.patient):
+        if self._is_definite(asked, code):
             self._finish(now, asked, code, result)
         elif asked.router is not None:
             asked.proposed = asked.proposed or code == UNKNOWN
             self._again(now, asked)
         return True
+
+    def _is_definite(self, asked: Asked, code: int) -> bool:
+        """Whether nothing else can become of it. A refusal says nothing of earlier attempts."""
+        if code in (BUSY, DISK_FULL) and asked.proposed and asked.item.kind != ItemKind.READ:
+            return False
+        return code in _DEFINITE or (code == BUSY and not asked.patient)
 
     def bounced(self, now: int, request: int) -> bool:
         """The bus did not take the item; False: it is for nobody here."""

@@ -7,7 +7,8 @@ found where they are applied. An item without an answer for SEND_DEADLINE_MS clo
 without a SENDACK, because an SDK sends again only what was never answered.
 
 A definite refusal of the batch (BUSY, a full disk) also refuses what waits behind it in the lane:
-it was sent before the client could know, and must not overtake what is sent again.
+it was sent before the client could know, and must not overtake what is sent again. A refusal is not
+definite if an earlier attempt of the same item may have been taken: then the lane goes on asking.
 """
 
 from __future__ import annotations
@@ -39,7 +40,15 @@ from zmqim.chat.operations import (
 from zmqim.errors import WireError
 from zmqim.gateway.counters import Counters
 from zmqim.gateway.plugin import CloseReason
-from zmqim.gateway.requests import BAD_REQUEST, BUSY, DISK_FULL, DONE, Numbers, Routers
+from zmqim.gateway.requests import (
+    BAD_REQUEST,
+    BUSY,
+    DISK_FULL,
+    DONE,
+    UNKNOWN,
+    Numbers,
+    Routers,
+)
 from zmqim.gateway.sessions import Phase, Session, Sessions
 from zmqim.gateway.wheel import Wheel
 from zmqim.ids import NodeName
@@ -69,6 +78,10 @@ class Waiting(msgspec.Struct, gc=False):
     client_msg_no: str
     since: int
     size: int
+    proposed: bool = False
+    """Whether the latest attempt may have been taken."""
+    doubtful: bool = False
+    """Whether an earlier attempt may have been taken: then no refusal is definite."""
 
 
 class Lane:
@@ -240,9 +253,14 @@ class Sending:
             self._again(now, lane)
             return
         waiting = self._waiting
-        self._routers.submit(
-            router, [each.item for each in lane.flight if each.item.request in waiting]
-        )
+        items = []
+        for each in lane.flight:
+            if each.item.request in waiting:
+                items.append(each.item)
+                if each.proposed:
+                    each.doubtful = True
+                each.proposed = True
+        self._routers.submit(router, items)
         self._look_at(lane, now + limits.REQUEST_RETRY_MS)
 
     def _again(self, now: int, lane: Lane) -> None:
@@ -294,6 +312,9 @@ class Sending:
             else:
                 reason = done.reason if isinstance(done, Rejected) else Reason.SYSTEM_ERROR
                 self._finish(waiting, 0, 0, reason)
+        elif waiting.doubtful and code in (BUSY, DISK_FULL):
+            waiting.proposed = False
+            self._retry(now, waiting.lane)
         elif code == BUSY:
             self._finish(waiting, 0, 0, Reason.RATE_LIMITED)
             self._refuse_queue(waiting.lane, Reason.RATE_LIMITED)
@@ -303,6 +324,7 @@ class Sending:
         elif code == BAD_REQUEST:
             self._finish(waiting, 0, 0, Reason.SYSTEM_ERROR)
         else:
+            waiting.proposed = code == UNKNOWN
             self._retry(now, waiting.lane)
         return True
 
@@ -345,6 +367,7 @@ class Sending:
         waiting = self._waiting.get(request)
         if waiting is None:
             return False
+        waiting.proposed = False
         self._retry(now, waiting.lane)
         return True
 

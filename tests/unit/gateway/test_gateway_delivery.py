@@ -279,6 +279,15 @@ class TestRedelivery:
         assert self.keep_alive(rig, 300_000) == []
         assert rig.core.counters.pushes_acknowledged == 2
 
+    def test_a_new_push_does_not_wait_for_an_old_ones_long_pause(self, rig: Rig) -> None:
+        rig.push(1, [1])
+        rig.turn()
+        assert [r.message_seq for r in self.keep_alive(rig, 10_000)] == [1]
+        rig.push(2, [1])
+        rig.turn()
+        again = [r.message_seq for r in self.keep_alive(rig, 10_000)]
+        assert sorted(again) == [1, 2]
+
     def test_a_session_that_takes_nothing_is_tried_later(self, rig: Rig) -> None:
         rig.push(1, [1])
         rig.turn()

@@ -73,6 +73,18 @@ class TestDeadline:
         ask(rig, ItemKind.READ)
         assert answers(rig.advance(5_100)) == [Answered(31, OutcomeCode.UNAVAILABLE, b"")]
 
+    @pytest.mark.parametrize("code", [OutcomeCode.BUSY, OutcomeCode.DISK_FULL])
+    def test_a_refusal_says_nothing_of_an_earlier_attempt(
+        self, rig: Rig, code: OutcomeCode
+    ) -> None:
+        ask(rig)
+        rig.turn()
+        item = rig.asked.pop()
+        rig.advance(1_020)
+        rig.answer(item, None, code)
+        assert answers(rig.turn()) == []
+        assert answers(rig.advance(5_100)) == [Answered(31, OutcomeCode.UNKNOWN, b"")]
+
     def test_a_short_deadline_is_kept(self, rig: Rig) -> None:
         ask(rig, deadline_ms=300)
         effects = rig.advance(320)

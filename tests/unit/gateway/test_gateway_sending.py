@@ -305,6 +305,38 @@ class TestDefiniteRefusals:
         rig.send(1, "bob", b"5", 5)
         assert payloads(rig) == [b"5"]
 
+    @pytest.mark.promise("P3")
+    @pytest.mark.parametrize("code", [OutcomeCode.BUSY, OutcomeCode.DISK_FULL])
+    def test_no_refusal_is_definite_once_an_earlier_attempt_may_have_been_taken(
+        self, rig: Rig, code: OutcomeCode
+    ) -> None:
+        rig.send(1, "bob", b"1", 1)
+        rig.turn()
+        item = rig.asked.pop()
+        rig.advance(1_020)
+        assert rig.asked.pop() == item
+        rig.answer(item, None, code)
+        assert to_client(rig.turn(), 1) == []
+        rig.advance(80)
+        assert rig.asked == [item]
+        rig.sent(item, 1)
+        assert [ack.reason for ack in to_client(rig.turn(), 1)] == [1]  # type: ignore[union-attr]
+
+    @pytest.mark.parametrize(
+        "code", [OutcomeCode.NOT_LEADER, OutcomeCode.UNAVAILABLE, OutcomeCode.BUSY]
+    )
+    def test_a_refusal_after_attempts_that_were_not_taken_is_definite(
+        self, rig: Rig, code: OutcomeCode
+    ) -> None:
+        rig.send(1, "bob", b"1", 1)
+        rig.turn()
+        item = rig.asked.pop()
+        if code is not OutcomeCode.BUSY:
+            rig.answer(item, None, code)
+            rig.advance(80)
+        rig.answer(item, None, OutcomeCode.BUSY)
+        assert [ack.reason for ack in to_client(rig.turn(), 1)] == [22]  # type: ignore[union-attr]
+
     def test_an_item_that_cannot_be_decoded_is_a_system_error(self, rig: Rig) -> None:
         rig.send(1, "bob")
         rig.turn()
