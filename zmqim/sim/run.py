@@ -242,6 +242,11 @@ class Simulation:
         )
         if not self._wait(ANSWERS_US_MAX, lambda: not self._unanswered()):
             self.history.missing += [f"{what} gets its answer" for what in self._unanswered()]
+        self.history.missing += [
+            f"{client.name} is not told to go"
+            for client in self.clients
+            if self._wrongly_gone(client)
+        ]
         self._must("presence agrees with the truth", PRESENCE_US_MAX, self._presence_is_right)
 
     def _all_run(self) -> bool:
@@ -255,6 +260,10 @@ class Simulation:
         for client in self._present():
             found += [sending.client_msg_no for sending in client.waiting]
         return found + self.backend.waiting
+
+    def _wrongly_gone(self, client: Client) -> bool:
+        """Was it ended although no other device competes with it?"""
+        return client.is_gone and not (self.plan.rivals and client.uid == "u0")
 
     def _presence_is_right(self) -> bool:
         truth = sorted(
