@@ -2,50 +2,36 @@
 
 A client connects, gives up, comes back, syncs its channels, sends with an outbox that keeps its
 client_msg_nos, acknowledges pushes late or never, cuts its connection and stops reading. What it
-does and sees goes into the history. `Backend` is the HTTP API's user: tokens, groups, messages.
+does and sees goes into the history.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from random import Random
 
 from zmqim.bus.messages import ItemKind, OutcomeCode
-from zmqim.chat.channels import route_key_of_channel, route_key_of_user
+from zmqim.chat.channels import route_key_of_channel
 from zmqim.chat.operations import (
-    AddMembers,
-    ChannelType,
     MessageFlag,
     MessagesPage,
     MessagesQuery,
-    Operation,
     Reason,
     Rejected,
-    SendMessage,
-    Sent,
-    SetToken,
     decode_result,
-    decode_send,
     encode,
 )
-from zmqim.gateway.plugin import CloseReason
-from zmqim.gateway.tokens import token_hash
+from zmqim.sim.connections import Link, seen_in, seen_of
 from zmqim.sim.history import (
     Acknowledged,
     Attempt,
     ChannelKey,
     History,
     Pull,
-    Push,
-    Received,
     Refused,
     Seen,
     Sending,
-    Session,
-    SessionKey,
     channel_key,
 )
 from zmqim.sim.nodes import GatewayNode
@@ -54,7 +40,6 @@ from zmqim.wkproto.packets import (
     Connack,
     Connect,
     Disconnect,
-    FromClient,
     FromServer,
     Recv,
     Recvack,
@@ -80,115 +65,6 @@ class Manners:
     stop_reading: float = 0.0
     pause_ms: tuple[int, int] = (100, 2_000)
     """Before a client connects again."""
-
-
-class Link:
-    """A client's connection to one gateway: in order both ways, until either end is gone."""
-
-    def __init__(self, world: World, random: Random, gateway: GatewayNode, client: Client) -> None:
-        self.gateway = gateway
-        self.is_open = False
-        self.opened = 0
-        self._life = gateway.life
-        self._world = world
-        self._random = random
-        self._client = client
-        self._out: deque[FromClient] = deque()
-        self._in: deque[Callable[[], None]] = deque()
-        self._out_busy = 0
-        self._in_busy = 0
-        session = gateway.accept(self)
-        self.number = 0 if session is None else session
-        self.is_open = session is not None
-
-    @property
-    def key(self) -> SessionKey:
-        """The session's name in the history."""
-        return self.gateway.name, self._life, self.number
-
-    def send(self, packet: FromClient) -> None:
-        """Towards the gateway."""
-        self._out.append(packet)
-        self._out_busy = max(self._out_busy, self._world.now + self._delay())
-        self._world.after(self._out_busy - self._world.now, self._arrive)
-
-    def _arrive(self) -> None:
-        if not self._at_gateway():
-            return
-        if self.gateway.sockets.is_stopped:
-            self._world.after(10 * MS, self._arrive)
-            return
-        packet = self._out.popleft()
-        if isinstance(packet, Recvack):
-            received = Received(self._world.now, self.key, packet.message_id)
-            self._client.history.received.append(received)
-        self.gateway.packets(self.number, [packet])
-
-    def _at_gateway(self) -> bool:
-        return self.is_open and self.gateway.is_alive and self.gateway.life == self._life
-
-    def writable(self, on: bool) -> None:
-        """Whether the client reads."""
-        if self._at_gateway():
-            self.stopped()
-            self.gateway.writable(self.number, on)
-
-    def cut(self) -> None:
-        """The client goes without a word."""
-        if self.is_open:
-            self._end()
-            self._world.after(self._delay(), self._drop)
-
-    def _drop(self) -> None:
-        if self.gateway.is_alive and self.gateway.life == self._life:
-            self.gateway.drop(self.number)
-
-    # The gateway's side of the contract (`zmqim.sim.nodes.ClientEnd`).
-
-    def received(self, packets: Sequence[FromServer]) -> None:
-        """The gateway wrote packets."""
-        if not self.is_open:
-            return
-        for packet in packets:
-            if isinstance(packet, Connack) and packet.reason == Reason.SUCCESS:
-                self.opened = self._world.now
-            elif isinstance(packet, Recv):
-                self._note_push(packet)
-        self._towards_client(partial(self._client.take, self, packets))
-
-    def closed(self, reason: CloseReason | None) -> None:
-        """The gateway closed the connection, or died."""
-        if self.is_open:
-            self._end()
-            self._towards_client(partial(self._client.lost, self))
-
-    def stopped(self) -> None:
-        """The gateway's process was stopped for a while."""
-        self._client.history.deaf.add(self.key)
-
-    def _end(self) -> None:
-        self.is_open = False
-        if self.opened:
-            session = Session(self.key, self._client.uid, self.opened, self._world.now)
-            self._client.history.sessions.append(session)
-
-    def _note_push(self, recv: Recv) -> None:
-        uid = self._client.uid
-        push = Push(
-            self._world.now, self.key, uid, seen_of(recv, uid), bool(recv.flags & MessageFlag.DUP)
-        )
-        self._client.history.pushes.append(push)
-
-    def _towards_client(self, action: Callable[[], None]) -> None:
-        self._in.append(action)
-        self._in_busy = max(self._in_busy, self._world.now + self._delay())
-        self._world.after(self._in_busy - self._world.now, self._read)
-
-    def _read(self) -> None:
-        self._in.popleft()()
-
-    def _delay(self) -> int:
-        return self._random.randint(100, 5_000)
 
 
 class Client:
@@ -266,17 +142,16 @@ class Client:
             link.cut()
             self.lost(link)
 
-    def _again(self, pause_ms: int = 0) -> None:
-        pause = max(pause_ms, self.random.randint(*self.manners.pause_ms))
-        self.world.after(pause * MS, self.connect)
+    def _again(self) -> None:
+        self.world.after(self.random.randint(*self.manners.pause_ms) * MS, self.connect)
 
-    def lost(self, link: Link, pause_ms: int = 0) -> None:
+    def lost(self, link: Link) -> None:
         """The connection is gone."""
         if self._link is link:
             self._link, self.is_open = None, False
             self._by_seq = {}
             self._syncing.clear()
-            self._again(pause_ms)
+            self._again()
 
     def take(self, link: Link, packets: Sequence[FromServer]) -> None:
         """What the gateway wrote has arrived."""
@@ -468,127 +343,3 @@ class Client:
             self._pull(link, channel)
         else:
             self._syncing.discard(channel)
-
-
-class Backend:
-    """Somebody who holds the API key: sets tokens, makes groups, sends messages over HTTP."""
-
-    def __init__(
-        self, world: World, history: History, gateways: Sequence[GatewayNode], manners: Manners
-    ) -> None:
-        self.world = world
-        self.history = history
-        self.random = world.fork()
-        self.is_quiet = False
-        self.posts: list[tuple[str, ChannelKey]] = []
-        """Who writes where, for `live`."""
-        self._gateways = gateways
-        self._manners = manners
-        self._open: dict[int, str] = {}
-        self._last = 0
-
-    @property
-    def waiting(self) -> list[str]:
-        """Calls without a definite answer."""
-        return list(self._open.values())
-
-    def set_token(self, uid: str, flag: int, token: str) -> None:
-        """As `/user/token`."""
-        salt = self.random.randbytes(16)
-        operation = SetToken(uid, flag, 1, salt, token_hash(salt, token), self._request_id())
-        self._change(route_key_of_user(uid), operation)
-
-    def add_members(self, channel_id: str, uids: Sequence[str]) -> None:
-        """As `/channel/subscriber_add` of a group."""
-        operation = AddMembers(ChannelType.GROUP, channel_id, list(uids), False, self._request_id())
-        self._change(route_key_of_channel(ChannelType.GROUP, channel_id), operation)
-
-    def _request_id(self) -> bytes:
-        return self.random.randbytes(16)
-
-    def _change(self, key: bytes, operation: Operation) -> None:
-        self._last += 1
-        self._open[self._last] = type(operation).__name__
-        self._ask(self._last, key, encode(operation), None)
-
-    def post(self, uid: str, channel: ChannelKey, text: str) -> Sending:
-        """As `/message/send`, with the same client_msg_no until there is a definite answer."""
-        self._last += 1
-        number = f"http-{self._last}"
-        sending = Sending(uid, channel, number, f"{number}:{text}".encode())
-        self.history.sendings.append(sending)
-        self._open[self._last] = f"post {number} to {channel}"
-        channel_type, channel_id, command = channel
-        flags = int(MessageFlag.SYNC_ONCE) if command else 0
-        operation = SendMessage(channel_type, channel_id, uid, number, sending.payload, flags=flags)
-        key = route_key_of_channel(channel_type, channel_id)
-        self._ask(self._last, key, encode(operation), sending)
-        return sending
-
-    def live(self) -> None:
-        """Post something now and then."""
-        if not self.is_quiet:
-            uid, channel = self.random.choice(self.posts)
-            self.post(uid, channel, f"{self.random.getrandbits(32):08x}")
-            pause = self.random.randint(*self._manners.think_ms) * MS
-            self.world.after(pause, self.live)
-
-    def _ask(self, call: int, key: bytes, body: bytes, sending: Sending | None) -> None:
-        if call not in self._open:
-            return
-        gateway = self.random.choice(self._gateways)
-        again = partial(self._ask, call, key, body, sending)
-        if not gateway.is_alive or gateway.sockets.is_stopped:
-            self.world.after(500 * MS, again)
-            return
-        attempt = Attempt(("http", call, 0), self.world.now)
-        if sending is not None:
-            sending.attempts.append(attempt)
-        is_answered = False
-
-        def answer(code: int, result: bytes) -> None:
-            nonlocal is_answered
-            is_answered = True
-            if code == OutcomeCode.DONE:
-                self._open.pop(call, None)
-                if sending is not None:
-                    self._posted(attempt, result)
-                return
-            if code in (OutcomeCode.BUSY, OutcomeCode.DISK_FULL):
-                attempt.answer = Refused(self.world.now, Reason.SYSTEM_ERROR)
-            self.world.after(300 * MS, again)
-
-        gateway.ask(ItemKind.WRITE, key, body, ASK_DEADLINE_MS, answer)
-        self.world.after(2 * ASK_DEADLINE_MS * MS, lambda: None if is_answered else again())
-
-    def _posted(self, attempt: Attempt, result: bytes) -> None:
-        done = decode_result(result)
-        if isinstance(done, Sent):
-            attempt.answer = Acknowledged(self.world.now, done.sequence, done.message_id)
-        elif isinstance(done, Rejected):
-            attempt.answer = Refused(self.world.now, done.reason)
-
-
-def seen_of(recv: Recv, uid: str) -> Seen:
-    """A push as an observation."""
-    command = bool(recv.flags & MessageFlag.SYNC_ONCE)
-    key = channel_key(recv.channel_type, recv.channel_id, uid, command)
-    return Seen(
-        key, recv.message_seq, recv.message_id, recv.from_uid, recv.client_msg_no, recv.payload
-    )
-
-
-def seen_in(channel: ChannelKey, page: MessagesPage) -> tuple[Seen, ...]:
-    """A page of history as observations."""
-    return tuple(
-        Seen(
-            channel,
-            row.sequence,
-            row.message_id,
-            operation.from_uid,
-            operation.client_msg_no,
-            operation.payload,
-        )
-        for row in page.messages
-        for operation in (decode_send(row.operation),)
-    )

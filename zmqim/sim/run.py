@@ -18,8 +18,10 @@ from zmqim.chat.operations import ChannelType, MessagesPage, MessagesQuery
 from zmqim.chat.queries import answer
 from zmqim.ids import NodeName, PartitionId
 from zmqim.ring.partitions import partition_of
+from zmqim.sim.backend import Backend
 from zmqim.sim.checks import check
-from zmqim.sim.clients import Backend, Client, seen_in
+from zmqim.sim.clients import Client
+from zmqim.sim.connections import seen_in
 from zmqim.sim.disk import Disk
 from zmqim.sim.faults import CALM, Nemesis, Plan, draw
 from zmqim.sim.history import ChannelKey, Gauge, History
