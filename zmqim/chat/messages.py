@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
 from xxhash import xxh3_128_digest
 
 from zmqim.chat.heads import Channel
 from zmqim.chat.keys import Keys, probes
-from zmqim.chat.operations import MessageRow
+from zmqim.chat.operations import MessageRow, decode_send
 from zmqim.chat.view import RowView
 from zmqim.errors import DamagedData
 from zmqim.ids import HLC_COUNTER_BITS
@@ -22,8 +21,6 @@ _MS_SHIFT = 22
 _PARTITION_SHIFT = 11
 _COUNTER_MASK = (1 << _PARTITION_SHIFT) - 1
 _MESSAGE = struct.Struct(">QQQ")
-_DUPLICATE = struct.Struct(">QQQQ16s")
-_U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
 _READ_ROWS = 256
 
@@ -62,58 +59,50 @@ class TransientIds:
         return (ms << _MS_SHIFT) | (partition << _PARTITION_SHIFT) | LOGGED_PER_MS | self._counter
 
 
-class Duplicate(NamedTuple):
-    """Body of a `D` row: the answer that the first send got, and for which bytes."""
-
-    sequence: int
-    message_id: int
-    hlc: int
-    log_index: int
-    payload_hash: bytes
-
-
-def identity_of(channel: Channel, sender: str, client_msg_no: str) -> bytes:
-    """What makes two sends the same one, in full. `channel` is stored."""
-    name = sender.encode()
-    return channel.chan16 + _U32.pack(len(name)) + name + client_msg_no.encode()
-
-
 class MessageRows:
     """The messages of one partition."""
 
     def __init__(self, keys: Keys, view: RowView) -> None:
         self._keys = keys
         self._view = view
+        self._message_tag = keys.message_tag
         self._duplicate_tag = keys.duplicate_tag
 
-    def find_duplicate(self, identity: bytes) -> tuple[bytes, Duplicate | None]:
-        """The `D` row of that send if there is one, and the key where it is or would be.
+    def find_first(
+        self, channel: Channel, sender: str, client_msg_no: str
+    ) -> tuple[bytes, MessageRow | None]:
+        """What `sender` sent to the stored `channel` under that number, and the key of its `D` row:
+        where it is or, without one, would be.
 
-        Identities are compared in full: hashes may collide.
+        The key is a hash and may collide, so the message that the row names is compared in full.
         """
-        digest = xxh3_128_digest(identity)
+        digest = xxh3_128_digest(channel.chan16 + f"{sender}\0{client_msg_no}".encode())
         key = self._duplicate_tag + digest
-        body = self._view.get(key)
-        if body is None:
+        if self._view.get(key) is None:
             return key, None
         for probe in probes(digest):
             key = self._duplicate_tag + probe
             body = self._view.get(key)
             if body is None:
                 return key, None
-            if body[_DUPLICATE.size :] == identity:
-                return key, Duplicate(*_DUPLICATE.unpack_from(body))
+            (sequence,) = _U64.unpack(body)
+            if sequence <= channel.head.last_sequence:
+                first = self.get(channel, sequence)
+                send = decode_send(first.operation)
+                if send.from_uid == sender and send.client_msg_no == client_msg_no:
+                    return key, first
         raise AssertionError("probes never end")
 
-    def put_duplicate(self, key: bytes, identity: bytes, first: Duplicate) -> None:
-        """Remember the first answer under the key that `find_duplicate` gave."""
-        self._view.put(key, _DUPLICATE.pack(*first) + identity)
-
-    def put(self, channel: Channel, message_id: int, hlc: int, operation: bytes) -> None:
-        """Store the message that the channel's head already counts."""
+    def put(
+        self, channel: Channel, message_id: int, hlc: int, operation: bytes, first_key: bytes
+    ) -> None:
+        """Store the message that the channel's head already counts, to be found again under the key
+        that `find_first` gave."""
         head = channel.head
-        key = self._keys.message_tag + channel.chan16 + _U64.pack(head.last_sequence)
-        self._view.put(key, _MESSAGE.pack(message_id, hlc, head.red_count) + operation)
+        sequence = _U64.pack(head.last_sequence)
+        body = _MESSAGE.pack(message_id, hlc, head.red_count) + operation
+        self._view.put(self._message_tag + channel.chan16 + sequence, body)
+        self._view.put(first_key, sequence)
 
     def get(self, channel: Channel, sequence: int) -> MessageRow:
         """The message with that sequence, which exists."""

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
 import msgspec
-from xxhash import xxh3_128_digest
 
 from zmqim.chat.changes import (
     Derived,
@@ -29,7 +28,7 @@ from zmqim.chat.changes import (
 from zmqim.chat.heads import Channel, Heads
 from zmqim.chat.keys import Keys
 from zmqim.chat.members import MemberSets
-from zmqim.chat.messages import Duplicate, MessageRows, identity_of, next_message_id
+from zmqim.chat.messages import MessageRows, next_message_id
 from zmqim.chat.operations import (
     AddMembers,
     ChangeList,
@@ -39,6 +38,7 @@ from zmqim.chat.operations import (
     MembersNotice,
     MessageFlag,
     MessageNotice,
+    MessageRow,
     Notice,
     Notified,
     Operation,
@@ -53,6 +53,7 @@ from zmqim.chat.operations import (
     SetUser,
     UpsertChannel,
     decode_operation,
+    decode_send,
     encode,
 )
 from zmqim.chat.permissions import judge
@@ -97,7 +98,7 @@ _Change = SetToken | ClearToken | SetUser | UpsertChannel | AddMembers | RemoveM
 """Operations that somebody asked for over HTTP, once per request id."""
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What an entry came to: the encoded result, and the encoded notice if there is one."""
 
     result: bytes
@@ -143,7 +144,7 @@ class ChatState:
         if operation is None:
             operation = decode_operation(payload)
         if isinstance(operation, SendMessage):
-            return self._send(index, hlc, operation, payload)
+            return self._send(hlc, operation, payload)
         if isinstance(operation, DerivePersonRule | Notified | OutboxDone):
             self._book(operation)
             return _QUIET
@@ -166,8 +167,8 @@ class ChatState:
         """May this message, which is never logged, be pushed?"""
         return judge(self.heads.find(send.channel_type, send.channel_id), send, self.sets)
 
-    def notice_again(self, index: int, payload: bytes) -> bytes | None:
-        """The notice that the applied entry at `index` made, from its rows."""
+    def notice_again(self, index: int, hlc: int, payload: bytes) -> bytes | None:
+        """The notice that the applied entry at `index`, stamped `hlc`, made, from its rows."""
         stored = self._view.get(self.keys.notice(index))
         if stored is not None:
             return stored
@@ -178,9 +179,8 @@ class ChatState:
         channel = self.heads.find(send.channel_type, send.channel_id, command)
         if not channel.exists:
             return None
-        identity = identity_of(channel, send.from_uid, send.client_msg_no)
-        _, first = self.messages.find_duplicate(identity)
-        if first is None or first.log_index != index:
+        _, first = self.messages.find_first(channel, send.from_uid, send.client_msg_no)
+        if first is None or first.hlc != hlc:
             return None
         base = self.heads.find(send.channel_type, send.channel_id)
         return _message_notice(base, send, payload, first.sequence, first.message_id, first.hlc)
@@ -195,26 +195,23 @@ class ChatState:
 
     # ---- messages --------------------------------------------------------------------------------
 
-    def _send(self, index: int, hlc: int, send: SendMessage, payload: bytes) -> Outcome:
+    def _send(self, hlc: int, send: SendMessage, payload: bytes) -> Outcome:
         heads = self.heads
         base = heads.find(send.channel_type, send.channel_id)
         command = send.flags & _SYNC_ONCE
         log = heads.find(send.channel_type, send.channel_id, True) if command else base
-        payload_hash = xxh3_128_digest(send.payload)
         messages = self.messages
-        key = identity = b""
+        key = b""
         if log.chan16:
-            identity = identity_of(log, send.from_uid, send.client_msg_no)
-            key, first = messages.find_duplicate(identity)
+            key, first = messages.find_first(log, send.from_uid, send.client_msg_no)
             if first is not None:
-                return Outcome(_answer_again(first, payload_hash), None)
+                return Outcome(_answer_again(first, send.payload), None)
         reason = judge(base, send, self.sets)
         if reason is not Reason.SUCCESS:
             return Outcome(encode(Rejected(reason)), None)
         heads.changed(log)
         if not key:
-            identity = identity_of(log, send.from_uid, send.client_msg_no)
-            key, _ = messages.find_duplicate(identity)
+            key, _ = messages.find_first(log, send.from_uid, send.client_msg_no)
         head = log.head
         sequence = head.last_sequence = head.last_sequence + 1
         if send.flags & _RED_DOT:
@@ -222,9 +219,7 @@ class ChatState:
         applied = self.applied
         message_id = next_message_id(applied.last_message_id, hlc, self._partition)
         applied.last_message_id = message_id
-        messages.put(log, message_id, hlc, payload)
-        first = Duplicate(sequence, message_id, hlc, index, payload_hash)
-        messages.put_duplicate(key, identity, first)
+        messages.put(log, message_id, hlc, payload, key)
         notice = _message_notice(base, send, payload, sequence, message_id, hlc)
         return Outcome(encode(Sent(sequence, message_id, hlc)), notice)
 
@@ -340,8 +335,8 @@ def _message_notice(
     )
 
 
-def _answer_again(first: Duplicate, payload_hash: bytes) -> bytes:
-    if first.payload_hash == payload_hash:
+def _answer_again(first: MessageRow, payload: bytes) -> bytes:
+    if decode_send(first.operation).payload == payload:
         return encode(Sent(first.sequence, first.message_id, first.hlc, duplicate=True))
     return encode(
         Rejected(Reason.IDEMPOTENCY_CONFLICT, "this client_msg_no was used for another payload")

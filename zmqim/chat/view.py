@@ -5,7 +5,7 @@ was performed, so that a read of the same turn sees them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from xxhash import xxh3_128
@@ -34,16 +34,14 @@ class RowView:
         self._stored = stored
         self._stored_get = stored.get
         self.changes: dict[bytes, bytes | None] = {}
+        self.put: Callable[[bytes, bytes], None] = self.changes.__setitem__
+        """Write a row: its key and its body."""
 
     def get(self, key: bytes) -> bytes | None:
         """Body of the row as of now."""
         if key in self.changes:
             return self.changes[key]
         return self._stored_get(key)
-
-    def put(self, key: bytes, body: bytes) -> None:
-        """Write a row."""
-        self.changes[key] = body
 
     def delete(self, key: bytes) -> None:
         """Delete a row."""
@@ -68,7 +66,7 @@ class RowView:
 
     def forget(self) -> None:
         """The changes are stored: they need no longer be kept above."""
-        self.changes = {}
+        self.changes.clear()
 
 
 def digest_of(rows: Iterable[Row]) -> str:

@@ -110,7 +110,7 @@ class Group:
             for index, body in enumerate(bodies, first):
                 entry = decode_entry(body)
                 if entry.kind == EntryKind.OPERATION:
-                    notice = self.state.notice_again(index, entry.payload)
+                    notice = self.state.notice_again(index, entry.hlc, entry.payload)
                     if notice is not None:
                         items.append(NoticeItem(index, notice))
             notices.found(items, first + len(bodies) - 1, self.raft.applied)

@@ -574,15 +574,15 @@ def test_every_notice_can_be_made_again_from_the_rows(durable: bool) -> None:
         partition.turn()
         partition.open()
     again = {}
-    for index, (_, body) in enumerate(partition.log, 1):
-        notice = partition.state.notice_again(index, body)
+    for index, (hlc, body) in enumerate(partition.log, 1):
+        notice = partition.state.notice_again(index, hlc, body)
         if notice is not None:
             again[index] = notice
     assert again == {index: encode(notice) for index, notice in partition.notices}
     partition.apply(Notified(7))
     partition.apply(Notified(3))
     assert partition.state.applied.notified == 7
-    assert partition.state.notice_again(7, partition.log[6][1]) is None
+    assert partition.state.notice_again(7, *partition.log[6]) is None
 
 
 def test_a_probe_and_a_drained_outbox_are_done() -> None:
