@@ -126,9 +126,10 @@ def test_history_pages_in_both_directions(api: Api) -> None:
     numbers = [(n, str(n)) for n in range(1, 11)]
     assert api.history(two, one, limit=3) == numbers[7:]
     assert api.history(two, one, start_message_seq=4, limit=3, pull_mode=1) == numbers[3:6]
-    assert api.history(
-        two, one, start_message_seq=4, end_message_seq=6, limit=9, pull_mode=1
-    ) == numbers[3:5]
+    assert (
+        api.history(two, one, start_message_seq=4, end_message_seq=6, limit=9, pull_mode=1)
+        == numbers[3:5]
+    )
     assert api.history(two, one, start_message_seq=4, limit=3) == numbers[1:4]
     assert api.history(two, one, start_message_seq=4, end_message_seq=3, limit=3) == numbers[3:4]
     answer = api.done(
@@ -161,14 +162,23 @@ def test_large_member_lists_are_taken_whole(api: Api) -> None:
         ("/channel", {"channel_id": "g#1", "channel_type": 2}),
         ("/channel", {"channel_id": "g", "channel_type": 2, "subscribers": ["a@b"]}),
         ("/channel", {"channel_id": "g", "channel_type": 2, "ban": 2}),
-        ("/channel/subscriber_add", {"channel_id": "g", "subscribers": ["u"], "temp_subscriber": 1}),
+        (
+            "/channel/subscriber_add",
+            {"channel_id": "g", "subscribers": ["u"], "temp_subscriber": 1},
+        ),
         ("/message/send", {"channel_id": "u", "channel_type": 1, "payload": "no base64!"}),
         ("/message/send", {"channel_id": "", "channel_type": 1, "payload": ""}),
         ("/message/send", {"channel_id": "a@b", "channel_type": 1, "payload": "", "from_uid": "c"}),
         ("/message/send", {"channel_id": "u", "channel_type": 300, "payload": ""}),
-        ("/message/send", {"channel_id": "", "channel_type": 0, "payload": "", "subscribers": ["a"]}),
+        (
+            "/message/send",
+            {"channel_id": "", "channel_type": 0, "payload": "", "subscribers": ["a"]},
+        ),
         ("/channel/messagesync", {"login_uid": "a", "channel_id": "b@c", "channel_type": 1}),
-        ("/channel/messagesync", {"login_uid": "a", "channel_id": "b", "channel_type": 1, "limit": -1}),
+        (
+            "/channel/messagesync",
+            {"login_uid": "a", "channel_id": "b", "channel_type": 1, "limit": -1},
+        ),
         ("/user/onlinestatus", {"uid": "a"}),
     ],
 )
