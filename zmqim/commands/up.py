@@ -90,7 +90,7 @@ class Terminal:
     def begin(self, path: Path) -> None:
         """Says what is started, and what should be known about it."""
         names = ", ".join(process.name for process in self._topology.processes(self._host))
-        self.say(f"zmqim {version('zmqim')}: starting {self._topology.cluster} ({path})")
+        self.say(f"zmqim {version('zmqim')}: starting {self._topology.cluster} ({_shown(path)})")
         self.say(f"  {names}")
         for note in self._topology.notes():
             self.say(f"Warning: {note}.")
@@ -126,6 +126,12 @@ class Terminal:
     def _data_option(self) -> str:
         is_default = self._data.path == Path(DATA_FOLDER_DEFAULT).absolute()
         return "" if is_default else f" --data {self._data.path}"
+
+
+def _shown(path: Path) -> str:
+    """A path below the current folder is shown from there."""
+    real = path.resolve()
+    return str(real.relative_to(Path.cwd()) if real.is_relative_to(Path.cwd()) else real)
 
 
 def _host(topology: Topology, name: str | None) -> str:
