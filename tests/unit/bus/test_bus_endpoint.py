@@ -16,12 +16,13 @@ from bus_world import BusWorld, free_port, now_ms, topology_text
 
 from zmqim.bus.effects import Send, View
 from zmqim.bus.endpoint import Endpoint, ViewChanged, feed, perform_send
-from zmqim.bus.envelope import HEADER, Codec
+from zmqim.bus.envelope import HEADER, PREFIX, Codec, append, seal
 from zmqim.bus.link_events import PeerDown, PeerUp, Received
 from zmqim.bus.messages import Hello, Load, Message, NoticeAck, Propose, RoutedItem
+from zmqim.bus.sockets import Sent
 from zmqim.errors import EXIT_REFUSED, NotAdmitted, PortInUse
-from zmqim.ids import Incarnation, Milliseconds, NodeName, NodeUuid, WallMilliseconds
-from zmqim.limits import LINK_SILENCE_MS_MAX
+from zmqim.ids import ClusterId, Incarnation, Milliseconds, NodeName, NodeUuid, WallMilliseconds
+from zmqim.limits import LINK_SILENCE_MS_MAX, PEER_QUEUE_MESSAGES_MAX
 from zmqim.topology import parse
 
 EVERYONE = ("storage-1", "router-1", "gateway-1")
@@ -49,7 +50,8 @@ def started(world: BusWorld, text: str, *names: str) -> None:
 
 def test_a_cluster_finds_itself_and_carries_messages(world: BusWorld) -> None:
     started(world, topology_text(free_port(), routers=2), *EVERYONE, "router-2")
-    whole = View(("gateway-1",), ("router-1", "router-2"), ("storage-1",))
+    gateway, storage = NodeName("gateway-1"), NodeName("storage-1")
+    whole = View((gateway,), (NodeName("router-1"), NodeName("router-2")), (storage,))
     world.until(lambda: all(one.view() == whole for one in world.endpoints.values()))
     assert world.peers("gateway-1") == {"router-1", "router-2"}
     assert world.peers("router-1") == {"gateway-1", "router-2", "storage-1"}
@@ -136,7 +138,7 @@ def test_commands_for_a_past_life_are_dropped_after_the_reconnect(world: BusWorl
     )
     past = gateway._codec.encode(NoticeAck(1, 1, 2), life.node_uuid, life.incarnation, 0)
     for frame in (stale, past):
-        assert gateway._sockets.send_now(NodeName("router-1"), frame)
+        assert gateway._sockets.send_dialed(NodeName("router-1"), frame) is Sent.TAKEN
     world.send("gateway-1", "router-1", NoticeAck(1, 1, 3))
     world.until(lambda: world.received("router-1"))
     assert world.received("router-1") == [NoticeAck(1, 1, 3)]
@@ -215,8 +217,8 @@ def test_hostile_frames_are_counted_and_disturb_nobody(
 ) -> None:
     router = world.endpoints["router-1"]
     cluster = router._codec._cluster
-    head = HEADER.pack(b"zmqi", 2, cluster, b"x" * 16, 1, bytes(16), 0, 5, 0, 0)
-    sound = Codec(cluster, NodeUuid(b"x" * 16), Incarnation(1))
+    head = HEADER.pack(b"zmqi", 2, cluster, b"x" * 16, 1, bytes(16), 0, 0) + b"\x05\0\0\0\x02"
+    sound = Codec(ClusterId(cluster), NodeUuid(b"x" * 16), Incarnation(1))
     hello = Hello("gateway-1", 1, "", b"x" * 16, 1, "", b"", {})
     for frame in (
         b"",
@@ -248,7 +250,7 @@ def test_a_follower_whose_name_no_topology_knows_is_a_gateway_for_everyone(
         dealer.socket.send(codec.encode(Hello("node-1", 1, "h", uuid, 1, "", b"", {}), link=1))
         world.until(lambda: "node-1" in world.peers("router-1"))
         world.until(lambda: "node-1" in world.endpoints["router-1"].view().gateways)
-        welcome = codec.decode(dealer.socket.recv())[1]
+        welcome = next(codec.decode(dealer.socket.recv())[1])
         assert b"placement" in getattr(welcome, "ring_document", b"")
     finally:
         dealer.close()
@@ -274,6 +276,72 @@ def test_a_message_too_large_for_the_bus_is_refused_and_counted(world: BusWorld)
     item = RoutedItem(1, 1, 1, 0, bytes(17 << 20))
     assert not world.send("router-1", "storage-1", Propose([item]))
     assert world.endpoints["router-1"].counters()["sends_too_large"] == 1
+
+
+def test_what_a_turn_says_to_a_peer_is_one_frame(world: BusWorld) -> None:
+    started(world, topology_text(free_port()))
+    router, name = world.endpoints["router-1"], NodeName("storage-1")
+    world.until(lambda: len(router.members()) == 3)
+    world.turn()
+    before = router.counters()["frames_sent"]
+    said = [NoticeAck(1, 1, number) for number in range(20)]
+    for message in said:
+        assert router.send(now_ms(), name, message)
+    assert router.counters()["frames_sent"] == before
+    router.flush(now_ms())
+    assert router.counters()["frames_sent"] == before + 1
+    world.until(lambda: len(world.received("storage-1")) == 20)
+    assert world.received("storage-1") == said
+
+
+def test_a_bad_message_takes_the_rest_of_its_frame_with_it_and_not_the_link(
+    world: BusWorld,
+) -> None:
+    started(world, topology_text(free_port()), "router-1", "gateway-1")
+    router, gateway = world.endpoints["router-1"], world.endpoints["gateway-1"]
+    life = router._me
+    frame = bytearray(gateway._codec.header(life.node_uuid, life.incarnation, 1))
+    append(frame, NoticeAck(1, 1, 1))
+    frame += PREFIX.pack(99, 1) + b"\x90"
+    append(frame, NoticeAck(1, 1, 2))
+    seal(frame)
+    assert gateway._sockets.send_dialed(NodeName("router-1"), frame) is Sent.TAKEN
+    assert world.send("gateway-1", "router-1", NoticeAck(1, 1, 3))
+    world.until(lambda: NoticeAck(1, 1, 3) in world.received("router-1"))
+    assert world.received("router-1") == [NoticeAck(1, 1, 1), NoticeAck(1, 1, 3)]
+    assert router.counters()["bad_type"] == 1
+    assert world.peers("router-1") == {"gateway-1"}
+
+
+def test_a_peer_that_does_not_read_fills_its_queue_and_gets_all_that_was_accepted(
+    world: BusWorld,
+) -> None:
+    started(world, topology_text(free_port()))
+    router, name = world.endpoints["router-1"], NodeName("storage-1")
+    now, accepted, body = now_ms(), 0, bytes(10_000)
+    while router.send(now, name, Propose([RoutedItem(1, accepted, 1, 0, body)])):
+        accepted += 1
+        router.flush(now)
+        assert accepted < 10 * PEER_QUEUE_MESSAGES_MAX
+    assert router._outboxes[name].messages == PEER_QUEUE_MESSAGES_MAX
+    assert router.counters()["sends_queue_full"] == 1
+    world.until(lambda: len(world.received("storage-1")) == accepted)
+    found = [one for one in world.received("storage-1") if isinstance(one, Propose)]
+    assert [one.items[0].request for one in found] == list(range(accepted))
+
+
+def test_what_waits_for_a_lost_link_is_dropped_and_counted(world: BusWorld) -> None:
+    started(world, topology_text(free_port()), "router-1", "gateway-1")
+    router, name = world.endpoints["router-1"], NodeName("gateway-1")
+    for number in range(3):
+        assert router.send(now_ms(), name, NoticeAck(1, 1, number))
+    router._links.disconnected(now_ms(), name)
+    world.turn()
+    assert PeerDown(name) in world.events["router-1"]
+    assert router.counters()["messages_dropped_with_link"] == 3
+    assert not router.send(now_ms(), name, NoticeAck(1, 1, 3))
+    world.until(lambda: "gateway-1" in world.peers("router-1"))
+    assert world.received("gateway-1") == []
 
 
 def test_two_processes_with_one_address_are_told_apart_by_the_port(world: BusWorld) -> None:

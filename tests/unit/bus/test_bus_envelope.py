@@ -8,7 +8,9 @@ import pytest
 
 from zmqim.bus.envelope import (
     HEADER,
+    NO_NODE,
     OVERHEAD_BYTES,
+    PREFIX,
     TYPE_OFFSET,
     BadBody,
     BadChecksum,
@@ -19,48 +21,98 @@ from zmqim.bus.envelope import (
     BadVersion,
     Codec,
     FrameError,
+    append,
+    seal,
 )
-from zmqim.bus.messages import MESSAGE_CODES, Message, Ping, PushPull
+from zmqim.bus.messages import MESSAGE_CODES, Message, Ping, PushPull, WhoAreYou
 from zmqim.ids import ClusterId, Incarnation, NodeUuid
 
 CODEC = Codec(ClusterId(b"0123456789abcdef"), NodeUuid(b"n" * 16), Incarnation(2))
 
 
 def test_the_bytes_of_a_frame_are_pinned() -> None:
-    frame = CODEC.encode(Ping(True), NodeUuid(b"t" * 16), Incarnation(3), 4, 5)
-    head = (
+    frame = bytearray(CODEC.header(NodeUuid(b"t" * 16), Incarnation(3), 4))
+    append(frame, Ping(True))
+    append(frame, WhoAreYou())
+    seal(frame)
+    whole = (
         b"zmqi\x01" + b"01234567" + b"n" * 16 + bytes(7) + b"\x02"
-        + b"t" * 16 + bytes(7) + b"\x03" + b"\x05" + bytes(7) + b"\x04" + bytes(3) + b"\x05"
+        + b"t" * 16 + bytes(7) + b"\x03" + bytes(7) + b"\x04"
+        + b"\x05" + b"\0\0\0\x02" + b"\x91\xc3"
+        + b"\x04" + b"\0\0\0\x01" + b"\x90"
     )  # fmt: skip
-    assert frame == head + b"\x91\xc3" + crc32(head + b"\x91\xc3").to_bytes(4, "big")
-    assert (HEADER.size, OVERHEAD_BYTES, TYPE_OFFSET) == (74, 78, 61)
+    assert frame == whole + crc32(whole).to_bytes(4, "big")
+    assert (HEADER.size, PREFIX.size, OVERHEAD_BYTES, TYPE_OFFSET) == (69, 5, 78, 69)
     assert frame[TYPE_OFFSET] == MESSAGE_CODES[Ping]
 
 
-def sealed(magic: bytes = b"zmqi", version: int = 1, code: int = 5, body: bytes = b"\x91\xc3",
+def message(code: int = 5, body: bytes = b"\x91\xc3", size: int | None = None) -> bytes:
+    """A message as it stands in a frame; `size` is what it says of itself."""
+    return PREFIX.pack(code, len(body) if size is None else size) + body
+
+
+def sealed(*messages: bytes, magic: bytes = b"zmqi", version: int = 1,
            cluster: bytes = b"01234567") -> bytes:  # fmt: skip
-    head = HEADER.pack(magic, version, cluster, b"x" * 16, 1, bytes(16), 0, code, 0, 0)
-    return head + body + crc32(head + body).to_bytes(4, "big")
+    head = HEADER.pack(magic, version, cluster, b"x" * 16, 1, bytes(16), 0, 0)
+    whole = head + b"".join(messages)
+    return whole + crc32(whole).to_bytes(4, "big")
+
+
+GOOD = message()
 
 
 @pytest.mark.parametrize(
     ("frame", "kind"),
     [
         (b"", BadLength),
-        (sealed()[:77], BadLength),
-        (sealed(magic=b"HTTP"), BadMagic),
-        (sealed(version=2), BadVersion),
-        (sealed(cluster=b"________"), BadCluster),
-        (sealed()[:-1] + b"!", BadChecksum),
-        (sealed(code=99), BadType),
-        (sealed(body=b""), BadBody),
-        (sealed(body=b"\x91\x01"), BadBody),
-        (sealed(body=b"\x91\xc3\xc3"), BadBody),
+        (sealed(), BadLength),
+        (sealed(GOOD)[:77], BadLength),
+        (sealed(GOOD, magic=b"HTTP"), BadMagic),
+        (sealed(GOOD, version=2), BadVersion),
+        (sealed(GOOD, cluster=b"________"), BadCluster),
+        (sealed(GOOD)[:-1] + b"!", BadChecksum),
     ],
 )
-def test_each_fault_has_its_kind(frame: bytes, kind: type[FrameError]) -> None:
+def test_each_fault_of_a_frame_has_its_kind(frame: bytes, kind: type[FrameError]) -> None:
     with pytest.raises(kind):
         CODEC.decode(frame)
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind"),
+    [
+        (message(code=99), BadType),
+        (message(code=0), BadType),
+        (message(body=b""), BadBody),
+        (message(body=b"\x91\x01"), BadBody),
+        (message(body=b"\x91\xc3\xc3"), BadBody),
+        (message(size=1), BadBody),
+        (message(size=0), BadBody),
+        (message(size=3), BadLength),
+        (message(size=(1 << 32) - 1), BadLength),
+        (GOOD[:-1], BadLength),
+        (message(code=99, size=3), BadLength),
+        (GOOD + b"\x05", BadLength),
+        (GOOD + GOOD[:4], BadLength),
+    ],
+)
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_a_bad_message_is_named_when_its_turn_comes_and_those_before_it_count(
+    before: int, bad: bytes, kind: type[FrameError]
+) -> None:
+    _, messages = CODEC.decode(sealed(*[GOOD] * before, bad))
+    for _ in range(before):
+        assert next(messages) == Ping(True)
+    with pytest.raises(kind):
+        list(messages)
+
+
+def test_what_stands_behind_a_bad_message_is_lost() -> None:
+    _, messages = CODEC.decode(sealed(GOOD, message(body=b"\xc0"), GOOD))
+    assert next(messages) == Ping(True)
+    with pytest.raises(BadBody):
+        next(messages)
+    assert list(messages) == []
 
 
 def test_kinds_are_counted_under_different_names() -> None:
@@ -72,11 +124,15 @@ def test_a_stranger_is_known_by_its_header() -> None:
     other = Codec(ClusterId(b"another cluster!"), NodeUuid(b"s" * 16), Incarnation(9))
     with pytest.raises(BadCluster) as caught:
         CODEC.decode(other.encode(Ping(False)))
-    assert caught.value.header[:2] == (b"s" * 16, 9)
+    assert caught.value.header == (b"s" * 16, 9, NO_NODE, 0, 0)
     assert caught.value.cluster == b"another "
+    assert caught.value.code == MESSAGE_CODES[Ping]
 
 
 def test_fields_that_a_later_version_adds_at_the_end_are_skipped() -> None:
     longer: list[Message] = [Ping(True), PushPull(True, [])]
-    for message, body in zip(longer, (b"\x92\xc3\x01", b"\x93\xc3\x90\xa1x"), strict=True):
-        assert CODEC.decode(sealed(code=MESSAGE_CODES[type(message)], body=body))[1] == message
+    bodies = (b"\x92\xc3\x01", b"\x93\xc3\x90\xa1x")
+    parts = [
+        message(MESSAGE_CODES[type(one)], body) for one, body in zip(longer, bodies, strict=True)
+    ]
+    assert list(CODEC.decode(sealed(*parts))[1]) == longer

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+import msgspec
 import pytest
 
 from zmqim.bus.admission import Terms, routing_id
 from zmqim.bus.effects import Peer
-from zmqim.bus.envelope import NO_INCARNATION, NO_NODE, Header
+from zmqim.bus.envelope import NO_INCARNATION, NO_NODE, BadBody, Header
 from zmqim.bus.link_events import (
     Left,
     LinkEvent,
@@ -25,7 +26,6 @@ from zmqim.bus.link_events import (
 from zmqim.bus.link_table import TRANSITIONS, Occurrence, State
 from zmqim.bus.links import Links, dials
 from zmqim.bus.messages import (
-    MESSAGE_CODES,
     Goodbye,
     Hello,
     JoinRefused,
@@ -88,10 +88,9 @@ class End:
         self.told: list[LinkEvent] = []
         """What a core would hear."""
 
-    def header(self, message: Message, to: Peer | None, link: int) -> Header:
+    def header(self, to: Peer | None, link: int) -> Header:
         node, life = (to.node_uuid, to.incarnation) if to else (NO_NODE, NO_INCARNATION)
-        code = MESSAGE_CODES[type(message)]
-        return Header(self.me.node_uuid, self.me.incarnation, node, life, code, link, 0)
+        return Header(self.me.node_uuid, self.me.incarnation, node, life, link)
 
 
 class Wire:
@@ -118,15 +117,15 @@ class Wire:
         for event in events:
             match event:
                 case SayHello(name, hello, number) if name == target.me.name:
-                    self._put(now, source, target, source.header(hello, None, number), hello)
+                    self._put(now, source, target, source.header(None, number), hello)
                 case Transmit(name, message) if name == target.me.name:
                     link = source.links.link_to(name)
                     if link is not None:
-                        header = source.header(message, link.peer, link.number)
+                        header = source.header(link.peer, link.number)
                         self._put(now, source, target, header, message)
                 case Reply(_, message, asked):
                     peer = Peer(target.me.name, 0, asked.from_node, asked.from_incarnation)
-                    header = source.header(message, peer, asked.link)
+                    header = source.header(peer, asked.link)
                     self._put(now, source, target, header, message)
                 case SayHello() | Transmit():
                     pass
@@ -138,7 +137,7 @@ class Wire:
         """A message of a core, if its link stands."""
         link = source.links.link_to(target.me.name)
         assert link is not None
-        header = source.header(message, link.peer, link.number)
+        header = source.header(link.peer, link.number)
         self._put(Milliseconds(now), source, target, header, message)
         self.run(now, tick=False)
 
@@ -149,9 +148,9 @@ class Wire:
             return
         try:
             if target is self.acceptor:
-                target.links.receive_accepted(now, source.route, header, message)
+                target.links.receive_accepted(now, source.route, header, iter([message]))
             else:
-                target.links.receive_dialed(now, source.me.name, header, message)
+                target.links.receive_dialed(now, source.me.name, header, iter([message]))
         except LinkFault as fault:
             self.faults.append(fault.kind)
 
@@ -196,8 +195,8 @@ def test_hello_is_repeated_until_the_connection_carries_it() -> None:
 def test_a_repeated_hello_of_one_link_changes_nothing() -> None:
     wire = linked()
     hello = hello_of(wire.dialer)
-    header = wire.dialer.header(hello, None, 1)
-    wire.acceptor.links.receive_accepted(Milliseconds(1), wire.dialer.route, header, hello)
+    header = wire.dialer.header(None, 1)
+    wire.acceptor.links.receive_accepted(Milliseconds(1), wire.dialer.route, header, iter([hello]))
     wire.run(1)
     assert wire.dialer.told == wire.acceptor.told == []
     assert wire.faults == []
@@ -302,7 +301,7 @@ def test_goodbye_ends_the_link_and_says_that_it_was_meant() -> None:
 def test_stale_frames_of_a_past_link_or_life_are_dropped_and_counted() -> None:
     wire = linked()
     dialer, acceptor = wire.dialer, wire.acceptor
-    sound = dialer.header(DATA, acceptor.me, 1)
+    sound = dialer.header(acceptor.me, 1)
     for header in (
         sound._replace(link=2),
         sound._replace(from_incarnation=Incarnation(2)),
@@ -312,7 +311,9 @@ def test_stale_frames_of_a_past_link_or_life_are_dropped_and_counted() -> None:
     ):
         for message in (DATA, Ping(False), Goodbye()):
             with pytest.raises(LinkFault) as caught:
-                acceptor.links.receive_accepted(Milliseconds(1), dialer.route, header, message)
+                acceptor.links.receive_accepted(
+                    Milliseconds(1), dialer.route, header, iter([message])
+                )
             assert caught.value.kind == "stale_frame"
     assert acceptor.links.take() == []
 
@@ -355,9 +356,9 @@ def test_a_later_incarnation_replaces_the_earlier_at_once_and_never_the_reverse(
     assert wire.acceptor.told == [PeerDown(NodeName("router-1")), PeerUp(wire.dialer.me)]
     wire.dialer = first
     hello = hello_of(first)
-    header = first.header(hello, None, 9)
+    header = first.header(None, 9)
     with pytest.raises(LinkFault, match="gone"):
-        wire.acceptor.links.receive_accepted(Milliseconds(6), first.route, header, hello)
+        wire.acceptor.links.receive_accepted(Milliseconds(6), first.route, header, iter([hello]))
 
 
 def test_a_late_hello_of_an_earlier_link_is_stale() -> None:
@@ -365,9 +366,11 @@ def test_a_late_hello_of_an_earlier_link_is_stale() -> None:
     wire.dialer.links.disconnected(Milliseconds(1), NodeName("router-1"))
     wire.run(1)
     hello = hello_of(wire.dialer)
-    header = wire.dialer.header(hello, None, 1)
+    header = wire.dialer.header(None, 1)
     with pytest.raises(LinkFault) as caught:
-        wire.acceptor.links.receive_accepted(Milliseconds(2), wire.dialer.route, header, hello)
+        wire.acceptor.links.receive_accepted(
+            Milliseconds(2), wire.dialer.route, header, iter([hello])
+        )
     assert caught.value.kind == "stale_frame"
 
 
@@ -437,23 +440,23 @@ def test_a_refusal_is_forgotten_when_the_process_stops_asking() -> None:
 def test_who_is_not_in_the_topology_is_told_so(end: End, sentence: str) -> None:
     acceptor = End("router-1")
     hello = hello_of(end)
-    header = end.header(hello, None, 1)
-    acceptor.links.receive_accepted(Milliseconds(1), end.route, header, hello)
+    header = end.header(None, 1)
+    acceptor.links.receive_accepted(Milliseconds(1), end.route, header, iter([hello]))
     assert acceptor.links.take() == [Reply(end.route, JoinRefused(sentence, []), header)]
 
 
 def follower(number: int) -> tuple[End, Hello]:
     end = End(f"node-{number}", uuid=f"{number}")
     hello = hello_of(end)
-    return end, Hello(*[getattr(hello, f) for f in hello.__struct_fields__[:6]], b"", {})
+    return end, msgspec.structs.replace(hello, ring_hash=b"", key_digests={})
 
 
 def test_followers_without_a_ring_are_admitted_up_to_a_bound() -> None:
     acceptor = End("router-1")
     for number in range(MEMBERS_MAX + 1):
         end, hello = follower(number)
-        header = end.header(hello, None, 1)
-        acceptor.links.receive_accepted(Milliseconds(1), end.route, header, hello)
+        header = end.header(None, 1)
+        acceptor.links.receive_accepted(Milliseconds(1), end.route, header, iter([hello]))
     events = acceptor.links.take()
     assert sum(isinstance(event, PeerUp) for event in events) == MEMBERS_MAX
     assert isinstance(events[-1], Reply)
@@ -463,9 +466,9 @@ def test_followers_without_a_ring_are_admitted_up_to_a_bound() -> None:
 def test_a_process_of_the_topology_must_have_its_ring() -> None:
     end = End("gateway-1")
     hello = hello_of(end)
-    bare = Hello(*[getattr(hello, f) for f in hello.__struct_fields__[:6]], b"", {})
+    bare = msgspec.structs.replace(hello, ring_hash=b"", key_digests={})
     acceptor = End("router-1")
-    acceptor.links.receive_accepted(Milliseconds(1), end.route, end.header(bare, None, 1), bare)
+    acceptor.links.receive_accepted(Milliseconds(1), end.route, end.header(None, 1), iter([bare]))
     assert kinds(acceptor.links.take()) == [Reply]
 
 
@@ -476,7 +479,7 @@ def test_names_that_cannot_stand_in_an_identity_are_faults(name: str) -> None:
     acceptor = End("router-1")
     with pytest.raises(LinkFault) as caught:
         acceptor.links.receive_accepted(
-            Milliseconds(1), end.route, end.header(hello, None, 1), hello
+            Milliseconds(1), end.route, end.header(None, 1), iter([hello])
         )
     assert caught.value.kind == "bad_hello"
 
@@ -484,11 +487,11 @@ def test_names_that_cannot_stand_in_an_identity_are_faults(name: str) -> None:
 def test_a_hello_whose_routing_id_names_another_life_is_a_fault() -> None:
     end, acceptor = End("gateway-1"), End("router-1")
     hello = hello_of(end)
-    header = end.header(hello, None, 1)
+    header = end.header(None, 1)
     wrong = (routing_id("gateway-1", end.me.node_uuid, 2), b"", b"gateway-1")
     for route in wrong:
         with pytest.raises(LinkFault):
-            acceptor.links.receive_accepted(Milliseconds(1), route, header, hello)
+            acceptor.links.receive_accepted(Milliseconds(1), route, header, iter([hello]))
 
 
 def test_another_process_at_the_dialled_address_is_named_in_the_problems() -> None:
@@ -497,7 +500,7 @@ def test_another_process_at_the_dialled_address_is_named_in_the_problems() -> No
     welcome = Welcome("router-2", 2, other.me.node_uuid, other.me.incarnation, b"ring", b"")
     with pytest.raises(LinkFault) as caught:
         end.links.receive_dialed(
-            Milliseconds(1), NodeName("router-1"), other.header(welcome, end.me, 1), welcome
+            Milliseconds(1), NodeName("router-1"), other.header(end.me, 1), iter([welcome])
         )
     assert caught.value.kind == "wrong_name"
     [problem, _] = end.links.problems(Milliseconds(5_000))
@@ -509,7 +512,7 @@ def test_a_welcome_that_names_another_life_than_its_frame_is_a_fault() -> None:
     welcome = Welcome("router-1", 2, b"y" * 16, 1, b"ring", b"")
     with pytest.raises(LinkFault) as caught:
         end.links.receive_dialed(
-            Milliseconds(1), NodeName("router-1"), router.header(welcome, end.me, 1), welcome
+            Milliseconds(1), NodeName("router-1"), router.header(end.me, 1), iter([welcome])
         )
     assert caught.value.kind == "bad_welcome"
 
@@ -519,18 +522,124 @@ def test_a_welcome_that_names_another_life_than_its_frame_is_a_fault() -> None:
 )
 def test_answers_to_an_earlier_hello_are_stale(message: Message) -> None:
     end, router = End("gateway-1"), End("router-1")
-    header = router.header(message, end.me, 7)
+    header = router.header(end.me, 7)
     with pytest.raises(LinkFault) as caught:
-        end.links.receive_dialed(Milliseconds(1), NodeName("router-1"), header, message)
+        end.links.receive_dialed(Milliseconds(1), NodeName("router-1"), header, iter([message]))
     assert caught.value.kind == "stale_frame"
 
 
 def test_a_question_about_an_earlier_link_is_stale() -> None:
     wire = linked()
     question = WhoAreYou()
-    header = wire.acceptor.header(question, wire.dialer.me, 0)
+    header = wire.acceptor.header(wire.dialer.me, 0)
     with pytest.raises(LinkFault):
-        wire.dialer.links.receive_dialed(Milliseconds(1), NodeName("router-1"), header, question)
+        wire.dialer.links.receive_dialed(
+            Milliseconds(1), NodeName("router-1"), header, iter([question])
+        )
+
+
+# ---- frames of several messages ----------------------------------------------------------------
+
+
+def joined_by(names: tuple[str, str]) -> Wire:
+    """A standing link between these two, whose events were taken."""
+    wire = Wire(End(names[0]), End(names[1]))
+    wire.run(1)
+    assert wire.faults == []
+    return wire
+
+
+def give(wire: Wire, source: End, header: Header, *messages: Message) -> list[LinkEvent]:
+    """What the other end makes of a frame of the link."""
+    at = Milliseconds(2)
+    if source is wire.dialer:
+        wire.acceptor.links.receive_accepted(at, source.route, header, iter(messages))
+        return wire.acceptor.links.take()
+    wire.dialer.links.receive_dialed(at, source.me.name, header, iter(messages))
+    return wire.dialer.links.take()
+
+
+BOTH_WAYS = pytest.mark.parametrize("way", [0, 1])
+
+
+def ends(wire: Wire, way: int) -> tuple[End, End]:
+    return (wire.dialer, wire.acceptor) if way == 0 else (wire.acceptor, wire.dialer)
+
+
+@BOTH_WAYS
+def test_messages_of_a_frame_are_received_in_order(way: int) -> None:
+    wire = joined_by(("gateway-1", "router-1"))
+    source, target = ends(wire, way)
+    sent: list[Message] = [NoticeAck(1, 1, number) for number in range(5)]
+    sent[3:3] = [Ping(False)]
+    found = give(wire, source, source.header(target.me, 1), *sent)
+    name = source.me.name
+    assert found == [
+        *[Received(name, NoticeAck(1, 1, number)) for number in range(3)],
+        Transmit(name, Ping(True)),
+        *[Received(name, NoticeAck(1, 1, number)) for number in (3, 4)],
+    ]
+
+
+@BOTH_WAYS
+def test_a_frame_of_a_past_link_is_one_fault_and_nothing_of_it_is_received(way: int) -> None:
+    wire = joined_by(("gateway-1", "router-1"))
+    source, target = ends(wire, way)
+    with pytest.raises(LinkFault, match="gone"):
+        give(wire, source, source.header(target.me, 2), DATA, DATA)
+    assert target.links.take() == []
+
+
+@BOTH_WAYS
+def test_what_stands_behind_a_goodbye_is_not_read(way: int) -> None:
+    wire = joined_by(("gateway-1", "router-1"))
+    source, target = ends(wire, way)
+    found = give(wire, source, source.header(target.me, 1), DATA, Goodbye(), DATA, DATA)
+    name = source.me.name
+    assert found == [Received(name, DATA), Left(name), PeerDown(name)]
+
+
+def test_a_frame_on_no_link_is_asked_about_once() -> None:
+    wire = Wire(End("gateway-1"), End("router-1"))
+    header = wire.dialer.header(wire.acceptor.me, 1)
+    found = give(wire, wire.dialer, header, DATA, DATA, DATA)
+    assert found == [Reply(wire.dialer.route, WhoAreYou(), header)]
+
+
+def test_a_welcome_may_have_data_and_even_a_goodbye_behind_it_in_its_frame() -> None:
+    wire = Wire(End("gateway-1"), End("router-1"))
+    router = wire.acceptor
+    welcome = Welcome("router-1", Role.ROUTER, router.me.node_uuid, 1, b"ring", b"{}")
+    header = router.header(wire.dialer.me, 1)
+    found = give(wire, router, header, welcome, DATA, Goodbye(), DATA)
+    name = router.me.name
+    assert found == [PeerUp(router.me), Received(name, DATA), Left(name), PeerDown(name)]
+
+
+def test_behind_a_hello_nothing_passes_and_a_hello_that_is_not_first_is_a_fault() -> None:
+    wire = Wire(End("gateway-1"), End("router-1"))
+    hello = wire.dialer.links._hello
+    with pytest.raises(LinkFault, match="gone"):
+        give(wire, wire.dialer, wire.dialer.header(None, 1), hello, DATA)
+    wire.acceptor.links.take()
+    with pytest.raises(LinkFault) as caught:
+        give(wire, wire.dialer, wire.dialer.header(wire.acceptor.me, 1), DATA, hello)
+    assert caught.value.kind == "out_of_order"
+    assert wire.acceptor.links.take() == [Received(wire.dialer.me.name, DATA)]
+
+
+def test_messages_before_one_that_cannot_be_read_are_received() -> None:
+    wire = joined_by(("gateway-1", "router-1"))
+
+    def torn() -> Iterator[Message]:
+        yield DATA
+        yield DATA
+        raise BadBody("torn")
+
+    header = wire.dialer.header(wire.acceptor.me, 1)
+    with pytest.raises(BadBody):
+        wire.acceptor.links.receive_accepted(Milliseconds(2), wire.dialer.route, header, torn())
+    assert wire.acceptor.links.take() == [Received(wire.dialer.me.name, DATA)] * 2
 
 
 # ---- the table ---------------------------------------------------------------------------------
@@ -565,11 +674,11 @@ def test_every_message_in_every_state_is_legal_or_a_wire_error(
     fault = ""
     try:
         if state in (State.CONNECTING, State.UP):
-            header = wire.acceptor.header(message, wire.dialer.me, 1)
-            wire.dialer.links.receive_dialed(at, name, header, message)
+            header = wire.acceptor.header(wire.dialer.me, 1)
+            wire.dialer.links.receive_dialed(at, name, header, iter([message]))
         else:
-            header = wire.dialer.header(message, wire.acceptor.me, 1)
-            wire.acceptor.links.receive_accepted(at, route, header, message)
+            header = wire.dialer.header(wire.acceptor.me, 1)
+            wire.acceptor.links.receive_accepted(at, route, header, iter([message]))
     except LinkFault as caught:
         fault = caught.kind
     assert fault in ("", "out_of_order", "stale_frame")

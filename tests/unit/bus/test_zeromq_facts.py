@@ -28,15 +28,21 @@ from zmqim.bus.sockets import (
     FromPublisher,
     Lost,
     LostRoute,
+    Sent,
     Sockets,
 )
 from zmqim.errors import PortInUse, UsageError
 from zmqim.ids import ClusterId, Incarnation, NodeName, NodeUuid
-from zmqim.limits import BUS_FRAME_BYTES_MAX, BUS_SEND_FRAMES_MAX, PEER_QUEUE_FRAMES_MAX
+from zmqim.limits import (
+    BUS_FRAME_BYTES_MAX,
+    BUS_SEND_FRAMES_MAX,
+    TURN_BYTES_MAX,
+    TURN_FRAMES_MAX,
+)
 
 DEADLINE_S = 10.0
 SERVER = NodeName("server")
-CLIENT = NodeName("client")
+ROUTE = b"client:1"
 
 
 Raw = Callable[[int], "zmq.Socket[bytes]"]
@@ -111,10 +117,9 @@ def joined(opened: list[Sockets]) -> tuple[Sockets, Sockets, Ports]:
     opened += [server(ports), client(ports)]
     accepting, dialling = opened[-2:]
     arrivals_until(dialling, Connected)
-    assert dialling.send_now(SERVER, b"hello")
+    assert dialling.send_dialed(SERVER, b"hello") is Sent.TAKEN
     [first] = [a for a in arrivals_until(accepting, FromAccepted) if isinstance(a, FromAccepted)]
-    assert first.route == b"client:1"
-    accepting.open_route(CLIENT, first.route)
+    assert first.route == ROUTE
     return accepting, dialling, ports
 
 
@@ -212,44 +217,57 @@ def test_frames_go_both_ways_in_order(opened: list[Sockets]) -> None:
     accepting, dialling, _ = joined(opened)
     sent = [b"%d" % number for number in range(100)]
     for frame in sent:
-        assert accepting.queue(CLIENT, frame)
-        assert dialling.queue(SERVER, frame)
-    assert accepting.flush() == dialling.flush() == []
+        assert accepting.send_accepted(ROUTE, frame) is Sent.TAKEN
+        assert dialling.send_dialed(SERVER, frame) is Sent.TAKEN
     assert frames(arrivals_until(accepting, FromAccepted, 100)) == sent
     assert frames(arrivals_until(dialling, FromDialed, 100)) == sent
     assert accepting.counters["frames_received"] == 101
+    assert accepting.counters["bytes_received"] == len(b"hello") + sum(map(len, sent))
 
 
 def test_z2_an_unknown_route_is_unreachable_and_counted(opened: list[Sockets]) -> None:
     accepting, _, _ = joined(opened)
-    accepting.open_route(CLIENT, b"somebody else")
-    assert accepting.queue(CLIENT, b"x")
-    assert accepting.flush() == [CLIENT]
+    assert accepting.send_accepted(b"somebody else", b"x") is Sent.UNREACHABLE
     assert accepting.counters["sends_unreachable"] == 1
-    assert not accepting.reply_now(b"somebody else", b"x")
 
 
-def test_z3_a_peer_that_does_not_read_fills_our_queue_and_then_send_is_refused(
+def test_z3_a_peer_that_does_not_read_takes_no_more_and_loses_nothing_that_was_taken(
     opened: list[Sockets],
 ) -> None:
     accepting, dialling, _ = joined(opened)
-    body = b"x" * 10_000
-    accepted = 0
-    while accepting.queue(CLIENT, body):
-        accepted += 1
-        accepting.flush()
-        assert accepted < 100 * PEER_QUEUE_FRAMES_MAX
-    assert accepting.counters["frames_refused_queue_full"] == 1
-    assert accepting.counters["sends_again"] > 0
-    got = 0
+    taken = fill(accepting)
+    assert accepting.counters["sends_again"] == 1
+    got: list[bytes] = []
     until = time.monotonic() + DEADLINE_S
-    while got < accepted:
+    while len(got) < taken:
         assert time.monotonic() < until
         dialling.wait(20)
-        got += len(frames(dialling.receive()))
-        accepting.flush()
-    assert got == accepted
-    assert not accepting.has_waiting()
+        got += frames(dialling.receive())
+    assert got == [b"%010000d" % number for number in range(taken)]
+
+
+def fill(accepting: Sockets) -> int:
+    """Send to the client until it takes no more; how many frames it took."""
+    taken = 0
+    while accepting.send_accepted(ROUTE, b"%010000d" % taken) is Sent.TAKEN:
+        taken += 1
+        assert taken < 100 * BUS_SEND_FRAMES_MAX
+    return taken
+
+
+def test_a_turn_reads_so_many_frames_and_so_many_bytes_and_no_more(opened: list[Sockets]) -> None:
+    accepting, dialling, _ = joined(opened)
+    for size, most in ((1, TURN_FRAMES_MAX), (1 << 20, TURN_BYTES_MAX >> 20)):
+        for _ in range(most + 10):
+            while dialling.send_dialed(SERVER, bytes(size)) is not Sent.TAKEN:
+                time.sleep(0.001)
+        got: list[int] = []
+        until = time.monotonic() + DEADLINE_S
+        while sum(got) < most + 10:
+            assert time.monotonic() < until
+            accepting.wait(20)
+            got.append(len(frames(accepting.receive())))
+        assert max(got) <= most
 
 
 def test_one_full_peer_does_not_hold_up_another(opened: list[Sockets]) -> None:
@@ -259,13 +277,10 @@ def test_one_full_peer_does_not_hold_up_another(opened: list[Sockets]) -> None:
     opened.append(client(other_ports, b"other:1"))
     other = opened[-1]
     arrivals_until(other, Connected)
-    assert other.send_now(SERVER, b"hello")
+    assert other.send_dialed(SERVER, b"hello") is Sent.TAKEN
     arrivals_until(accepting, FromAccepted)
-    accepting.open_route(NodeName("other"), b"other:1")
-    while accepting.queue(CLIENT, b"x" * 10_000):
-        accepting.flush()
-    assert accepting.queue(NodeName("other"), b"through")
-    assert accepting.flush() == []
+    fill(accepting)
+    assert accepting.send_accepted(b"other:1", b"through") is Sent.TAKEN
     assert frames(arrivals_until(other, FromDialed)) == [b"through"]
 
 
@@ -274,7 +289,7 @@ def test_z4_a_second_life_has_another_identity_and_is_heard(opened: list[Sockets
     dialling.close()
     opened.append(client(ports, b"client:2"))
     arrivals_until(opened[-1], Connected)
-    assert opened[-1].send_now(SERVER, b"again")
+    assert opened[-1].send_dialed(SERVER, b"again") is Sent.TAKEN
     arrivals = arrivals_until(accepting, FromAccepted)
     assert [a.route for a in arrivals if isinstance(a, FromAccepted)] == [b"client:2"]
 
@@ -283,14 +298,18 @@ def test_z5_every_socket_has_heartbeats_keepalive_and_bounds(opened: list[Socket
     accepting, dialling, _ = joined(opened)
     for sockets in (accepting, dialling):
         for socket in (*sockets._names, sockets._publisher, sockets._subscriber):
-            assert socket.get(zmq.HEARTBEAT_IVL) == 1_000
-            assert socket.get(zmq.HEARTBEAT_TIMEOUT) == 3_000
-            assert socket.get(zmq.TCP_KEEPALIVE) == 1
-            assert socket.get(zmq.LINGER) == 0
-            assert 0 < socket.get(zmq.SNDHWM) <= BUS_SEND_FRAMES_MAX
-            assert 0 < socket.get(zmq.MAXMSGSIZE) <= BUS_FRAME_BYTES_MAX
-            assert 50 <= socket.get(zmq.RECONNECT_IVL) <= 100
-            assert socket.get(zmq.RECONNECT_IVL_MAX) == 500
+
+            def number(option: int, socket: zmq.Socket[bytes] = socket) -> int:
+                return int(socket.get(option))
+
+            assert number(zmq.HEARTBEAT_IVL) == 1_000
+            assert number(zmq.HEARTBEAT_TIMEOUT) == 3_000
+            assert number(zmq.TCP_KEEPALIVE) == 1
+            assert number(zmq.LINGER) == 0
+            assert 0 < number(zmq.SNDHWM) <= BUS_SEND_FRAMES_MAX
+            assert 0 < number(zmq.MAXMSGSIZE) <= BUS_FRAME_BYTES_MAX
+            assert 50 <= number(zmq.RECONNECT_IVL) <= 100
+            assert number(zmq.RECONNECT_IVL_MAX) == 500
 
 
 def test_z11_one_descriptor_edge_is_enough_when_drained_and_looked_at_after_sends(
@@ -300,8 +319,7 @@ def test_z11_one_descriptor_edge_is_enough_when_drained_and_looked_at_after_send
     assert len(accepting.fds()) == len(set(accepting.fds())) == 3
     accepting.receive()
     for number in range(600):
-        dialling.queue(SERVER, b"%d" % number)
-    dialling.flush()
+        assert dialling.send_dialed(SERVER, b"%d" % number) is Sent.TAKEN
     got = 0
     until = time.monotonic() + DEADLINE_S
     while got < 600:
@@ -309,8 +327,7 @@ def test_z11_one_descriptor_edge_is_enough_when_drained_and_looked_at_after_send
         if accepting.may_be_readable():
             got += len(frames(accepting.receive()))
         else:
-            accepting.queue(CLIENT, b"a send may eat the edge")
-            accepting.flush()
+            accepting.send_accepted(ROUTE, b"a send may eat the edge")
 
 
 def test_z12_a_forked_child_must_not_use_its_parents_sockets(opened: list[Sockets]) -> None:
@@ -323,7 +340,8 @@ def test_z12_a_forked_child_must_not_use_its_parents_sockets(opened: list[Socket
         "child = os.fork()\n"
         "if child == 0:\n"
         "    refused = 0\n"
-        "    for use in (s.flush, s.receive, lambda: s.publish(b'hb.', b'x')):\n"
+        "    uses = s.receive, lambda: s.publish(b'', b''), lambda: s.send_dialed('x', b'')\n"
+        "    for use in uses:\n"
         "        try: use()\n"
         "        except AssertionError: refused += 1\n"
         "    s.close()\n"
@@ -357,38 +375,26 @@ def test_z13_what_zeromq_took_is_lost_with_the_receiver_and_nobody_is_told(
         assert receiver.stdout.readline() == b"bound\n"
         arrivals_until(dialling, Connected)
         for _ in range(500):
-            assert dialling.queue(SERVER, b"accepted")
-        assert dialling.flush() == []
-        assert not dialling.has_waiting()
+            assert dialling.send_dialed(SERVER, b"accepted") is Sent.TAKEN
         os.kill(receiver.pid, signal.SIGKILL)
     assert Lost(SERVER) in arrivals_until(dialling, Lost)
     opened.append(server(ports))
     found = arrivals_until(dialling, Connected)
-    assert dialling.send_now(SERVER, b"after")
+    assert dialling.send_dialed(SERVER, b"after") is Sent.TAKEN
     assert b"accepted" not in frames(arrivals_until(opened[-1], FromAccepted))
     assert Connected(SERVER) in found
 
 
-def test_z14_a_process_that_is_not_there_gets_nothing_and_the_queue_waits(
-    opened: list[Sockets],
-) -> None:
-    ports = Ports()
-    opened.append(client(ports))
+def test_z14_a_process_that_is_not_there_takes_nothing(opened: list[Sockets]) -> None:
+    opened.append(client(Ports()))
     dialling = opened[-1]
-    assert not dialling.send_now(SERVER, b"hello")
-    assert dialling.queue(SERVER, b"later")
-    assert dialling.flush() == []
-    assert dialling.has_waiting()
+    assert dialling.send_dialed(SERVER, b"hello") is Sent.AGAIN
     assert dialling.counters["sends_again"] == 1
-    dialling.drop_queue(SERVER)
-    assert not dialling.has_waiting()
-    assert dialling.counters["frames_dropped_with_link"] == 1
 
 
 def test_z15_closing_with_full_queues_takes_no_time(opened: list[Sockets]) -> None:
     accepting, _, _ = joined(opened)
-    while accepting.queue(CLIENT, b"x" * 10_000):
-        accepting.flush()
+    fill(accepting)
     before = time.monotonic()
     accepting.close()
     assert time.monotonic() - before < 1.0
@@ -398,10 +404,10 @@ def test_z18_a_frame_above_the_bound_drops_the_connection_not_the_process(
     opened: list[Sockets],
 ) -> None:
     accepting, dialling, _ = joined(opened)
-    assert dialling.send_now(SERVER, bytes(BUS_FRAME_BYTES_MAX + 1))
+    assert dialling.send_dialed(SERVER, bytes(BUS_FRAME_BYTES_MAX + 1)) is Sent.TAKEN
     assert Lost(SERVER) in arrivals_until(dialling, Lost)
     arrivals_until(dialling, Connected)
-    assert dialling.send_now(SERVER, b"small")
+    assert dialling.send_dialed(SERVER, b"small") is Sent.TAKEN
     assert frames(arrivals_until(accepting, FromAccepted))[-1] == b"small"
 
 
@@ -409,7 +415,7 @@ def test_messages_of_several_parts_are_dropped_and_counted(opened: list[Sockets]
     accepting, dialling, _ = joined(opened)
     [socket] = dialling._names
     socket.send_multipart([b"one", b"two", b"three"])
-    assert dialling.send_now(SERVER, b"one part")
+    assert dialling.send_dialed(SERVER, b"one part") is Sent.TAKEN
     assert frames(arrivals_until(accepting, FromAccepted)) == [b"one part"]
     assert accepting.counters["bad_parts"] == 1
 
@@ -420,7 +426,7 @@ def test_the_end_of_a_connection_is_told_with_the_route_of_its_hello(
     accepting, dialling, _ = joined(opened)
     codec = Codec(ClusterId(bytes(16)), NodeUuid(bytes(16)), Incarnation(1))
     hello = codec.encode(Hello("client", 1, "", bytes(16), 1, "", b"", {}))
-    assert dialling.send_now(SERVER, hello)
+    assert dialling.send_dialed(SERVER, hello) is Sent.TAKEN
     arrivals_until(accepting, FromAccepted)
     dialling.close()
     assert LostRoute(b"client:1") in arrivals_until(accepting, LostRoute)
