@@ -92,7 +92,7 @@ FLUSH_RETRY_MS = 2
 JOIN_GRACE_MS = 1_000
 """How long more peers must differ from us than agree with us before we stop (exit code 8)."""
 JOIN_SETTLED_MS = 10_000
-"""A process that ran so long in agreement with others stays, whoever knocks with another topology."""
+"""A process that ran so long in agreement stays, whoever knocks with another topology."""
 
 # ---- gossip ----------------------------------------------------------------------------------
 HEARTBEAT_MS = 250
@@ -128,7 +128,7 @@ MEMBER_SNAPSHOTS_MAX = 10_000
 """Cached member snapshots of one router; the least used goes."""
 NOTICES_UNACKED_MAX = 8_192
 NOTICES_UNACKED_BYTES_MAX = 16 * MB
-"""Notices of a partition that no router acknowledged. Above: later ones are re-read from the log."""
+"""Notices of a partition that no router acknowledged. Above: later ones are read from the log."""
 NOTICE_REPEAT_MS = 1_000
 
 # ---- storage ---------------------------------------------------------------------------------

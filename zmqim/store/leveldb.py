@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from struct import Struct
 from typing import Any
@@ -202,9 +203,13 @@ class LevelFolder:
             raise self._given_up() from error
 
     def bytes_used(self) -> int:
-        """Size of the files on disk."""
-        with disk_errors(self.path):
-            return sum(entry.stat().st_size for entry in os.scandir(self.path))
+        """Size of the files on disk. A compaction may remove one while they are counted."""
+        size = 0
+        with disk_errors(self.path), os.scandir(self.path) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    size += entry.stat().st_size
+        return size
 
     def close(self) -> None:
         """Close the database and give back the lock; a second call does nothing."""
