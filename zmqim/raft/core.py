@@ -23,7 +23,7 @@ from xxhash import xxh3_64_intdigest
 
 from zmqim.errors import WireError
 from zmqim.ids import HLC_COUNTER_BITS
-from zmqim.raft.entry import CHAIN, CONTENT, Entry, EntryKind
+from zmqim.raft.entry import CHAIN, ENTRY, Entry, EntryKind
 
 _HARD_STATE = struct.Struct(">QQ")
 
@@ -98,8 +98,12 @@ class RaftCore:
         assert applied + len(unapplied) == extent.last
         self.replica = replica
         self.voters = tuple(voters)
+        self.quorum = len(self.voters) // 2 + 1
+        """How many voters are a majority."""
         self.hard_state = hard_state
         self.role = Role.FOLLOWER
+        self.serving = False
+        """A leader that applied the NO-OP of its own term."""
         self.last = extent.last
         """Index of the last entry, saved or not."""
         self.first, _, self._base_term, self._base_chain = extent
@@ -127,21 +131,12 @@ class RaftCore:
         """Which entries exist, saved or not."""
         return LogExtent(self.first, self.last, self._base_term, self._base_chain)
 
-    @property
-    def quorum(self) -> int:
-        """How many voters are a majority."""
-        return len(self.voters) // 2 + 1
-
-    @property
-    def serving(self) -> bool:
-        """A leader that applied the NO-OP of its own term."""
-        return self.role is Role.LEADER and self.applied >= self._term_first
-
     def campaign(self, wall_ms: int) -> None:
         """Begin a new term with the own vote; the only voter leads at once."""
         self.hard_state = HardState(self.term + 1, self.replica)
         self._hard_state_unsaved = True
         self.role = Role.CANDIDATE
+        self.serving = False
         self._votes = {self.replica}
         self._count_votes(wall_ms)
 
@@ -191,6 +186,7 @@ class RaftCore:
         """All of `committed` is applied."""
         del self._tail[: self.commit - self.applied]
         self.applied = self.commit
+        self.serving = self.role is Role.LEADER and self.applied >= self._term_first
 
     def cut_before(self, base: Entry) -> None:
         """Forget the entries up to and including `base`, which is applied."""
@@ -212,12 +208,12 @@ class RaftCore:
         if hlc <= self.hlc:
             hlc = self.hlc + 1
         term = self.hard_state.term
-        content = CONTENT.pack(term, index, hlc, kind) + payload
-        chain = xxh3_64_intdigest(CHAIN.pack(self._chain) + content)
+        behind_previous = ENTRY.pack(self._chain, term, index, hlc, kind) + payload
+        chain = xxh3_64_intdigest(behind_previous)
         self._chain = chain
         self.last_term = term
         self.hlc = hlc
         self.last = index
         self._tail.append(Entry(term, index, hlc, kind, payload, chain))
-        self._new.append((index, CHAIN.pack(chain) + content))
+        self._new.append((index, CHAIN.pack(chain) + behind_previous[CHAIN.size :]))
         return index

@@ -18,9 +18,8 @@ from xxhash import xxh3_64_intdigest
 from zmqim.errors import WireError
 
 CHAIN = struct.Struct(">Q")
-CONTENT = struct.Struct(">QQQB")
-_ENTRY = struct.Struct(">QQQQB")
-_CHAIN_BYTES = CHAIN.size
+ENTRY = struct.Struct(">QQQQB")
+"""All but the payload."""
 _KINDS_MAX = 1
 
 
@@ -51,21 +50,21 @@ def chain_of(previous: int, content: bytes) -> int:
 
 def encode_entry(entry: Entry) -> bytes:
     """The bytes of `entry`, as the journal stores them."""
-    return _ENTRY.pack(entry.chain, entry.term, entry.index, entry.hlc, entry.kind) + entry.payload
+    return ENTRY.pack(entry.chain, entry.term, entry.index, entry.hlc, entry.kind) + entry.payload
 
 
 def decode_entry(body: bytes) -> Entry:
     """The entry in `body`; `WireError` if it is none."""
     try:
-        chain, term, index, hlc, kind = _ENTRY.unpack_from(body)
+        chain, term, index, hlc, kind = ENTRY.unpack_from(body)
     except struct.error:
         raise WireError(f"not a log entry: {len(body)} bytes") from None
     if kind > _KINDS_MAX:
         raise WireError(f"log entry {index} has the unknown kind {kind}")
-    return Entry(term, index, hlc, kind, body[_ENTRY.size :], chain)
+    return Entry(term, index, hlc, kind, body[ENTRY.size :], chain)
 
 
 def follows(body: bytes, previous_chain: int) -> bool:
     """Does the encoded entry continue the log that ends with `previous_chain`?"""
     (chain,) = CHAIN.unpack_from(body)
-    return bool(chain == chain_of(previous_chain, body[_CHAIN_BYTES:]))
+    return bool(chain == chain_of(previous_chain, body[CHAIN.size :]))

@@ -59,12 +59,14 @@ from zmqim.ring.routers import router_of
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
 from zmqim.storage.group import Group, open_group
 from zmqim.storage.items import check_change, frames_of
+from zmqim.storage.notices import NEVER
 from zmqim.storage.outbox import partition_of_request
 from zmqim.store.interface import Extent, JournalBatch, JournalReader, LoadedPartition, RowReader
 
 BOOK_MS = 1_000
 """How often a partition's log takes down what was acknowledged outside."""
 _NO_VIEW = View((), (), ())
+_WRITE, _TRANSIENT = int(ItemKind.WRITE), int(ItemKind.TRANSIENT)
 
 
 class StorageCore:
@@ -91,6 +93,9 @@ class StorageCore:
         self._busy: dict[int, Group] = {
             partition: group for partition, group in self.groups.items() if group.busy
         }
+        """Partitions with something to be sent, repeated or booked."""
+        self._look_at = 0
+        """When the first of the busy ones is due; in between a turn looks at those it touched."""
         self._linked: set[NodeName] = set()
         self._seen = _NO_VIEW
         self._routers: dict[int, NodeName | None] = {}
@@ -141,12 +146,15 @@ class StorageCore:
             case Propose(items=items):
                 self._incoming.append((source, items))
             case NoticeAck(partition=partition, index=index) if partition in self.groups:
-                self.groups[partition].notices.acknowledge(now, index)
+                group = self.groups[partition]
+                group.notices.acknowledge(now, index)
+                self._look_at = min(self._look_at, 0 if group.notices_readable else group.book_at)
             case Answers(items=items):
                 for item in items:
-                    group = self.groups.get(partition_of_request(item.request))
-                    if group is not None and item.code == OutcomeCode.DONE:
-                        group.outbox.acknowledge(item.request)
+                    owner = self.groups.get(partition_of_request(item.request))
+                    if owner is not None and item.code == OutcomeCode.DONE:
+                        owner.outbox.acknowledge(item.request)
+                self._look_at = 0
             case _:
                 self.counters["refused"] += 1
 
@@ -157,6 +165,7 @@ class StorageCore:
     def disk_state(self, now: int, full: bool) -> None:
         """Is there too little room on the disk to take proposals?"""
         self._disk_full = full
+        self._look_at = 0
 
     def wake(self, now: int) -> None:
         """Time passed: the next turn does what is due."""
@@ -192,19 +201,7 @@ class StorageCore:
         """When `turn` must be called at the latest; 0: at once."""
         if self._incoming or self._touched:
             return 0
-        times: list[int] = []
-        for group in self._busy.values():
-            if self._router(group.partition) is not None:
-                if group.notices_readable:
-                    return 0
-                if (due := group.notices.due_at()) is not None:
-                    times.append(due)
-                if (due := group.outbox.due_at()) is not None:
-                    times.append(due)
-            if group.unbooked and not self._disk_full:
-                times.append(0 if group.booked_at is None else group.booked_at + BOOK_MS)
-            times.extend(deadline for _, deadline, _, _ in group.outbox_asked)
-        return min(times, default=None)
+        return None if self._look_at == NEVER else self._look_at
 
     # ---- the turn --------------------------------------------------------------------------------
 
@@ -217,24 +214,30 @@ class StorageCore:
         for source, items in incoming:
             for item in items:
                 self._admit(now, wall_ms, source, item)
-        if self._busy and not self._disk_full:
+        looking = now >= self._look_at
+        if looking and not self._disk_full:
             self._book(now, wall_ms)
         touched, self._touched = self._touched, {}
         self._append(touched, effects)
         self._apply(touched, effects)
-        self._answer_outbox(now)
+        if looking:
+            self._answer_outbox(now)
         for source, outcomes in self._outcomes.items():
             effects.extend(Send(source, frame) for frame in frames_of(outcomes))
         self._outcomes = {}
-        self._push(now, effects)
+        self._push_transient(effects)
+        if looking:
+            self._look_at = NEVER
+        self._push(now, self._busy if looking else touched, effects)
+        if self._log_bytes > JOURNAL_BYTES_MAX:
+            self._shorten_longest()
         for group in touched.values():
             before = group.size.bytes_kept
             group.cut_log(self._journal)
             self._log_bytes += group.size.bytes_kept - before
-        if self._log_bytes > JOURNAL_BYTES_MAX:
-            self._shorten_longest()
-        for group in touched.values():
             group.durable = group.raft.applied
+            if group.notices_readable and self._router(group.partition) is not None:
+                self._look_at = 0
         return effects
 
     def _shorten_longest(self) -> None:
@@ -248,7 +251,8 @@ class StorageCore:
 
     def _admit(self, now: int, wall_ms: int, source: NodeName, item: RoutedItem) -> None:
         """Propose a write, or put a read behind what is proposed; refuse what cannot be."""
-        group = self.groups.get(item.partition)
+        partition = item.partition
+        group = self.groups.get(partition)
         if group is None:
             self._refuse_partition(source, item)
             return
@@ -258,16 +262,16 @@ class StorageCore:
             return
         body = item.body
         try:
-            if item.kind == ItemKind.WRITE:
+            if item.kind == _WRITE:
                 size = len(body)
                 if self._disk_full:
                     self._refuse(source, item, OutcomeCode.DISK_FULL)
                 elif (
-                    item.partition in self._busy_writes
+                    partition in self._busy_writes
                     or group.uncommitted + size > UNCOMMITTED_PARTITION_BYTES_MAX
                     or self._uncommitted + size > UNCOMMITTED_BYTES_MAX
                 ):
-                    self._busy_writes.add(item.partition)
+                    self._busy_writes.add(partition)
                     self._refuse(source, item, OutcomeCode.BUSY)
                 else:
                     operation = decode_operation(body)
@@ -278,9 +282,9 @@ class StorageCore:
                     group.uncommitted += size
                     self._uncommitted += size
                     group.waiting.append((index, source, item, None))
-                    self._touched[item.partition] = group
+                    self._touched[partition] = group
                 return
-            if item.kind == ItemKind.TRANSIENT:
+            if item.kind == _TRANSIENT:
                 send = decode_send(body)
                 group.waiting.append((raft.last, source, item, send))
             else:
@@ -288,10 +292,11 @@ class StorageCore:
                 if isinstance(query, OutboxQuery):
                     deadline = now + READ_DEADLINE_MS
                     group.outbox_asked.append((query.upto, deadline, source, item))
-                    self._busy[item.partition] = group
+                    self._busy[partition] = group
+                    self._look_at = 0
                     return
                 group.waiting.append((raft.last, source, item, query))
-            self._touched[item.partition] = group
+            self._touched[partition] = group
         except WireError as error:
             self._refuse(source, item, OutcomeCode.BAD_REQUEST, str(error))
 
@@ -299,11 +304,9 @@ class StorageCore:
         """Log, once in a while, what was acknowledged outside."""
         for partition, group in self._busy.items():
             raft = group.raft
-            if not raft.serving or not group.unbooked:
+            if now < group.book_at or not raft.serving or not group.unbooked:
                 continue
-            if group.booked_at is not None and now - group.booked_at < BOOK_MS:
-                continue
-            group.booked_at = now
+            group.book_at = now + BOOK_MS
             self._touched[partition] = group
             if group.notices.acknowledged > group.state.applied.notified:
                 raft.propose(encode(Notified(group.notices.acknowledged)), wall_ms)
@@ -323,7 +326,7 @@ class StorageCore:
             size = sum([len(body) for _, body in unsaved.entries])
             group.size.grow(group.raft.last, size)
             self._log_bytes += size
-            batch.extents[partition] = Extent(*unsaved.extent)
+            batch.extents[partition] = Extent._make(unsaved.extent)
             if unsaved.hard_state is not None:
                 batch.hard_states[partition] = unsaved.hard_state.encode()
             group.raft.saved()
@@ -353,6 +356,7 @@ class StorageCore:
         applied = group.raft.applied
         done = OutcomeCode.DONE
         state = group.state
+        sources = self._outcomes
         while waiting and waiting[0][0] <= applied:
             index, source, item, asked = waiting.popleft()
             if asked is None:
@@ -363,11 +367,10 @@ class StorageCore:
                 self.counters["reads"] += 1
                 result = encode(answer(state, asked))
             outcome = Outcome(item.origin, item.request, partition, done, result)
-            outcomes = self._outcomes.get(source)
-            if outcomes is None:
-                self._outcomes[source] = [outcome]
+            if source in sources:
+                sources[source].append(outcome)
             else:
-                outcomes.append(outcome)
+                sources[source] = [outcome]
 
     def _judge_transient(
         self, partition: int, group: Group, send: SendMessage, body: bytes
@@ -399,17 +402,20 @@ class StorageCore:
                     still.append(asked)
             group.outbox_asked = still
 
-    def _push(self, now: int, effects: list[Effect]) -> None:
-        """Notices and outbox rows to the routers that serve their partitions."""
+    def _push_transient(self, effects: list[Effect]) -> None:
+        """Notices of messages that are not logged; without a router they are lost."""
         for partition, items in self._transient.items():
             router = self._router(partition)
             if router is not None:
                 term = self.groups[partition].raft.term
                 effects.append(Send(router, Notices(partition, term, 0, items)))
         self._transient = {}
+
+    def _push(self, now: int, groups: Mapping[int, Group], effects: list[Effect]) -> None:
+        """Notices and outbox rows of `groups` to the routers that serve their partitions."""
         submits: dict[NodeName, list[Item]] = {}
         idle = []
-        for partition, group in self._busy.items():
+        for partition, group in groups.items():
             router = self._router(partition)
             notices = group.notices
             if router is not None:
@@ -420,13 +426,26 @@ class StorageCore:
             for frame in notices.take(now, router, group.raft.term):
                 assert router is not None
                 effects.append(Send(router, frame))
-            if not group.busy and not group.outbox_asked:
+            if group.busy or group.outbox_asked:
+                self._look_at = min(self._look_at, self._due_at(group, router))
+            else:
                 idle.append(partition)
         for router, owed in submits.items():
             for first in range(0, len(owed), BATCH_ITEMS_MAX):
                 effects.append(Send(router, Submit(owed[first : first + BATCH_ITEMS_MAX])))
         for partition in idle:
-            del self._busy[partition]
+            self._busy.pop(partition, None)
+
+    def _due_at(self, group: Group, router: NodeName | None) -> int:
+        """When the partition must be looked at again without being touched."""
+        due = NEVER
+        if router is not None:
+            due = min(group.notices.due_at(), group.outbox.due_at())
+        if group.unbooked and not self._disk_full:
+            due = min(due, group.book_at)
+        for _, deadline, _, _ in group.outbox_asked:
+            due = min(due, deadline)
+        return due
 
     # ---- who and why -----------------------------------------------------------------------------
 
@@ -435,6 +454,7 @@ class StorageCore:
         seen = [router for router in self._seen.routers if router in self._linked]
         self._live = seen or sorted(self._linked)
         self._routers = {}
+        self._look_at = 0
 
     def _router(self, partition: int) -> NodeName | None:
         if partition not in self._routers:

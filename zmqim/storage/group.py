@@ -37,7 +37,7 @@ class Group:
     """A partition that this storage leads."""
 
     __slots__ = (
-        "booked_at",
+        "book_at",
         "durable",
         "notices",
         "operations",
@@ -70,8 +70,8 @@ class Group:
         """Bytes proposed but not applied."""
         self.durable = applied.index
         """Everything up to here is in the journal and in the rows for good."""
-        self.booked_at: int | None = None
-        """When the log last got a Notified or an OutboxDone."""
+        self.book_at = 0
+        """When the log may get the next Notified or OutboxDone."""
 
     def apply(self) -> dict[int, bytes]:
         """Apply what is committed; the results of operations by index."""

@@ -22,6 +22,9 @@ from zmqim.limits import (
     NOTICES_UNACKED_MAX,
 )
 
+NEVER = 1 << 63
+"""Later than any time."""
+
 
 class NoticeQueue:
     """What one partition's router has not acknowledged yet."""
@@ -107,9 +110,9 @@ class NoticeQueue:
         self._sent = len(items)
         return frames
 
-    def due_at(self) -> int | None:
-        """When `take` must be called for a repetition."""
-        return self._progress_at + NOTICE_REPEAT_MS if self._sent else None
+    def due_at(self) -> int:
+        """When `take` must be called for a repetition; NEVER without one."""
+        return self._progress_at + NOTICE_REPEAT_MS if self._sent else NEVER
 
 
 def batches(items: list[NoticeItem]) -> list[list[NoticeItem]]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from zmqim.bus.messages import Item, ItemKind
 from zmqim.chat.state import OutboxRow
 from zmqim.limits import REQUEST_RETRY_MS
+from zmqim.storage.notices import NEVER
 
 OUTBOX_WINDOW = 256
 """Rows of one partition in flight. Above: later ones wait in the rows."""
@@ -70,10 +71,10 @@ class Outbox:
             self._sent_at[number] = now
         return [self._open[number] for number in due]
 
-    def due_at(self) -> int | None:
-        """When `take` must be called again."""
+    def due_at(self) -> int:
+        """When `take` must be called again; NEVER if nothing is open."""
         if not self._open:
-            return None
+            return NEVER
         return min(
             self._sent_at.get(number, -REQUEST_RETRY_MS) + REQUEST_RETRY_MS for number in self._open
         )

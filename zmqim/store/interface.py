@@ -10,14 +10,13 @@ in memory for the simulator.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 Rows = list[tuple[bytes, bytes | None]]
 """(key, body) in the order of writing; None deletes the key. Bodies are unframed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):
     """Which entries of a partition are alive: `first` to `last`, both included.
 
     `base_term` and `base_chain` belong to the entry before `first`. An empty log has

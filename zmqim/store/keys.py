@@ -54,7 +54,7 @@ def rows_of(batch: JournalBatch) -> Rows:
     rows += [
         (
             state_key(b"E", partition),
-            _EXTENT.pack(extent.first, extent.last, extent.base_term, extent.base_chain),
+            _EXTENT.pack(*extent),
         )
         for partition, extent in batch.extents.items()
     ]
