@@ -208,8 +208,7 @@ class Sockets:
 
     def send_dialed(self, name: NodeName, frame: Buffer) -> Sent:
         """Send on the connection that we dialled to `name`, now or not at all."""
-        assert os.getpid() == self._pid, "sockets do not survive a fork"
-        self._unsure = True
+        self._begin_send()
         try:
             self._dealers[name].send(frame, _NOBLOCK)
         except zmq.Again:
@@ -220,9 +219,8 @@ class Sockets:
 
     def send_accepted(self, route: bytes, frame: Buffer) -> Sent:
         """Send to a connection that was dialled to us, now or not at all."""
-        assert os.getpid() == self._pid, "sockets do not survive a fork"
         assert self._router is not None
-        self._unsure = True
+        self._begin_send()
         try:
             self._router.send(route, _NOBLOCK_MORE)
             self._router.send(frame, _NOBLOCK)
@@ -239,14 +237,19 @@ class Sockets:
 
     def publish(self, topic: bytes, frame: Buffer) -> None:
         """Publish: whoever is not there or too slow does not get it."""
-        assert os.getpid() == self._pid, "sockets do not survive a fork"
-        self._unsure = True
+        self._begin_send()
         try:
             self._publisher.send_multipart((topic, frame), _NOBLOCK)
         except zmq.Again:
             self.counters["sends_again"] += 1
         else:
             self._count_sent(frame)
+
+    def _begin_send(self) -> None:
+        """A send may eat the edge of a frame that came since the last look: look again."""
+        assert os.getpid() == self._pid, "sockets do not survive a fork"
+        self._unsure = True
+        self._ready = None
 
     def _count_sent(self, frame: Buffer) -> None:
         self.counters["frames_sent"] += 1
