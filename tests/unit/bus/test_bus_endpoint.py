@@ -14,12 +14,22 @@ import pytest
 import zmq
 from bus_world import BusWorld, free_port, now_ms, topology_text
 
-from zmqim.bus.effects import Send, View
+from zmqim.bus.effects import Peer, Send, View
 from zmqim.bus.endpoint import Endpoint, ViewChanged, feed, perform_send
 from zmqim.bus.envelope import HEADER, PREFIX, Codec, append, seal
 from zmqim.bus.link_events import PeerDown, PeerUp, Received
-from zmqim.bus.messages import Hello, Load, Message, NoticeAck, Propose, RoutedItem
-from zmqim.bus.sockets import Sent
+from zmqim.bus.messages import (
+    Goodbye,
+    Hello,
+    Load,
+    Message,
+    NoticeAck,
+    Propose,
+    Role,
+    RoutedItem,
+    Welcome,
+)
+from zmqim.bus.sockets import FromDialed, Sent
 from zmqim.errors import EXIT_REFUSED, NotAdmitted, PortInUse
 from zmqim.ids import ClusterId, Incarnation, Milliseconds, NodeName, NodeUuid, WallMilliseconds
 from zmqim.limits import LINK_SILENCE_MS_MAX, PEER_QUEUE_MESSAGES_MAX
@@ -342,6 +352,23 @@ def test_what_waits_for_a_lost_link_is_dropped_and_counted(world: BusWorld) -> N
     assert not router.send(now_ms(), name, NoticeAck(1, 1, 3))
     world.until(lambda: "gateway-1" in world.peers("router-1"))
     assert world.received("gateway-1") == []
+
+
+def test_a_peer_that_comes_up_and_leaves_in_one_frame_was_there(world: BusWorld) -> None:
+    gateway = world.start("gateway-1", topology_text(free_port()))
+    life, name, uuid = gateway._me, NodeName("router-1"), NodeUuid(b"r" * 16)
+    router = Codec(ClusterId(gateway._codec._cluster), uuid, Incarnation(1))
+    frame = bytearray(router.header(life.node_uuid, life.incarnation, 1))
+    append(frame, Welcome(name, Role.ROUTER, uuid, 1, b"", b"{}"))
+    append(frame, NoticeAck(1, 1, 1))
+    append(frame, Goodbye())
+    seal(frame)
+    gateway._take(now_ms(), FromDialed(name, frame))
+    world.turn()
+    told = [one for one in world.events["gateway-1"] if not isinstance(one, ViewChanged)]
+    peer = Peer(name, Role.ROUTER, uuid, Incarnation(1))
+    assert told == [PeerUp(peer), Received(name, NoticeAck(1, 1, 1)), PeerDown(name)]
+    assert not gateway.send(now_ms(), name, NoticeAck(1, 1, 2))
 
 
 def test_two_processes_with_one_address_are_told_apart_by_the_port(world: BusWorld) -> None:
