@@ -57,6 +57,8 @@ class Weather:
     reorder: float = 0.0
     stale: float = 0.5
     """How often what a dialler had on its way survives a broken wire and comes late."""
+    last_words: float = 0.5
+    """How often what a process sent just before it died still arrives."""
     heartbeat_drop: float = 0.0
 
 
@@ -133,7 +135,18 @@ class Network:
         self._routers = {at: one for at, one in self._routers.items() if one is not sockets}
         for wire in list(self._wires):
             if sockets in (wire.dialer, wire.acceptor):
+                if self.world.chance(self.weather.last_words):
+                    self._hear_last_words(wire, sockets)
                 self._break(wire)
+
+    def _hear_last_words(self, wire: Wire, dying: SimulatedSockets) -> None:
+        """The kernel had taken what the process sent last: it arrives, before the end does."""
+        direction = FORWARD if wire.dialer is dying else BACK
+        for frame in wire.flying[direction]:
+            if direction == FORWARD:
+                wire.acceptor.arrive(FromAccepted(dying.routing_id, frame))
+            else:
+                wire.dialer.arrive(FromDialed(wire.name, frame))
 
     # ---- faults ------------------------------------------------------------------------------
 

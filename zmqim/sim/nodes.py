@@ -293,6 +293,8 @@ class StorageNode(Node[StorageCore]):
             if isinstance(effect, Send):
                 self._send(now, effect)
                 continue
+            # The contract is the order of effects: what was said before a write is on its way.
+            self.endpoint.flush(now)
             delay = self.disk.sync_delay()
             self._busy_until = max(self._busy_until, self.world.now + delay + 1)
             self.world.after(delay, partial(self._synced, self.life, effects, place))
