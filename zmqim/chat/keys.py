@@ -5,7 +5,7 @@ Every key is ``partition u16 | install u32 | tag | ...`` in big-endian, so that 
     A                        applied: index, term, clock, last message id, counters
     C chan16                 head of a channel, or of a person's lists
     M chan16 seq8            message
-    D dedup16                sequence of a message, by its sender and client_msg_no
+    D chan16 len4 uid number sequence of the message that `uid` sent under that client_msg_no
     U chan16 uid             member, or the tombstone of one
     B chan16 uid             deny list; W chan16 uid: allow list; same body as U
     S uid                    a person's bans
@@ -16,9 +16,8 @@ Every key is ``partition u16 | install u32 | tag | ...`` in big-endian, so that 
     X number8                outbox
 
 `chan16` is xxh3_128 over type and id of a channel and whether it is the command channel of that
-name, so no id that a client chooses is another's command channel. `dedup16` is xxh3_128 over
-`chan16`, sender and client_msg_no. Hashes may collide: whoever looks one up compares the full name,
-in the row or in the message that the row names, and goes on to the next number if it differs
+name, so no id that a client chooses is another's command channel. Hashes may collide: whoever
+looks one up compares the full name in the row and goes on to the next number if it differs
 (`probes`).
 """
 

@@ -179,7 +179,8 @@ class ChatState:
         channel = self.heads.find(send.channel_type, send.channel_id, command)
         if not channel.exists:
             return None
-        _, first = self.messages.find_first(channel, send.from_uid, send.client_msg_no)
+        key = self.messages.first_key(channel, send.from_uid, send.client_msg_no)
+        first = self.messages.first(channel, key)
         if first is None or first.hlc != hlc:
             return None
         base = self.heads.find(send.channel_type, send.channel_id)
@@ -203,7 +204,8 @@ class ChatState:
         messages = self.messages
         key = b""
         if log.chan16:
-            key, first = messages.find_first(log, send.from_uid, send.client_msg_no)
+            key = messages.first_key(log, send.from_uid, send.client_msg_no)
+            first = messages.first(log, key)
             if first is not None:
                 return Outcome(_answer_again(first, send.payload), None)
         reason = judge(base, send, self.sets)
@@ -211,7 +213,7 @@ class ChatState:
             return Outcome(encode(Rejected(reason)), None)
         heads.changed(log)
         if not key:
-            key, _ = messages.find_first(log, send.from_uid, send.client_msg_no)
+            key = messages.first_key(log, send.from_uid, send.client_msg_no)
         head = log.head
         sequence = head.last_sequence = head.last_sequence + 1
         if send.flags & _RED_DOT:
