@@ -46,7 +46,7 @@ def judge(channel: Channel, send: SendMessage, sets: MemberSets) -> Reason:
 
 
 def _judge_person(head: Head, sender: str) -> Reason:
-    one, other = peers_of(head.channel_id)
+    one, _, other = head.channel_id.partition("@")
     if sender == one:
         receiver = other
     elif sender == other:

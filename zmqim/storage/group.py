@@ -77,7 +77,8 @@ class Group:
         """Apply what is committed; the results of operations by index."""
         raft, state = self.raft, self.state
         results: dict[int, bytes] = {}
-        operations, notices = self.operations, self.notices
+        operations = self.operations
+        notices: list[NoticeItem] = []
         for entry in raft.committed():
             index = entry.index
             if entry.kind == EntryKind.NO_OP:
@@ -88,7 +89,9 @@ class Group:
             )
             results[index] = outcome.result
             if outcome.notice is not None:
-                notices.add(index, outcome.notice)
+                notices.append(NoticeItem(index, outcome.notice))
+        if notices:
+            self.notices.add(notices)
         raft.applied_committed()
         state.flush()
         self.uncommitted = 0

@@ -59,15 +59,19 @@ class NoticeQueue:
             return self._items[0].index - 1
         return applied if self.missing_from is None else self.missing_from - 1
 
-    def add(self, index: int, body: bytes) -> None:
-        """The entry at `index` made a notice."""
+    def add(self, items: list[NoticeItem]) -> None:
+        """A turn's entries made these notices; they stay in the log if there is no room for all."""
         if self.missing_from is not None:
             return
-        if len(self._items) >= NOTICES_UNACKED_MAX or self._bytes >= NOTICES_UNACKED_BYTES_MAX:
-            self.missing_from = index
+        size = sum([len(item.body) for item in items])
+        if (
+            len(self._items) + len(items) > NOTICES_UNACKED_MAX
+            or self._bytes + size > NOTICES_UNACKED_BYTES_MAX
+        ):
+            self.missing_from = items[0].index
             return
-        self._items.append(NoticeItem(index, body))
-        self._bytes += len(body)
+        self._items.extend(items)
+        self._bytes += size
 
     def found(self, items: list[NoticeItem], upto: int, applied: int) -> None:
         """The log holds `items` from `missing_from` to `upto`, of `applied` entries."""
