@@ -47,7 +47,7 @@ from zmqim.gateway.pushing import Pushing
 from zmqim.gateway.questions import Questions
 from zmqim.gateway.requests import Numbers, Requests, Routers
 from zmqim.gateway.sending import Sending
-from zmqim.gateway.sessions import Phase, Session, Sessions
+from zmqim.gateway.sessions import OPEN, Phase, Session, Sessions
 from zmqim.gateway.wheel import Wheel
 from zmqim.ids import Milliseconds, NodeName, NodeUuid
 from zmqim.topology_values import Limits
@@ -187,16 +187,15 @@ class GatewayCore:
         if found is None:
             return
         found.active_at = now
-        sending = self._sending
+        send, acknowledged = self._sending.send, self._pushing.acknowledged
         for packet in packets:
             kind = type(packet)
-            if found.phase is not Phase.OPEN:
+            if found.phase is not OPEN:
                 self._before_open(now, found, packet)
             elif kind is Send:
-                self.counters.sends += 1
-                sending.send(now, found, packet)  # type: ignore[arg-type]
+                send(now, found, packet)  # type: ignore[arg-type]
             elif kind is Recvack:
-                self._pushing.acknowledged(now, found, packet.message_id)  # type: ignore[union-attr]
+                acknowledged(now, found, packet.message_id)  # type: ignore[union-attr]
             else:
                 self._rare(found, packet)
 

@@ -25,7 +25,7 @@ from zmqim.errors import WireError
 from zmqim.gateway.counters import Counters
 from zmqim.gateway.plugin import CloseReason
 from zmqim.gateway.pushing import Message, Pushing
-from zmqim.gateway.sessions import Phase, Session, Sessions
+from zmqim.gateway.sessions import OPEN, Phase, Session, Sessions
 from zmqim.gateway.wheel import Wheel
 from zmqim.ids import NodeName
 
@@ -111,7 +111,7 @@ class FanOut:
         push = self._pushing.push
         for number in audience:
             session = by_number.get(number)
-            if session is not None and session.phase is Phase.OPEN:
+            if session is not None and session.phase is OPEN:
                 push(now, session, message)
 
     def dirty(self, now: int, source: NodeName, message: Dirty) -> None:

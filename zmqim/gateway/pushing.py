@@ -10,7 +10,7 @@ nobody waits for it (GOSSIP_AND_FANOUT.md 4.5, 4.6).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from zmqim import limits
 from zmqim.bus.messages import ItemKind
@@ -53,9 +53,10 @@ _RECV_FLAGS = int(MessageFlag.NO_PERSIST | MessageFlag.RED_DOT | MessageFlag.SYN
 _RED_DOT = int(MessageFlag.RED_DOT)
 _SYNC_ONCE = int(MessageFlag.SYNC_ONCE)
 _DUP = int(MessageFlag.DUP)
+_PERSON = int(ChannelType.PERSON)
 
 
-class Unacked(NamedTuple):
+class Unacked(msgspec.Struct, gc=False):
     """A push without RECVACK: when it is repeated, and how often it was."""
 
     recv: Recv
@@ -99,7 +100,7 @@ class Message:
         self.key: ChannelKey = (
             operation.channel_type,
             operation.channel_id,
-            bool(operation.flags & _SYNC_ONCE),
+            operation.flags & _SYNC_ONCE != 0,
         )
         self.size = len(operation.payload) + PUSH_OVERHEAD_BYTES
         self._others: Recv | None = None
@@ -119,7 +120,7 @@ class Message:
     def _recv(self, uid: str, flags: int) -> Recv:
         operation = self.operation
         channel_id = operation.channel_id
-        if operation.channel_type == ChannelType.PERSON:
+        if operation.channel_type == _PERSON:
             channel_id = peer_of(channel_id, uid)
         return Recv(
             self.message_id,
@@ -171,14 +172,14 @@ class Pushing:
         elif sequence <= cursor:
             self._counters.deliver_repeats += 1
             return
-        if session.lagging or sequence != cursor + 1 or key in session.behind:
+        if session.lagging or sequence != cursor + 1 or (session.behind and key in session.behind):
             self._fall_behind(now, session, key, sequence)
-        elif not _has_room(session):
+        elif _has_room(session):
+            self._put(now, session, message)
+        else:
             session.lagging = True
             self._counters.count("sessions_lagging")
             self._fall_behind(now, session, key, sequence)
-        else:
-            self._put(now, session, message)
 
     def _push_transient(self, session: Session, message: Message) -> None:
         """NO_PERSIST: now or never."""
@@ -233,19 +234,20 @@ class Pushing:
         if session.phase is Phase.CLOSED or now < session.redeliver_at or not session.redeliver_at:
             return
         next_due = 0
-        for message_id, (recv, due, tries, size) in list(session.window.items()):
+        for message_id, unacked in list(session.window.items()):
+            due = unacked.due
             if due <= now and session.writable:
                 self._counters.pushes_again += 1
-                again = recv if tries else _with_dup(recv)
-                self._sessions.tell(session, again)
-                tries += 1
-                if tries == len(_PAUSES):
+                if not unacked.tries:
+                    unacked.recv = _with_dup(unacked.recv)
+                self._sessions.tell(session, unacked.recv)
+                unacked.tries += 1
+                if unacked.tries == len(_PAUSES):
                     del session.window[message_id]
-                    session.window_bytes -= size
+                    session.window_bytes -= unacked.size
                     self._counters.pushes_given_up += 1
                     continue
-                due = now + _PAUSES[tries]
-                session.window[message_id] = Unacked(again, due, tries, size)
+                due = unacked.due = now + _PAUSES[unacked.tries]
             elif due <= now:
                 due = now + _FIRST_PAUSE
             next_due = min(next_due or due, due)

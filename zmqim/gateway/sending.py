@@ -159,6 +159,7 @@ class Sending:
 
     def send(self, now: int, session: Session, packet: Send) -> None:
         """Check one SEND of an OPEN session and queue it; refused ones are answered at once."""
+        self._counters.sends += 1
         lane = session.lanes.get((packet.channel_type, packet.channel_id))
         reason = self._refusal(now, session, packet, lane)
         if reason:

@@ -35,6 +35,10 @@ class Phase(IntEnum):
     CLOSED = 4
 
 
+OPEN = Phase.OPEN
+"""By itself: a look-up in the enumeration would be paid several times a message."""
+
+
 class Session:
     """One client connection."""
 

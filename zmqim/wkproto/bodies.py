@@ -33,6 +33,8 @@ _RECVACK = {False: Struct(">qI"), True: Struct(">qQ")}
 """By whether the sequence has 8 bytes."""
 _FRAME_OF_SENDACK = Struct(">BBqIIB")
 _SENDACK_SIZE = 17
+_SENDACK_FIRST = PacketType.SENDACK << 4
+"""A plain number: an enumeration's member costs a look-up for each frame."""
 
 
 def has_wide_sequence(version: int, sequence: int) -> bool:
@@ -121,7 +123,7 @@ def frame_of_sendack(packet: Sendack, version: int) -> bytes:
     """Versions 1 to 5 have a fixed size; version 6 ends with the client_msg_no."""
     if not has_wide_sequence(version, packet.message_seq):
         return _FRAME_OF_SENDACK.pack(
-            PacketType.SENDACK << 4 | packet.flags,
+            _SENDACK_FIRST | packet.flags,
             _SENDACK_SIZE,
             packet.message_id,
             packet.client_seq,

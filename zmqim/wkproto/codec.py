@@ -55,7 +55,7 @@ from zmqim.wkproto.packets import (
     Sub,
     Suback,
 )
-from zmqim.wkproto.sealed import SharedRecv, frame_of_send, read_recv, read_send
+from zmqim.wkproto.sealed import SharedRecv, frame_of_recv, frame_of_send, read_recv, read_send
 
 LATEST_VERSION = 6
 ENTROPY_BYTES = KEY_BYTES + SALT_BYTES
@@ -155,7 +155,8 @@ class ServerCodec(_Codec[FromClient]):
     def encode_one(self, packet: Packet) -> bytes:
         """One frame. A `Connack` of success gets the keys, and every one its server version."""
         if isinstance(packet, Recv):
-            return self.encode_shared(SharedRecv(packet))
+            assert self._cipher is not None, "a RECV before the CONNECT"
+            return frame_of_recv(packet, self.version, self._cipher)
         if isinstance(packet, Connack):
             return self._frame_of_connack(packet)
         return _PLAIN_FRAMES[type(packet)](packet, self.version)

@@ -6,10 +6,11 @@ of key, no protection of the header) and fixed by the clients in the field.
 
 Every message starts anew at the same IV, and making a cipher context costs far more than the
 encryption of a short message. So a `SessionCipher` keeps one context for each direction and lets it
-run on. CBC adds the previous ciphertext block to the next plain block; adding that block and the
-IV to the first plain block beforehand leaves exactly the IV, as if the context were new:
+run on. CBC adds the previous ciphertext block to the next one; a block before each message, cut off
+again behind it, makes the IV that previous block, as if the context were new:
 
-    E(P₁ ⊕ last ⊕ IV ⊕ last) = E(P₁ ⊕ IV)         D(C₁) ⊕ last ⊕ (last ⊕ IV) = D(C₁) ⊕ IV
+    encrypting, D(IV) ⊕ last goes before:  E(D(IV) ⊕ last ⊕ last) = IV, then E(P₁ ⊕ IV)
+    decrypting, IV goes before:            D(IV) ⊕ last is cut off, then D(C₁) ⊕ IV
 """
 
 from __future__ import annotations
@@ -78,25 +79,31 @@ class KeyPair:
 class SessionCipher:
     """Encrypts, decrypts and signs for one connection; contexts are made at their first use."""
 
-    __slots__ = ("_decrypt_mask", "_decrypt_more", "_encrypt_mask", "_encrypt_more", "_iv", "_key")
+    __slots__ = ("_before", "_decrypt_more", "_decrypted_iv", "_encrypt_more", "_iv", "_key")
 
     def __init__(self, key: bytes, initial_vector: bytes) -> None:
         self._key = key
-        self._iv = int.from_bytes(initial_vector, "big")
+        self._iv = initial_vector
         self._encrypt_more: Callable[[bytes], bytes] | None = None
         self._decrypt_more: Callable[[bytes], bytes] | None = None
-        self._encrypt_mask = 0
-        self._decrypt_mask = 0
+        self._decrypted_iv = 0
+        self._before = b""
+        """The block before the next message to encrypt."""
 
     def encrypt_padded(self, plain: bytes) -> bytes:
         """`plain`, which is whole blocks with their padding, as base64 ciphertext."""
-        more = self._encrypt_more
-        if more is None:
-            more = self._encrypt_more = self._cipher().encryptor().update
-        first = int.from_bytes(plain[:16], "big") ^ self._encrypt_mask
-        ciphertext = more(first.to_bytes(16, "big") + plain[16:])
-        self._encrypt_mask = int.from_bytes(ciphertext[-16:], "big") ^ self._iv
-        return b2a_base64(ciphertext, newline=False)
+        more = self._encrypt_more or self._start_encrypting()
+        ciphertext = more(self._before + plain)
+        last = int.from_bytes(ciphertext[-16:], "big")
+        self._before = (last ^ self._decrypted_iv).to_bytes(16, "big")
+        return b2a_base64(ciphertext[16:], newline=False)
+
+    def _start_encrypting(self) -> Callable[[bytes], bytes]:
+        cipher = Cipher(AES(self._key), CBC(bytes(BLOCK_BYTES)))
+        self._before = cipher.decryptor().update(self._iv)
+        self._decrypted_iv = int.from_bytes(self._before, "big")
+        self._encrypt_more = cipher.encryptor().update
+        return self._encrypt_more
 
     def encrypt(self, plain: bytes) -> bytes:
         """`plain` as base64 ciphertext."""
@@ -113,19 +120,18 @@ class SessionCipher:
             raise UndecryptablePayload(f"{size} bytes are not whole blocks")
         more = self._decrypt_more
         if more is None:
-            more = self._decrypt_more = self._cipher().decryptor().update
-        plain = more(ciphertext)
-        first = int.from_bytes(plain[:16], "big") ^ self._decrypt_mask
-        self._decrypt_mask = int.from_bytes(ciphertext[-16:], "big") ^ self._iv
-        plain = first.to_bytes(16, "big") + plain[16:]
+            cipher = Cipher(AES(self._key), CBC(self._iv))
+            more = self._decrypt_more = cipher.decryptor().update
+        plain = more(self._iv + ciphertext)
         padding = plain[-1]
         if not 1 <= padding <= 16 or not plain.endswith(_PADDINGS[16 - padding]):
             raise UndecryptablePayload("the padding is wrong")
-        return plain[:-padding]
+        return plain[16:-padding]
 
     def msg_key(self, signed: bytes) -> bytes:
         """The 32 hex characters that sign the concatenated fields `signed`."""
-        return self.msg_key_padded(signed + _PADDINGS[len(signed) % 16])
+        wire = self.encrypt_padded(signed + _PADDINGS[len(signed) % 16])
+        return md5(wire, usedforsecurity=False).hexdigest().encode()
 
     def msg_key_padded(self, signed: bytes) -> bytes:
         """The same for fields that already have their padding."""
@@ -134,6 +140,3 @@ class SessionCipher:
     def verifies(self, msg_key: bytes, signed: bytes) -> bool:
         """Whether `msg_key` signs `signed`."""
         return compare_digest(msg_key, self.msg_key(signed))
-
-    def _cipher(self) -> Cipher[CBC]:
-        return Cipher(AES(self._key), CBC(self._iv.to_bytes(16, "big")))

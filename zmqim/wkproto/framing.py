@@ -49,17 +49,27 @@ class FrameReader:
             data = bytes(pending)
             pending.clear()
         frames = []
+        expected, frame_bytes_max = self._expected, self.frame_bytes_max
         at, end = 0, len(data)
         while at < end:
             first = data[at]
             packet_type = first >> 4
-            if packet_type not in self._expected:
+            if packet_type not in expected:
                 raise WireError(f"packet type {packet_type} is not expected here")
             if packet_type in _ONE_BYTE_FRAMES:
                 frames.append((first, b""))
                 at += 1
                 continue
-            start, size = self._read_length(data, at + 1)
+            start = at + 2
+            if start < end and data[start - 1] < 0x80:
+                size = data[start - 1]
+            elif start < end and data[start] < 0x80:
+                size = data[start - 1] & 0x7F | data[start] << 7
+                start += 1
+            else:
+                start, size = _read_length(data, at + 1)
+            if size > frame_bytes_max:
+                raise WireError(f"frame of {size} bytes, allowed are {frame_bytes_max}")
             if start + size > end or not start:
                 self._needed = start + size - at if start else end - at + 1
                 pending += data[at:]
@@ -68,20 +78,19 @@ class FrameReader:
             frames.append((first, data[start:at]))
         return frames
 
-    def _read_length(self, data: bytes, at: int) -> tuple[int, int]:
-        """Where the body starts and its size; ``(0, 0)`` if the length is not complete."""
-        size = shift = 0
-        for octet in data[at : at + LENGTH_BYTES_MAX]:
-            at += 1
-            size |= (octet & 0x7F) << shift
-            if octet < 0x80:
-                if size > self.frame_bytes_max:
-                    raise WireError(f"frame of {size} bytes, allowed are {self.frame_bytes_max}")
-                return at, size
-            shift += 7
-        if shift == 7 * LENGTH_BYTES_MAX:
-            raise WireError("frame length does not end after 4 bytes")
-        return 0, 0
+
+def _read_length(data: bytes, at: int) -> tuple[int, int]:
+    """Where the body starts and its size; ``(0, 0)`` if the length is not complete."""
+    size = shift = 0
+    for octet in data[at : at + LENGTH_BYTES_MAX]:
+        at += 1
+        size |= (octet & 0x7F) << shift
+        if octet < 0x80:
+            return at, size
+        shift += 7
+    if shift == 7 * LENGTH_BYTES_MAX:
+        raise WireError("frame length does not end after 4 bytes")
+    return 0, 0
 
 
 def frame_head(first: int, size: int) -> bytes:

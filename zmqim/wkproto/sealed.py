@@ -1,8 +1,8 @@
 """SEND and RECV: the two packets whose payload is encrypted and whose fields are signed.
 
-They carry every message, so this is where a gateway's processor time goes. A `SharedRecv` computes
-once what all receivers of a message share (layout, texts, padding), which leaves two encryptions
-and a digest for each session.
+They carry every message, so this is where a gateway's processor time goes. `frame_of_recv` is the
+shortest way for one receiver. A `SharedRecv` computes once what all receivers of a message share
+(layout, texts, padding), which leaves two encryptions and a digest for each session.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ _SEND_HEAD = Struct(">BI")
 _EXPIRE = Struct(">I")
 _RECV_IDS = {False: Struct(">qII"), True: Struct(">qQI")}
 """Message id, sequence, seconds; by whether the sequence has 8 bytes."""
+_SEND_FIRST, _RECV_FIRST = PacketType.SEND << 4, PacketType.RECV << 4
+"""Plain numbers: an enumeration's member costs a look-up for each frame."""
 _STREAM_ID_SIZE = 8
 _MSG_KEY_SIZE = MSG_KEY_BYTES.to_bytes(2, "big")
 _read_send_head = _SEND_HEAD.unpack_from
@@ -118,10 +120,46 @@ def frame_of_send(packet: Send, version: int, cipher: SessionCipher) -> bytes:
             payload,
         )
     )
-    return frame_head(PacketType.SEND << 4 | packet.flags, len(body)) + body
+    return frame_head(_SEND_FIRST | packet.flags, len(body)) + body
 
 
 # ---- RECV ----------------------------------------------------------------------------------------
+
+
+def frame_of_recv(packet: Recv, version: int, cipher: SessionCipher) -> bytes:
+    """The frame for one session: encrypted and signed."""
+    payload = cipher.encrypt(packet.payload)
+    head, middle = _layout_of_recv(packet, version, len(payload))
+    msg_key = cipher.msg_key(_signed_of_recv(packet) + payload)
+    return b"".join((head, msg_key, middle, payload))
+
+
+def _signed_of_recv(packet: Recv) -> bytes:
+    """What the msgKey signs, before the encrypted payload."""
+    return (
+        f"{packet.message_id}{packet.message_seq}{packet.client_msg_no}{packet.timestamp}"
+        f"{packet.from_uid}{packet.channel_id}{packet.channel_type}"
+    ).encode()
+
+
+def _layout_of_recv(packet: Recv, version: int, wire_size: int) -> tuple[bytes, bytes]:
+    """What stands before and behind the msgKey, up to a payload of `wire_size` bytes."""
+    setting = packet.setting & _KEPT_IN_RECV
+    ids = _RECV_IDS[has_wide_sequence(version, packet.message_seq)]
+    middle = b"".join(
+        (
+            text_field(packet.from_uid),
+            text_field(packet.channel_id),
+            bytes((packet.channel_type,)),
+            _EXPIRE.pack(packet.expire) if version >= 3 else b"",
+            text_field(packet.client_msg_no),
+            ids.pack(packet.message_id, packet.message_seq, packet.timestamp),
+            text_field(packet.topic) if setting & _TOPIC else b"",
+        )
+    )
+    size = 3 + MSG_KEY_BYTES + len(middle) + wire_size
+    head = frame_head(_RECV_FIRST | packet.flags, size)
+    return head + bytes((setting,)) + _MSG_KEY_SIZE, middle
 
 
 class SharedRecv:
@@ -134,10 +172,7 @@ class SharedRecv:
         self._packet = packet
         self._padded = payload + padding_of(len(payload))
         self._wire_size = (len(self._padded) + 2) // 3 * 4
-        self._signed = (
-            f"{packet.message_id}{packet.message_seq}{packet.client_msg_no}{packet.timestamp}"
-            f"{packet.from_uid}{packet.channel_id}{packet.channel_type}"
-        ).encode()
+        self._signed = _signed_of_recv(packet)
         self._padding = padding_of(len(self._signed) + self._wire_size)
         self._layouts: dict[int, tuple[bytes, bytes]] = {}
 
@@ -145,31 +180,12 @@ class SharedRecv:
         """The frame for the session with this version and cipher."""
         layout = self._layouts.get(version)
         if layout is None:
-            layout = self._layouts[version] = self._layout(version)
+            layout = _layout_of_recv(self._packet, version, self._wire_size)
+            self._layouts[version] = layout
         head, middle = layout
         payload = cipher.encrypt_padded(self._padded)
         msg_key = cipher.msg_key_padded(self._signed + payload + self._padding)
         return b"".join((head, msg_key, middle, payload))
-
-    def _layout(self, version: int) -> tuple[bytes, bytes]:
-        """What stands before and behind the msgKey, up to the payload."""
-        packet = self._packet
-        setting = packet.setting & _KEPT_IN_RECV
-        wide = has_wide_sequence(version, packet.message_seq)
-        middle = b"".join(
-            (
-                text_field(packet.from_uid),
-                text_field(packet.channel_id),
-                bytes((packet.channel_type,)),
-                _EXPIRE.pack(packet.expire) if version >= 3 else b"",
-                text_field(packet.client_msg_no),
-                _RECV_IDS[wide].pack(packet.message_id, packet.message_seq, packet.timestamp),
-                text_field(packet.topic) if setting & _TOPIC else b"",
-            )
-        )
-        size = 3 + MSG_KEY_BYTES + len(middle) + self._wire_size
-        head = frame_head(PacketType.RECV << 4 | packet.flags, size)
-        return head + bytes((setting,)) + _MSG_KEY_SIZE, middle
 
 
 def read_recv(flags: int, body: bytes, version: int, cipher: SessionCipher) -> Recv:

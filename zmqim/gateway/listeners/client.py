@@ -9,12 +9,14 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 
+from zmqim.chat.operations import ChannelType
 from zmqim.errors import WireError
 from zmqim.gateway.plugin import Connection, GatewayPort
 from zmqim.wkproto.codec import ENTROPY_BYTES, ServerCodec
 from zmqim.wkproto.packets import FromServer, Recv
 from zmqim.wkproto.sealed import SharedRecv
 
+_PERSON = int(ChannelType.PERSON)
 CLOSE_GRACE_SECONDS = 3.0
 """How long a client whose connection is closed may still read what was said last."""
 
@@ -23,7 +25,8 @@ class Sharing:
     """What the receivers of one message share, made once a turn for a whole listener.
 
     The core gives all receivers of a group message the same `Recv` object, all within one turn; a
-    `SharedRecv` holds layout and padding for all of them.
+    `SharedRecv` holds layout and padding for all of them. A person's message mostly has one
+    receiver, and goes the plain way.
     """
 
     __slots__ = ("_shared",)
@@ -90,7 +93,7 @@ class Client:
         codec = self._codec
         for packet in packets:
             try:
-                if type(packet) is Recv:
+                if type(packet) is Recv and packet.channel_type != _PERSON:
                     frames.append(codec.encode_shared(self._sharing.of(packet)))
                 else:
                     frames.append(codec.encode_one(packet))
