@@ -64,9 +64,10 @@ HEARTBEAT_FRAME_BYTES_MAX = 4_096
 """ZMQ_MAXMSGSIZE of SUB sockets."""
 HEARTBEAT_SEND_FRAMES_MAX = 100
 """High-water mark of PUB. Above: a slow subscriber misses heartbeats."""
-BUS_SEND_FRAMES_MAX = 1_000
-BUS_RECEIVE_FRAMES_MAX = 1_000
-"""ZMQ high-water marks: a last-resort fuse under our own queues, not flow control."""
+BUS_SEND_FRAMES_MAX = 128
+BUS_RECEIVE_FRAMES_MAX = 128
+"""ZMQ high-water marks: a last-resort fuse under our own queues, not flow control. Small, because a
+frame holds up to BATCH_BYTES_MAX."""
 PEER_QUEUE_MESSAGES_MAX = 4_096
 PEER_QUEUE_BYTES_MAX = 64 * MB
 """Own queue per link above ZeroMQ. Above: a message is refused to the core, which answers BUSY."""

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zmqim.bus.codes import MESSAGE_CODES
 from zmqim.bus.envelope import HEADER, NO_NODE, PREFIX, Codec, FrameError, append, seal
-from zmqim.bus.messages import MESSAGE_CODES, Message
+from zmqim.bus.messages import Message
 from zmqim.errors import WireError
 from zmqim.ids import ClusterId, Incarnation, NodeUuid
 

@@ -8,7 +8,7 @@ performs the effects *in order*: a write is durable before any later effect of t
     core.peer_down(now, name)          it is gone; what was in flight may be lost
     core.view_changed(now, view)       gossip sees other live processes
     core.receive(now, source, message) a message of a linked process, named `source`
-    core.undeliverable(now, to, message)  a `Send` that the bus refused: no link, or its queue is full
+    core.undeliverable(now, to, message)  a `Send` that the bus refused: no link, or a full queue
     core.wake(now)                     time passed: do what is due
     core.turn(now) -> list[Effect]     end of the turn: what gathered, coalesced per peer
     core.next_wake() -> Milliseconds | None   when `wake` must be called at the latest

@@ -13,6 +13,7 @@ from random import Random
 from typing import NamedTuple, Protocol, assert_never
 
 from zmqim.bus.admission import Terms, is_name, routing_id
+from zmqim.bus.codes import MESSAGE_CODES
 from zmqim.bus.effects import Peer, Send, View
 from zmqim.bus.envelope import BadCluster, Codec, FrameError
 from zmqim.bus.link_events import (
@@ -30,7 +31,6 @@ from zmqim.bus.link_events import (
 )
 from zmqim.bus.links import Links, dials
 from zmqim.bus.messages import (
-    MESSAGE_CODES,
     Heartbeat,
     Hello,
     JoinRefused,

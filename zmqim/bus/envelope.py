@@ -16,7 +16,8 @@ from zlib import crc32
 
 import msgspec
 
-from zmqim.bus.messages import MESSAGE_CODES, Message
+from zmqim.bus.codes import MESSAGE_CODES
+from zmqim.bus.messages import Message
 from zmqim.errors import WireError
 from zmqim.ids import ClusterId, Incarnation, NodeUuid
 

@@ -1,7 +1,7 @@
 """The typed messages of the bus: the body of every frame between two processes.
 
 Each is a msgpack array in the order of its fields; which one it is stands in the envelope's `type`
-byte (`MESSAGE_CODES`). Fields are only ever added at the end. docs/PROTOCOL.md describes them for
+byte (`zmqim.bus.codes`). Fields are only ever added at the end. docs/PROTOCOL.md describes them for
 gateways written in other languages.
 
 Who sends what:
@@ -12,7 +12,8 @@ Who sends what:
                        UserChanged
     router → storage   Propose, NoticeAck
     storage → router   Outcomes, Notices, Submit (outbox: operations for other partitions)
-    everyone           Hello, Welcome, JoinRefused, WhoAreYou, Ping, Goodbye, PushPull; Heartbeat (PUB)
+    everyone           Hello, Welcome, JoinRefused, WhoAreYou, Ping, Goodbye, PushPull;
+                       Heartbeat (PUB)
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ class Hello(Body, frozen=True):
     """First frame of a DEALER on every (re)connection.
 
     `key_digests` maps each dotted topology key that decides the ring to a short digest, so that a
-    refusal can name what differs; a follower (a gateway in another language) sends `ring_hash` empty.
+    refusal can name what differs; a follower (a gateway in another language) sends an empty
+    `ring_hash`.
     """
 
     name: str
@@ -262,7 +264,7 @@ class NoticeItem(Body, frozen=True):
 class Notices(Body, frozen=True):
     """Committed notices of one partition in log order, at least once.
 
-    `previous` is the index of the notice before the first of these (0: none that is unacknowledged):
+    `previous` is the index of the notice before the first of these (0: none is unacknowledged):
     a router that has not seen it acknowledges what it has, and the leader repeats from there.
     An item with `index` 0 is transient (NO_PERSIST): never repeated, never acknowledged.
     """
@@ -310,7 +312,7 @@ class LoginAck(Body, frozen=True):
 
 
 class Announce(Body, frozen=True):
-    """Entries for the routers that did not admit the session. Never acknowledged: digests repair."""
+    """Entries for the routers that did not admit the session. Unacknowledged: digests repair."""
 
     entries: list[PresenceEntry]
 
@@ -405,7 +407,7 @@ class DeliverAck(Body, frozen=True):
 
 
 class DirtyChannel(Body, frozen=True):
-    """Messages from `first` to `last` were not sent for lack of credit; pull them for `sessions`."""
+    """Messages `first` to `last` were not sent for lack of credit; pull them for `sessions`."""
 
     channel_type: int
     channel_id: str
@@ -488,36 +490,3 @@ Message = (
     | MissingPlan
     | UserChanged
 )
-
-MESSAGE_CODES: dict[type[Body], int] = {
-    Hello: 1,
-    Welcome: 2,
-    JoinRefused: 3,
-    WhoAreYou: 4,
-    Ping: 5,
-    Goodbye: 6,
-    PushPull: 7,
-    Heartbeat: 8,
-    Submit: 16,
-    Answers: 17,
-    Propose: 18,
-    Outcomes: 19,
-    Notices: 20,
-    NoticeAck: 21,
-    Login: 32,
-    LoginAck: 33,
-    Announce: 34,
-    Withdraw: 35,
-    Kick: 36,
-    PresenceDigest: 37,
-    PresenceDiffers: 38,
-    PresenceShard: 39,
-    OnlineQuery: 40,
-    OnlineAnswer: 41,
-    Deliver: 48,
-    DeliverAck: 49,
-    Dirty: 50,
-    Plan: 51,
-    MissingPlan: 52,
-    UserChanged: 53,
-}

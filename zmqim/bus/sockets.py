@@ -19,8 +19,9 @@ from typing import NamedTuple
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from zmqim.bus.codes import MESSAGE_CODES
 from zmqim.bus.envelope import TYPE_OFFSET
-from zmqim.bus.messages import MESSAGE_CODES, Hello
+from zmqim.bus.messages import Hello
 from zmqim.errors import PortInUse, UsageError
 from zmqim.ids import NodeName
 from zmqim.limits import (

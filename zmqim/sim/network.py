@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
+from zmqim.bus.codes import MESSAGE_CODES
 from zmqim.bus.envelope import TYPE_OFFSET
-from zmqim.bus.messages import MESSAGE_CODES, Hello
+from zmqim.bus.messages import Hello
 from zmqim.bus.sockets import (
     Arrival,
     Buffer,

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
 from typing import Any

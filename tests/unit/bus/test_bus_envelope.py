@@ -6,6 +6,7 @@ from zlib import crc32
 
 import pytest
 
+from zmqim.bus.codes import MESSAGE_CODES
 from zmqim.bus.envelope import (
     HEADER,
     NO_NODE,
@@ -24,7 +25,7 @@ from zmqim.bus.envelope import (
     append,
     seal,
 )
-from zmqim.bus.messages import MESSAGE_CODES, Message, Ping, PushPull, WhoAreYou
+from zmqim.bus.messages import Message, Ping, PushPull, WhoAreYou
 from zmqim.ids import ClusterId, Incarnation, NodeUuid
 
 CODEC = Codec(ClusterId(b"0123456789abcdef"), NodeUuid(b"n" * 16), Incarnation(2))

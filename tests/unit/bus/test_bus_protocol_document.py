@@ -14,7 +14,8 @@ import msgspec
 import pytest
 
 from zmqim.bus import messages
-from zmqim.bus.messages import MESSAGE_CODES, Body, OutcomeCode
+from zmqim.bus.codes import MESSAGE_CODES
+from zmqim.bus.messages import Body, OutcomeCode
 from zmqim.chat import operations
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "PROTOCOL.md"

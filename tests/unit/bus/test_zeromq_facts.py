@@ -318,7 +318,7 @@ def test_z11_one_descriptor_edge_is_enough_when_drained_and_looked_at_after_send
     accepting, dialling, _ = joined(opened)
     assert len(accepting.fds()) == len(set(accepting.fds())) == 3
     accepting.receive()
-    for number in range(600):
+    for number in range(200):
         assert dialling.send_dialed(SERVER, b"%d" % number) is Sent.TAKEN
     got = 0
     until = time.monotonic() + DEADLINE_S
@@ -374,7 +374,7 @@ def test_z13_what_zeromq_took_is_lost_with_the_receiver_and_nobody_is_told(
         assert receiver.stdout is not None
         assert receiver.stdout.readline() == b"bound\n"
         arrivals_until(dialling, Connected)
-        for _ in range(500):
+        for _ in range(100):
             assert dialling.send_dialed(SERVER, b"accepted") is Sent.TAKEN
         os.kill(receiver.pid, signal.SIGKILL)
     assert Lost(SERVER) in arrivals_until(dialling, Lost)
