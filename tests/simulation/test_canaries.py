@@ -54,6 +54,8 @@ def valid() -> History:
     history.pulls.append(Pull(6 * SECOND, 7 * SECOND, LATE, GROUP, 1, rows[:2], True, 3))
     history.pulls.append(Pull(7 * SECOND, 8 * SECOND, LATE, GROUP, 3, rows[2:], False, 3))
     history.gauges.append(Gauge(1, "gateway-1", "window", 256, 256))
+    history.members[GROUP] = ["ada", "bob"]
+    history.loses_frames = False
     return history
 
 
@@ -124,6 +126,11 @@ def push_twice_without_saying_so(history: History) -> None:
     history.pushes.insert(1, history.pushes[0])
 
 
+def leave_somebody_out(history: History) -> None:
+    history.ended = 9 * SECOND
+    history.pushes = [push for push in history.pushes if push.seen.sequence != 2]
+
+
 def push_after_the_recvack(history: History) -> None:
     history.pushes.append(Push(9 * SECOND, BOB, "bob", seen(1), True))
 
@@ -162,6 +169,7 @@ CANARIES: list[tuple[str, Callable[[History], None]]] = [
     ("I-8", store_in_another_order_than_sent),
     ("I-9", push_out_of_order),
     ("I-9", push_twice_without_saying_so),
+    ("I-9", leave_somebody_out),
     ("I-10", push_after_the_recvack),
     ("I-10", forget_to_push_again),
     ("I-10", push_too_often),

@@ -16,6 +16,8 @@ from zmqim.sim.world import MS, SECOND
 
 REDELIVERY_SLACK = 2 * SECOND
 """A repetition may come so much later than its pause: the gateway was stopped or slow."""
+ANNOUNCED_WITHIN = 500 * MS
+"""All routers know of a session so soon after its CONNACK, if no link is down."""
 
 Complaints = Iterator[str]
 
@@ -155,8 +157,34 @@ def order_of_sending_is_kept(history: History) -> Complaints:
             yield f"{channel}: one session's messages are stored as {sequences}"
 
 
-def pushes_are_in_order(history: History) -> Complaints:
-    """P4: a session gets the messages of a channel in the order of their sequences."""
+def pushes_are_complete(history: History) -> Complaints:
+    """P4: a session gets the messages of a channel in the order of their sequences; one that stands
+    to the end gets all that were sent when it had been announced."""
+    yield from _disorder(history)
+    if history.loses_frames:
+        return
+    began: dict[object, int] = {}
+    senders: dict[object, set[SessionKey]] = defaultdict(set)
+    for sending in history.sendings:
+        identity = _identity(sending.channel, sending.uid, sending.client_msg_no, sending.payload)
+        senders[identity].update(attempt.session for attempt in sending.attempts)
+        began[identity] = sending.attempts[0].began if sending.attempts else 0
+    pushed = {(push.session, push.seen) for push in history.pushes}
+    for session in history.sessions:
+        if session.closed < history.ended:
+            continue
+        for seen in _stored(history):
+            identity = _identity(seen.channel, seen.from_uid, seen.client_msg_no, seen.payload)
+            if (
+                session.uid in history.members.get(seen.channel, ())
+                and session.key not in senders[identity]
+                and began.get(identity, 0) > session.opened + ANNOUNCED_WITHIN
+                and (session.key, seen) not in pushed
+            ):
+                yield f"{session} was online and did not get {seen}"
+
+
+def _disorder(history: History) -> Complaints:
     newest: dict[tuple[SessionKey, ChannelKey], int] = {}
     for push in history.pushes:
         place = (push.session, push.seen.channel)
@@ -209,7 +237,7 @@ CHECKS: dict[str, Callable[[History], Iterable[str]]] = {
     "I-6": acknowledged_comes_first,
     "I-7": pulls_are_complete,
     "I-8": order_of_sending_is_kept,
-    "I-9": pushes_are_in_order,
+    "I-9": pushes_are_complete,
     "I-10": pushed_until_received,
     "I-16": bounds_are_kept,
     "I-17": everything_came_about,

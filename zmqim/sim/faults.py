@@ -30,6 +30,11 @@ FAULTS = (
     "disk_full",
     "clock",
 )
+LOSSLESS = frozenset(
+    {"kill_gateway", "kill_router", "kill_storage", "crash_in_turn", "kill_everyone"}
+    | {"disk_full", "clock"}
+)
+"""Faults after which everybody who is online still gets everything."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,13 @@ class Plan:
     faults: tuple[str, ...]
     fault_pause_ms: tuple[int, int]
     manners: Manners
+
+    @property
+    def loses_frames(self) -> bool:
+        """Whether a gateway may be cut off from a router while both serve, or a frame is lost."""
+        weather = self.weather
+        troubled = weather.drop or weather.reorder or weather.duplicate
+        return bool(troubled) or not LOSSLESS.issuperset(self.faults)
 
 
 CALM = Weather()

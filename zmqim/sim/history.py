@@ -148,6 +148,10 @@ class History:
     """The log at the end, by channel."""
     deaf: set[SessionKey] = field(default_factory=set)
     """Sessions that could not be written to for a while, or whose gateway was stopped."""
+    members: dict[ChannelKey, list[str]] = field(default_factory=dict)
+    """Who is in each channel, all the time; of command channels: who is in the channel."""
+    loses_frames: bool = True
+    """Whether pushes could be lost without anybody knowing: then nobody is owed all of them."""
     missing: list[str] = field(default_factory=list)
     """What did not come about in time after everything had healed, as sentences."""
     ended: int = 0

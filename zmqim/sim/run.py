@@ -188,6 +188,12 @@ class Simulation:
         self.backend.posts = [
             (uid, channel) for channel, members in self.channels.items() for uid in members
         ]
+        self.history.members = {
+            (channel_type, name, command): members
+            for (channel_type, name, _), members in self.channels.items()
+            for command in (False, True)
+        }
+        self.history.loses_frames = self.plan.loses_frames
         self._sample()
 
     def _add_clients(self, uid: str) -> None:
