@@ -266,21 +266,6 @@ def test_a_follower_whose_name_no_topology_knows_is_a_gateway_for_everyone(
         dealer.close()
 
 
-def test_a_turn_with_nothing_to_do_costs_less_than_50_us(world: BusWorld) -> None:
-    started(world, topology_text(free_port()))
-    router = world.endpoints["router-1"]
-    best = min(_seconds_of(router, 200) for _ in range(10))
-    assert best / 200 < 50e-6
-
-
-def _seconds_of(endpoint: Endpoint, turns: int) -> float:
-    now = now_ms()
-    begin = time.perf_counter()
-    for _ in range(turns):
-        endpoint.turn(now, WallMilliseconds(0))
-    return time.perf_counter() - begin
-
-
 def test_a_message_too_large_for_the_bus_is_refused_and_counted(world: BusWorld) -> None:
     started(world, topology_text(free_port()))
     item = RoutedItem(1, 1, 1, 0, bytes(17 << 20))
