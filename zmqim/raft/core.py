@@ -56,7 +56,10 @@ class HardState(NamedTuple):
 
 
 class LogExtent(NamedTuple):
-    """Which entries exist: `first` to `last`; the base is the entry before `first`."""
+    """Which entries exist: `first` to `last`; the base is the entry before `first`.
+
+    An empty log has `last` = `first` - 1.
+    """
 
     first: int = 1
     last: int = 0

@@ -61,7 +61,7 @@ from zmqim.storage.group import Group, open_group
 from zmqim.storage.items import check_change, frames_of
 from zmqim.storage.notices import NEVER
 from zmqim.storage.outbox import partition_of_request
-from zmqim.store.interface import Extent, JournalBatch, JournalReader, LoadedPartition, RowReader
+from zmqim.store.interface import JournalBatch, JournalReader, LoadedPartition, RowReader
 
 BOOK_MS = 1_000
 """How often a partition's log takes down what was acknowledged outside."""
@@ -112,7 +112,7 @@ class StorageCore:
         """Partitions that refused a write in this turn: what comes behind it is refused too."""
         self._disk_full = False
         self._wall_ms = 0
-        self.counters = dict.fromkeys(("entries", "turns_written", "refused", "reads"), 0)
+        self.counters = dict.fromkeys(("journal_entries", "journal_syncs", "refused", "reads"), 0)
 
     # ---- events ----------------------------------------------------------------------------------
 
@@ -326,14 +326,14 @@ class StorageCore:
             size = sum([len(body) for _, body in unsaved.entries])
             group.size.grow(group.raft.last, size)
             self._log_bytes += size
-            batch.extents[partition] = Extent._make(unsaved.extent)
+            batch.extents[partition] = unsaved.extent
             if unsaved.hard_state is not None:
                 batch.hard_states[partition] = unsaved.hard_state.encode()
             group.raft.saved()
         if batch.extents:
             effects.append(WriteJournal(batch))
-            self.counters["entries"] += len(entries)
-            self.counters["turns_written"] += 1
+            self.counters["journal_entries"] += len(entries)
+            self.counters["journal_syncs"] += 1
 
     def _apply(self, touched: dict[int, Group], effects: list[Effect]) -> None:
         """Apply what is committed, one row write for all of it, and answer who waits."""
@@ -343,7 +343,7 @@ class StorageCore:
                 results = group.apply()
             self._answer(partition, group, results)
             group.state.heads.trim()
-            if group.busy:
+            if partition not in self._busy and group.busy:
                 self._busy[partition] = group
         self._uncommitted = 0
         self._busy_writes.clear()
@@ -427,7 +427,9 @@ class StorageCore:
                 assert router is not None
                 effects.append(Send(router, frame))
             if group.busy or group.outbox_asked:
-                self._look_at = min(self._look_at, self._due_at(group, router))
+                due = self._due_at(group, router)
+                if due < self._look_at:
+                    self._look_at = due
             else:
                 idle.append(partition)
         for router, owed in submits.items():
@@ -440,9 +442,11 @@ class StorageCore:
         """When the partition must be looked at again without being touched."""
         due = NEVER
         if router is not None:
-            due = min(group.notices.due_at(), group.outbox.due_at())
-        if group.unbooked and not self._disk_full:
-            due = min(due, group.book_at)
+            due = group.notices.due_at()
+            if not group.outbox.idle:
+                due = min(due, group.outbox.due_at())
+        if group.book_at < due and group.unbooked and not self._disk_full:
+            due = group.book_at
         for _, deadline, _, _ in group.outbox_asked:
             due = min(due, deadline)
         return due

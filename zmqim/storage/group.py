@@ -173,8 +173,7 @@ def open_group(
     if loaded is not None:
         hard_state = _hard_state(partition, loaded.hard_state)
         if loaded.extent is not None:
-            kept = loaded.extent
-            extent = LogExtent(kept.first, kept.last, kept.base_term, kept.base_chain)
+            extent = loaded.extent
     if applied.index > extent.last or applied.index < extent.first - 1:
         raise _damaged(
             partition,

@@ -1,7 +1,7 @@
 """How many bytes of log each partition keeps, so that a process keeps JOURNAL_BYTES_MAX at most.
 
-Sizes are kept by runs of entries, not by entry, and only for what was appended in this life: what
-an earlier one left is small beside it and goes first.
+Sizes are kept by runs of entries, not by entry, and only for what was appended in this life. What
+an earlier one left, about JOURNAL_BYTES_MAX at most, comes on top until its partition is cut first.
 """
 
 from __future__ import annotations

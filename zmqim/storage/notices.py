@@ -108,7 +108,9 @@ class NoticeQueue:
         items, sent = self._items, self._sent
         previous = items[sent - 1].index if sent else 0
         frames = []
-        for chunk in batches(list(islice(items, sent, None))):
+        unsent = list(islice(items, sent, None))
+        fits = len(unsent) <= BATCH_ITEMS_MAX and self._bytes <= BATCH_BYTES_MAX
+        for chunk in [unsent] if fits else batches(unsent):
             frames.append(Notices(self._partition, term, previous, chunk))
             previous = chunk[-1].index
         self._sent = len(items)
@@ -121,8 +123,6 @@ class NoticeQueue:
 
 def batches(items: list[NoticeItem]) -> list[list[NoticeItem]]:
     """`items` cut so that each part fits one frame."""
-    if len(items) <= BATCH_ITEMS_MAX and sum(len(item.body) for item in items) <= BATCH_BYTES_MAX:
-        return [items]
     parts: list[list[NoticeItem]] = []
     size = BATCH_BYTES_MAX
     for item in items:

@@ -176,7 +176,14 @@ class _Shell:
             problems.append("the disk is nearly full: messages are refused with reason 15")
         elif self._disk is DiskState.WARN:
             problems.append("the disk is filling up")
-        return {"members": members, "problems": problems, **self._gauges()}
+        counters = self._core.counters
+        return {
+            "members": members,
+            "problems": problems,
+            "journal_syncs": counters["journal_syncs"],
+            "journal_entries": counters["journal_entries"],
+            **self._gauges(),
+        }
 
 
 def _now() -> Milliseconds:

@@ -10,23 +10,16 @@ in memory for the simulator.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from zmqim.raft.core import LogExtent
 
 Rows = list[tuple[bytes, bytes | None]]
 """(key, body) in the order of writing; None deletes the key. Bodies are unframed."""
 
 
-class Extent(NamedTuple):
-    """Which entries of a partition are alive: `first` to `last`, both included.
-
-    `base_term` and `base_chain` belong to the entry before `first`. An empty log has
-    `last` = `first` - 1. Entries beyond `last` are dead even if their bytes are still there.
-    """
-
-    first: int
-    last: int
-    base_term: int
-    base_chain: int
+Extent = LogExtent
+"""Entries beyond `last` are dead even if their bytes are still there."""
 
 
 @dataclass(slots=True)

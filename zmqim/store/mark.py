@@ -121,8 +121,9 @@ def _offset(partition: int) -> int:
 
 
 def _put(content: bytearray, partition: int, term: int, index: int) -> None:
-    crc = crc32(_BODY.pack(partition, term, index))
-    _SLOT.pack_into(content, _offset(partition), partition, term, index, crc)
+    body = _BODY.pack(partition, term, index)
+    offset = _offset(partition)
+    content[offset : offset + _SLOT.size] = body + crc32(body).to_bytes(4, "big")
 
 
 def _empty(partitions: int) -> bytes:
