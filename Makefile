@@ -32,7 +32,8 @@ lint: $(INSTALLED)  ## style, types and layers
 test: $(INSTALLED)  ## every test; says which were left out and how to run them
 	$(BIN)/python -m pytest
 
-sim: $(INSTALLED)  ## the simulated cluster only
+sim: $(INSTALLED)  ## the simulated cluster only: SEEDS (100) seeds, then the tests of the simulation
+	$(BIN)/python -m zmqim.sim --seeds $(or $(SEEDS),100)
 	$(BIN)/python -m pytest tests/simulation tests/transcripts
 
 processes: $(INSTALLED)  ## real processes and real clients only

@@ -21,8 +21,6 @@ def main() -> int:
     for seed in range(arguments.first, arguments.first + arguments.seeds):
         report = run(seed)
         sys.stdout.write(f"{report}\n")
-        for violation in report.violations:
-            sys.stdout.write(f"    {violation}\n")
         if report.violations:
             failed.append(seed)
     for seed in failed:

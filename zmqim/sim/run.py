@@ -69,7 +69,7 @@ class Report:
             f"seed {self.seed}: {verdict}, fingerprint {self.fingerprint}, "
             f"{self.virtual_us / SECOND:.1f} s, {self.events} events, {self.frames} frames, "
             f"{self.acknowledged} of {self.sent} sends acknowledged, {self.pushed} pushes; "
-            f"faults: {faults}"
+            f"faults: {faults}" + "".join(f"\n    {violation}" for violation in self.violations)
         )
 
 
