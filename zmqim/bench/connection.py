@@ -24,11 +24,19 @@ if TYPE_CHECKING:
 CHECK_EVERY = 256
 VERSION = 5
 _RECVACK_HEAD = b"\x60\x0c"
-_ID_BYTES = 12
 _SENDACK, _RECV, _PONG, _DISCONNECT = 4, 5, 8, 9
 _CLIENT_SEQ_AT = 8
 _REASON_AT = 16
 _U32 = Struct(">I").unpack_from
+_IDS = Struct(">qI")
+"""Message id and sequence; with the seconds they are the last fields before the payload."""
+_SECONDS_BYTES = 4
+
+
+def tail_bytes_of(payload: int) -> int:
+    """From the ids to the end of a RECV frame with a payload of that size."""
+    padded = payload + 16 - payload % 16
+    return _IDS.size + _SECONDS_BYTES + (padded + 2) // 3 * 4
 
 
 def _long_length(data: bytes, position: int, end: int) -> tuple[int, int] | None:
@@ -147,7 +155,10 @@ class Connection(asyncio.Protocol):
             if cursor > end:
                 break
             length = data[position + 1]
-            if length > 127:
+            if length > 127 and cursor < end and data[cursor] < 128:
+                length = length & 127 | data[cursor] << 7
+                cursor += 1
+            elif length > 127:
                 found = _long_length(data, position + 1, end)
                 if found is None:
                     break
@@ -163,7 +174,7 @@ class Connection(asyncio.Protocol):
                     load.refuse(data[cursor + _REASON_AT])
                     refused += 1
             elif kind == _RECV:
-                acks.append(self._received(data, position, cursor, cursor + length))
+                acks.append(self._received(data, position, cursor + length))
             elif kind == _DISCONNECT:
                 load.lost_connections += 1
             position = cursor + length
@@ -177,26 +188,26 @@ class Connection(asyncio.Protocol):
                 self._due.extend([now] * (len(durations) + refused))
             self._send_due()
 
-    def _received(self, data: bytes, position: int, cursor: int, end: int) -> bytes:
-        """The RECVACK of a RECV frame of protocol version 5."""
+    def _received(self, data: bytes, position: int, end: int) -> bytes:
+        """The RECVACK of a RECV frame. In a run all payloads have one size, and the ids stand
+        before the payload."""
+        at = end - self._load.tail_bytes
+        ids = data[at : at + _IDS.size]
         self.received += 1
         if self.received % CHECK_EVERY == 1:
-            self._check(data[position:end])
-        at = cursor + 1
-        for _ in range(3):
-            at += 2 + (data[at] << 8 | data[at + 1])
-        at += 5
-        at += 2 + (data[at] << 8 | data[at + 1])
-        return _RECVACK_HEAD + data[at : at + _ID_BYTES]
+            self._check(data[position:end], ids)
+        return _RECVACK_HEAD + ids
 
-    def _check(self, frame: bytes) -> None:
-        """Signature and payload of one RECV; a wrong one is counted and fails the run."""
+    def _check(self, frame: bytes, ids: bytes) -> None:
+        """Signature, payload and ids of one RECV; a wrong one is counted and fails the run."""
         try:
             packets = self._codec.feed(frame)
         except WireError:
             packets = []
         match packets:
-            case [Recv(payload=payload)] if payload == self._load.payload:
+            case [Recv(message_id=message_id, message_seq=sequence, payload=payload)] if (
+                payload == self._load.payload and ids == _IDS.pack(message_id, sequence)
+            ):
                 pass
             case _:
                 self._load.corrupt += 1

@@ -74,6 +74,7 @@ async def measure(
         tell(f"connecting {plan.connections} clients")
         connect_seconds = await _connect(workers, plan, targets, tokens)
         tell(f"connected in {connect_seconds:.2f} s; warming up {plan.warmup:g} s")
+        pids |= {f"load-{number}": each.process.pid for number, each in enumerate(workers, 1)}
         for worker in workers:
             await worker.tell(b"go")
         await asyncio.sleep(plan.warmup)

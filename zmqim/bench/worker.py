@@ -14,7 +14,7 @@ from time import perf_counter
 import msgspec
 import uvloop
 
-from zmqim.bench.connection import Connection
+from zmqim.bench.connection import Connection, tail_bytes_of
 from zmqim.bench.histogram import Histogram
 from zmqim.bench.plan import Part, Plan, targets_of, uid_of
 
@@ -47,6 +47,7 @@ class Load:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.payload = b"x" * plan.payload
+        self.tail_bytes = tail_bytes_of(plan.payload)
         self.closed_loop = plan.rate == 0
         self.stopping = False
         self.measuring = False

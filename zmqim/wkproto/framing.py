@@ -97,6 +97,8 @@ def frame_head(first: int, size: int) -> bytes:
     """Header byte and length of a frame whose body has `size` bytes."""
     if size < 0x80:
         return bytes((first, size))
+    if size < 0x4000:
+        return bytes((first, size & 0x7F | 0x80, size >> 7))
     if size > FRAME_BYTES_MAX:
         raise WireError(f"frame of {size} bytes, allowed are {FRAME_BYTES_MAX}")
     head = bytearray((first,))
@@ -109,7 +111,11 @@ def frame_head(first: int, size: int) -> bytes:
 
 def text_field(text: str) -> bytes:
     """A string as it stands in a body; `WireError` above 32,767 bytes."""
-    octets = text.encode()
+    return octets_field(text.encode())
+
+
+def octets_field(octets: bytes) -> bytes:
+    """The same for the string's bytes."""
     if len(octets) > STRING_BYTES_MAX:
         raise WireError(f"string of {len(octets)} bytes, allowed are {STRING_BYTES_MAX}")
     return len(octets).to_bytes(2, "big") + octets

@@ -19,7 +19,7 @@ from zmqim.wkproto.crypto import (
     UndecryptablePayload,
     padding_of,
 )
-from zmqim.wkproto.framing import frame_head, read_octets, read_text, text_field
+from zmqim.wkproto.framing import frame_head, octets_field, read_octets, read_text, text_field
 from zmqim.wkproto.packets import BadSend, PacketType, Recv, Send, Setting
 
 MSG_KEY_ERROR = 8
@@ -101,21 +101,21 @@ def read_send(flags: int, body: bytes, version: int, cipher: SessionCipher) -> S
 def frame_of_send(packet: Send, version: int, cipher: SessionCipher) -> bytes:
     """Encrypted and signed, unless Setting.NO_ENCRYPT asks for neither."""
     setting, payload = packet.setting, packet.payload
+    number, channel_id = packet.client_msg_no.encode(), packet.channel_id.encode()
     msg_key = b""
     if not setting & _NO_ENCRYPT:
         payload = cipher.encrypt(payload)
-        text = f"{packet.client_seq}{packet.client_msg_no}{packet.channel_id}{packet.channel_type}"
-        msg_key = cipher.msg_key(text.encode() + payload)
+        fields = (packet.client_seq, number, channel_id, packet.channel_type, payload)
+        msg_key = cipher.msg_key(b"%d%b%b%d%b" % fields)
     body = b"".join(
         (
             _SEND_HEAD.pack(setting, packet.client_seq),
-            text_field(packet.client_msg_no),
+            octets_field(number),
             text_field(packet.stream_no) if _has_stream_fields(setting, version) else b"",
-            text_field(packet.channel_id),
+            octets_field(channel_id),
             bytes((packet.channel_type,)),
             _EXPIRE.pack(packet.expire) if version >= 3 else b"",
-            len(msg_key).to_bytes(2, "big"),
-            msg_key,
+            octets_field(msg_key),
             text_field(packet.topic) if setting & _TOPIC else b"",
             payload,
         )
