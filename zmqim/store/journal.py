@@ -41,7 +41,8 @@ from zmqim.store.leveldb import (
     LevelOptions,
     create_level_folder,
     is_created,
-    remove_level_folder,
+    remove_some,
+    set_dead,
 )
 
 JOURNAL_CACHE_BYTES = 8 * MB
@@ -118,6 +119,8 @@ class LevelJournal:
         self._options = options
         self._generation_bytes = generation_bytes
         self._generations = generations
+        self._dead: list[Path] = []
+        """Generations that are being removed, a step with each batch."""
         self._state = JournalState()
         if generations:
             self._recover()
@@ -162,6 +165,8 @@ class LevelJournal:
             self._pins -= {partition for partition in moved if not self._is_pinned(partition)}
         while not self._pins and len(self._generations) > 1:
             self._drop_oldest()
+        if self._dead and remove_some(self._dead[0]):
+            del self._dead[0]
 
     def read(self, partition: int, first: int, last: int, bytes_max: int) -> list[bytes]:
         """Bodies of the entries `first` to `last`, or up to the one that reaches `bytes_max`."""
@@ -293,10 +298,10 @@ class LevelJournal:
         return carried
 
     def _drop_oldest(self) -> None:
-        """Remove the oldest generation: nothing in it is alive any more."""
+        """Begin to remove the oldest generation: nothing in it is alive any more."""
         oldest = self._generations.pop(0)
         oldest.folder.close()
-        remove_level_folder(oldest.folder.path)
+        self._dead.append(set_dead(oldest.folder.path))
         self._pins = self._pins_of_oldest()
 
 

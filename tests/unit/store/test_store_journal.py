@@ -150,7 +150,9 @@ def test_old_generations_are_removed_as_folders_once_every_log_begins_after_them
     append(journal, 2, Extent(1, 30, 0, 0))
     assert folders(tmp_path / "raft") == ["g000001", "g000002"]
     forget(journal, 1, Extent(490, 500, 3, 4))
-    assert folders(tmp_path / "raft") == ["g000002"]
+    assert folders(tmp_path / "raft") == ["g000001.dead", "g000002"]
+    for number in range(20):
+        journal.write(JournalBatch(peers={b"u" * 16: number}))
     assert sorted(path.name for path in (tmp_path / "raft").iterdir()) == [
         "g000002",
         "g000002.lock",

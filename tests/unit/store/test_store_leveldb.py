@@ -24,7 +24,8 @@ from zmqim.store.leveldb import (
     LevelOptions,
     create_level_folder,
     is_created,
-    remove_level_folder,
+    remove_some,
+    set_dead,
 )
 
 OPTIONS = LevelOptions(
@@ -344,12 +345,21 @@ def test_a_forked_child_must_not_write(tmp_path: Path, open_folder: Opener) -> N
     assert os.waitstatus_to_exitcode(status) == 42
 
 
-def test_removing_a_folder_leaves_nothing(tmp_path: Path, open_folder: Opener) -> None:
+def test_removing_a_folder_step_by_step_leaves_nothing(
+    tmp_path: Path, open_folder: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zmqim.store.leveldb.REMOVED_BYTES", 30 * KB)
     folder = open_folder(tmp_path / "db")
     fill(folder, 1_000)
-    assert folder.bytes_used() > 100 * KB
+    size = folder.bytes_used()
+    assert size > 100 * KB
     folder.close()
-    remove_level_folder(tmp_path / "db")
+    dead = set_dead(tmp_path / "db")
+    assert list(tmp_path.iterdir()) == [dead]
+    while not remove_some(dead):
+        left = sum(file.stat().st_size for file in dead.iterdir())
+        assert size - left <= 30 * KB
+        size = left
     assert list(tmp_path.iterdir()) == []
 
 
