@@ -8,6 +8,7 @@ import pytest
 
 from zmqim.sim.checks import CHECKS, check
 from zmqim.sim.history import (
+    Absence,
     Acknowledged,
     Attempt,
     Gauge,
@@ -54,6 +55,8 @@ def valid() -> History:
     history.pulls.append(Pull(6 * SECOND, 7 * SECOND, LATE, GROUP, 1, rows[:2], True, 3))
     history.pulls.append(Pull(7 * SECOND, 8 * SECOND, LATE, GROUP, 3, rows[2:], False, 3))
     history.gauges.append(Gauge(1, "gateway-1", "window", 256, 256))
+    history.absences.append(Absence("bob", (2, "left", False), 0, 9 * SECOND))
+    history.absences.append(Absence("bob", GROUP, 9 * SECOND, 10 * SECOND))
     history.members[GROUP] = ["ada", "bob"]
     history.loses_frames = False
     return history
@@ -144,6 +147,10 @@ def push_too_often(history: History) -> None:
     history.pushes += [Push(9 * SECOND, BOB, "bob", seen(3), True)] * 5
 
 
+def push_to_who_was_removed(history: History) -> None:
+    history.absences[1] = Absence("bob", GROUP, 2 * SECOND, 10 * SECOND)
+
+
 def grow_beyond_a_bound(history: History) -> None:
     history.gauges.append(Gauge(1, "gateway-1", "window", 257, 256))
 
@@ -173,6 +180,7 @@ CANARIES: list[tuple[str, Callable[[History], None]]] = [
     ("I-10", push_after_the_recvack),
     ("I-10", forget_to_push_again),
     ("I-10", push_too_often),
+    ("I-11", push_to_who_was_removed),
     ("I-16", grow_beyond_a_bound),
     ("I-17", wait_for_ever),
 ]

@@ -6,7 +6,7 @@ goes on with the same request until there is a definite answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from zmqim.bus.messages import ItemKind, OutcomeCode
@@ -18,6 +18,7 @@ from zmqim.chat.operations import (
     Operation,
     Reason,
     Rejected,
+    RemoveMembers,
     SendMessage,
     Sent,
     SetToken,
@@ -26,7 +27,7 @@ from zmqim.chat.operations import (
 )
 from zmqim.gateway.tokens import token_hash
 from zmqim.sim.clients import ASK_DEADLINE_MS, Manners
-from zmqim.sim.history import Acknowledged, Attempt, ChannelKey, History, Refused, Sending
+from zmqim.sim.history import Absence, Acknowledged, Attempt, ChannelKey, History, Refused, Sending
 from zmqim.sim.nodes import GatewayNode
 from zmqim.sim.world import MS, World
 
@@ -43,6 +44,10 @@ class Backend:
         self.is_quiet = False
         self.posts: list[tuple[str, ChannelKey]] = []
         """Who writes where, for `live`."""
+        self.fickle: tuple[str, str] | None = None
+        """(group, uid) of somebody who comes and goes."""
+        self._removed_at: int | None = None
+        self._is_toggling = False
         self._gateways = gateways
         self._manners = manners
         self._open: dict[int, str] = {}
@@ -64,13 +69,46 @@ class Backend:
         operation = AddMembers(ChannelType.GROUP, channel_id, list(uids), False, self._request_id())
         self._change(route_key_of_channel(ChannelType.GROUP, channel_id), operation)
 
+    def toggle(self, channel_id: str, uid: str) -> None:
+        """Remove a member of a group, or let it in again: one change at a time."""
+        if self._is_toggling:
+            return
+        self._is_toggling = True
+        group = int(ChannelType.GROUP)
+        key = route_key_of_channel(group, channel_id)
+        if self._removed_at is None:
+            remove = RemoveMembers(group, channel_id, [uid], False, self._request_id())
+            self._change(key, remove, self._removed)
+            return
+        self.note_absence()
+        add = AddMembers(group, channel_id, [uid], False, self._request_id())
+        self._change(key, add, self._added)
+
+    def note_absence(self) -> None:
+        """Write down an absence that lasts until now, if there is one."""
+        if self.fickle is not None and self._removed_at is not None:
+            channel_id, uid = self.fickle
+            channel = (int(ChannelType.GROUP), channel_id, False)
+            absence = Absence(uid, channel, self._removed_at, self.world.now)
+            self.history.absences.append(absence)
+
+    def _removed(self) -> None:
+        self._removed_at = self.world.now
+        self._is_toggling = False
+
+    def _added(self) -> None:
+        self._removed_at = None
+        self._is_toggling = False
+
     def _request_id(self) -> bytes:
         return self.random.randbytes(16)
 
-    def _change(self, key: bytes, operation: Operation) -> None:
+    def _change(
+        self, key: bytes, operation: Operation, done: Callable[[], None] | None = None
+    ) -> None:
         self._last += 1
         self._open[self._last] = type(operation).__name__
-        self._ask(self._last, key, encode(operation), None)
+        self._ask(self._last, key, encode(operation), None, done)
 
     def post(self, uid: str, channel: ChannelKey, text: str) -> Sending:
         """As `/message/send`, with the same client_msg_no until there is a definite answer."""
@@ -89,16 +127,25 @@ class Backend:
     def live(self) -> None:
         """Post something now and then."""
         if not self.is_quiet:
+            if self.fickle is not None and self.random.random() < 0.2:
+                self.toggle(*self.fickle)
             uid, channel = self.random.choice(self.posts)
             self.post(uid, channel, f"{self.random.getrandbits(32):08x}")
             pause = self.random.randint(*self._manners.think_ms) * MS
             self.world.after(pause, self.live)
 
-    def _ask(self, call: int, key: bytes, body: bytes, sending: Sending | None) -> None:
+    def _ask(
+        self,
+        call: int,
+        key: bytes,
+        body: bytes,
+        sending: Sending | None,
+        done: Callable[[], None] | None = None,
+    ) -> None:
         if call not in self._open:
             return
         gateway = self.random.choice(self._gateways)
-        again = partial(self._ask, call, key, body, sending)
+        again = partial(self._ask, call, key, body, sending, done)
         if not gateway.is_alive or gateway.sockets.is_stopped:
             self.world.after(500 * MS, again)
             return
@@ -111,7 +158,9 @@ class Backend:
             nonlocal is_answered
             is_answered = True
             if code == OutcomeCode.DONE:
-                self._open.pop(call, None)
+                is_first = self._open.pop(call, None) is not None
+                if done is not None and is_first:
+                    done()
                 if sending is not None:
                     self._posted(attempt, result)
                 return

@@ -216,6 +216,24 @@ def pushed_until_received(history: History) -> Complaints:
                 yield f"{session} did not get {pushes[-1].seen} again by {due}"
 
 
+def removed_hear_nothing(history: History) -> Complaints:
+    """P5: nothing that was sent after a removal is pushed to who was removed."""
+    began = {
+        _identity(sending.channel, sending.uid, sending.client_msg_no, sending.payload): (
+            sending.attempts[0].began
+        )
+        for sending in history.sendings
+        if sending.attempts
+    }
+    for absence in history.absences:
+        for push in history.pushes:
+            seen = push.seen
+            if push.uid == absence.uid and seen.channel[:2] == absence.channel[:2]:
+                identity = _identity(seen.channel, seen.from_uid, seen.client_msg_no, seen.payload)
+                if push.at < absence.until and began.get(identity, 0) > absence.since:
+                    yield f"{absence} got {seen}"
+
+
 def bounds_are_kept(history: History) -> Complaints:
     """P9: nothing that has a bound is ever above it."""
     for gauge in history.gauges:
@@ -239,6 +257,7 @@ CHECKS: dict[str, Callable[[History], Iterable[str]]] = {
     "I-8": order_of_sending_is_kept,
     "I-9": pushes_are_complete,
     "I-10": pushed_until_received,
+    "I-11": removed_hear_nothing,
     "I-16": bounds_are_kept,
     "I-17": everything_came_about,
 }

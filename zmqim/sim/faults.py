@@ -48,6 +48,8 @@ class Plan:
     people: int
     groups: int
     big_group: bool
+    fickle: bool
+    """Whether somebody comes and goes in a group."""
     rivals: bool
     """Whether two devices of one person compete for one device flag."""
     safety_us: int
@@ -98,6 +100,7 @@ def draw(random: Random) -> Plan:
         people=random.randint(2, 5),
         groups=random.randint(1, 2),
         big_group=one_in(4),
+        fickle=one_in(2),
         rivals=one_in(6),
         safety_us=random.randint(6, 14) * SECOND,
         weather=weather,

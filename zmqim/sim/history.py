@@ -124,6 +124,15 @@ class Pull(NamedTuple):
     last_sequence: int
 
 
+class Absence(NamedTuple):
+    """From the answer to a removal until a new membership was asked for."""
+
+    uid: str
+    channel: ChannelKey
+    since: int
+    until: int
+
+
 class Gauge(NamedTuple):
     """A size that has a bound."""
 
@@ -143,6 +152,7 @@ class History:
     received: list[Received] = field(default_factory=list)
     sessions: list[Session] = field(default_factory=list)
     pulls: list[Pull] = field(default_factory=list)
+    absences: list[Absence] = field(default_factory=list)
     gauges: list[Gauge] = field(default_factory=list)
     stored: dict[ChannelKey, list[Seen]] = field(default_factory=dict)
     """The log at the end, by channel."""

@@ -134,6 +134,7 @@ class Simulation:
         self._dump()
         history = self.history
         history.ended = self.world.now
+        self.backend.note_absence()
         for client in self.clients:
             client.cut()
         acknowledged = sum(sending.first_acknowledged is not None for sending in history.sendings)
@@ -178,6 +179,8 @@ class Simulation:
         for group, members in groups.items():
             self.backend.add_members(group, members)
             self.channels[int(ChannelType.GROUP), group, False] = people
+        if self.plan.fickle:
+            self._add_fickle_group(people)
         for one, other in zip(people, people[1:] + people[:1], strict=True):
             if one != other:
                 key = (int(ChannelType.PERSON), person_channel_id(one, other), False)
@@ -195,6 +198,14 @@ class Simulation:
         }
         self.history.loses_frames = self.plan.loses_frames
         self._sample()
+
+    def _add_fickle_group(self, people: list[str]) -> None:
+        """A group (large, if there is a large one) in which the last person comes and goes."""
+        *others, fickle = people
+        absent = [f"absent{number}" for number in range(BIG_GROUP if self.plan.big_group else 0)]
+        self.backend.add_members("fickle", [*people, *absent])
+        self.backend.fickle = ("fickle", fickle)
+        self.channels[int(ChannelType.GROUP), "fickle", False] = others
 
     def _add_clients(self, uid: str) -> None:
         devices = [(0, "phone")]
