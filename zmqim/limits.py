@@ -13,7 +13,11 @@ MB = 1024 * KB
 FRAME_BYTES_MAX = 1 * MB
 """WKProto remaining length (wukongim.md 1.1). Above: the connection is closed."""
 CONNECT_FRAME_BYTES_MAX = 16 * KB
-"""A CONNECT, the only frame that an unauthenticated client may send. Above: closed."""
+"""A CONNECT, the only frame that an unauthenticated client may send. Above: closed.
+
+Over WebSocket the message around it is cut by picows, whose bound is one for the life of a
+connection: until CONNECT_DEADLINE_MS a client can make it hold a message of FRAME_BYTES_MAX.
+"""
 STRING_BYTES_MAX = 32_767
 """A WKProto string; the length is a signed int16. Above: the connection is closed."""
 PAYLOAD_BYTES_MAX = 64 * KB

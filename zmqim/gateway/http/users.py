@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from typing import Annotated, Any
 
@@ -13,14 +12,9 @@ from zmqim.chat.channels import route_key_of_user
 from zmqim.chat.operations import ClearToken, Reason, SetToken, UserQuery, UserRow
 from zmqim.gateway.http.asking import Given, GivenPort, check_uid
 from zmqim.gateway.http.shapes import DeviceQuitRequest, Ok, OnlineDevice, Text, TokenRequest
+from zmqim.gateway.tokens import SALT_BYTES, token_hash
 
-SALT_BYTES = 16
 ONLINE_UIDS_MAX = 10_000
-
-
-def token_hash(salt: bytes, token: str) -> bytes:
-    """BLAKE2b-256 of salt and token: tokens are random, so the hash may be fast."""
-    return hashlib.blake2b(salt + token.encode(), digest_size=32).digest()
 
 
 @post("/user/token", status_code=200, tags=["users"])
