@@ -1,4 +1,4 @@
-"""Three faults that a reviewer could overlook are put into the cores: seeds must find each.
+"""Faults that a reviewer could overlook are put into the cores: seeds must find each.
 
 The faults live here, in subclasses; the product has no switch for them.
 """
@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from zmqim.bus.effects import Send
-from zmqim.bus.messages import PresenceDigest
+from zmqim.bus.messages import Message, NoticeItem, Notices, PresenceDigest
+from zmqim.chat.operations import MembersNotice, MessageNotice, Notice, encode
 from zmqim.gateway.core import GatewayCore
 from zmqim.gateway.effects import Effect as GatewayEffect
 from zmqim.ids import Milliseconds, NodeName
 from zmqim.ring.document import RingDocument
+from zmqim.router.core import RouterCore
 from zmqim.sim.nodes import Cores
 from zmqim.sim.run import run
 from zmqim.storage.core import StorageCore
@@ -92,6 +96,25 @@ class TellsNoDigests(GatewayCore):
         ]
 
 
+class NeverHearsOfRemovals(RouterCore):
+    """Reads the members of a channel once and believes them for ever."""
+
+    def receive(self, now: Milliseconds, source: NodeName, message: Message) -> None:
+        if isinstance(message, Notices):
+            items = [kept for item in message.items if (kept := _forgetting(item)) is not None]
+            message = Notices(message.partition, message.term, message.previous, items)
+        super().receive(now, source, message)
+
+
+def _forgetting(item: NoticeItem) -> NoticeItem | None:
+    notice: Notice = msgspec.msgpack.decode(item.body, type=Notice)
+    if isinstance(notice, MembersNotice):
+        return None
+    if isinstance(notice, MessageNotice):
+        notice = replace(notice, member_version=0)
+    return NoticeItem(item.index, encode(notice))
+
+
 @pytest.mark.parametrize(
     ("cores", "numbers"),
     [
@@ -100,6 +123,7 @@ class TellsNoDigests(GatewayCore):
             Cores(storage=RemembersDuplicatesInMemory), {"I-3"}, id="duplicates in memory only"
         ),
         pytest.param(Cores(gateway=TellsNoDigests), {"I-17"}, id="presence without digest"),
+        pytest.param(Cores(router=NeverHearsOfRemovals), {"I-11"}, id="removals not heard"),
     ],
 )
 def test_a_planted_fault_is_found(cores: Cores, numbers: set[str]) -> None:

@@ -26,6 +26,7 @@ KEPT = [
 @pytest.mark.promise("P2")
 @pytest.mark.promise("P3")
 @pytest.mark.promise("P4")
+@pytest.mark.promise("P5")
 @pytest.mark.promise("P6")
 @pytest.mark.promise("P9")
 @pytest.mark.promise("P12")
