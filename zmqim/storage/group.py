@@ -28,6 +28,7 @@ INSTALL = 1
 """The install number of rows that no snapshot ever replaced."""
 _READ_BYTES = 4 * MB
 _NOTICES_READ = 512
+_NO_OP = int(EntryKind.NO_OP)
 
 Waiting = tuple[int, NodeName, RoutedItem, SendMessage | Query | None]
 """(index to be applied first, who asked, what, the decoded read; None for a write)."""
@@ -81,7 +82,7 @@ class Group:
         notices: list[NoticeItem] = []
         for entry in raft.committed():
             index = entry.index
-            if entry.kind == EntryKind.NO_OP:
+            if entry.kind == _NO_OP:
                 state.skip(index, entry.term, entry.hlc)
                 continue
             outcome = state.apply(
