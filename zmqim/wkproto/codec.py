@@ -154,10 +154,10 @@ class ServerCodec(_Codec[FromClient]):
 
     def encode_one(self, packet: Packet) -> bytes:
         """One frame. A `Connack` of success gets the keys, and every one its server version."""
-        if isinstance(packet, Recv):
+        if type(packet) is Recv:
             assert self._cipher is not None, "a RECV before the CONNECT"
             return frame_of_recv(packet, self.version, self._cipher)
-        if isinstance(packet, Connack):
+        if type(packet) is Connack:
             return self._frame_of_connack(packet)
         return _PLAIN_FRAMES[type(packet)](packet, self.version)
 

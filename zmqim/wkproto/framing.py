@@ -9,7 +9,6 @@ A frame that this side may not receive is refused at its first byte, before any 
 from __future__ import annotations
 
 from collections.abc import Container
-from struct import Struct
 
 from zmqim.errors import WireError
 from zmqim.limits import FRAME_BYTES_MAX, STRING_BYTES_MAX
@@ -17,7 +16,6 @@ from zmqim.wkproto.packets import PacketType
 
 LENGTH_BYTES_MAX = 4
 _ONE_BYTE_FRAMES = frozenset((int(PacketType.PING), int(PacketType.PONG)))
-_read_u16 = Struct(">H").unpack_from
 
 
 class FrameReader:
@@ -124,7 +122,7 @@ def octets_field(octets: bytes) -> bytes:
 def read_octets(body: bytes, at: int) -> tuple[bytes, int]:
     """The bytes of the string at `at`, and where the next field begins."""
     start = at + 2
-    end = start + _read_u16(body, at)[0]
+    end = start + (body[at] << 8 | body[at + 1])
     if end > len(body) or end - start > STRING_BYTES_MAX:
         raise WireError("a string is longer than its frame or than 32,767 bytes")
     return body[start:end], end

@@ -148,11 +148,11 @@ def _layout_of_recv(packet: Recv, version: int, wire_size: int) -> tuple[bytes, 
     ids = _RECV_IDS[has_wide_sequence(version, packet.message_seq)]
     middle = b"".join(
         (
-            text_field(packet.from_uid),
-            text_field(packet.channel_id),
+            octets_field(packet.from_uid.encode()),
+            octets_field(packet.channel_id.encode()),
             bytes((packet.channel_type,)),
             _EXPIRE.pack(packet.expire) if version >= 3 else b"",
-            text_field(packet.client_msg_no),
+            octets_field(packet.client_msg_no.encode()),
             ids.pack(packet.message_id, packet.message_seq, packet.timestamp),
             text_field(packet.topic) if setting & _TOPIC else b"",
         )
