@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,8 +10,8 @@ from http_calls import Api
 
 
 @pytest.fixture(scope="module")
-def api(cluster: Any) -> Iterator[Api]:
-    yield Api(cluster.http, cluster.api_key)
+def api(cluster: Any) -> Api:
+    return Api(cluster.http, cluster.api_key)
 
 
 def fresh(name: str) -> str:
