@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,13 @@ import pytest
 from running_cluster import RunningCluster
 
 ClusterMaker = Callable[..., RunningCluster]
+
+
+def pytest_configure() -> None:
+    # A shell that starts the tests in the background makes them, and all their children, deaf to
+    # Ctrl-C; the tests of Ctrl-C need it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -235,10 +235,12 @@ def test_tail_follows_in_json_and_ends_after_its_count(cluster: Any, api: Api) -
     assert tail.end()[0] == 0
 
 
-def test_ctrl_c_ends_tail_without_a_traceback(cluster: Any) -> None:
-    tail = Terminal(cluster, "tail", "--as", fresh("bob"))
+def test_ctrl_c_ends_tail_without_a_traceback(cluster: Any, api: Api) -> None:
+    bob = fresh("bob")
+    tail = Terminal(cluster, "tail", "--as", bob)
     tail.until("Registered")
-    time.sleep(0.3)
+    while not isinstance(api.call("POST", "/user/onlinestatus", [bob])[1], list):
+        time.sleep(0.05)
     tail.process.send_signal(2)
     code, rest = tail.end()
     assert (code, "Traceback" in rest) == (0, False)
