@@ -18,6 +18,8 @@ CONNECT_FRAME_BYTES_MAX = 16 * KB
 Over WebSocket the message around it is cut by picows, whose bound is one for the life of a
 connection: until CONNECT_DEADLINE_MS a client can make it hold a message of FRAME_BYTES_MAX.
 """
+UID_BYTES_MAX = 512
+"""A user id in UTF-8. Above: CONNACK 15, or HTTP 400."""
 STRING_BYTES_MAX = 32_767
 """A WKProto string; the length is a signed int16. Above: the connection is closed."""
 PAYLOAD_BYTES_MAX = 64 * KB

@@ -141,6 +141,14 @@ def test_history_pages_in_both_directions(api: Api) -> None:
     assert message["header"] == {"no_persist": 0, "red_dot": 0, "sync_once": 0}
 
 
+def test_a_channel_that_never_was_cannot_be_disbanded(api: Api) -> None:
+    group, member = fresh("g"), fresh("u")
+    status, answer = api.post("/channel/delete", channel_id=group, channel_type=2)
+    assert (status, answer["code"]) == (400, "channel_not_found")
+    api.done("/channel", channel_id=group, channel_type=2, subscribers=[member])
+    assert api.sent(member, group, "x", channel_type=2)["message_seq"] == 1
+
+
 def test_large_member_lists_are_taken_whole(api: Api) -> None:
     group = fresh("g")
     uids = [f"{group}-{number}" for number in range(2_500)]
@@ -156,6 +164,10 @@ def test_large_member_lists_are_taken_whole(api: Api) -> None:
         ("/user/token", {"uid": "a@b", "token": "t"}),
         ("/user/token", {"uid": "", "token": "t"}),
         ("/user/token", {"uid": "a"}),
+        ("/user/token", {"uid": "a\nb", "token": "t"}),
+        ("/user/token", {"uid": "a\0", "token": "t"}),
+        ("/user/token", {"uid": " ", "token": "t"}),
+        ("/user/token", {"uid": "\U0001f600" * 200, "token": "t"}),
         ("/user/token", {"uid": 7, "token": "t"}),
         ("/channel", {"channel_id": "g", "channel_type": 1}),
         ("/channel", {"channel_id": "g#1", "channel_type": 2}),
@@ -191,8 +203,9 @@ def test_bad_input_gets_a_sentence_and_touches_nothing(
 
 
 def test_what_is_no_json_or_no_path_is_refused_in_the_same_shape(api: Api) -> None:
-    status, answer = api.call("POST", "/user/token", raw=b"{")
-    assert (status, answer["code"]) == (400, "bad_request")
+    for body in (b"{", b"", b'{"uid":"\xff","token":"t"}', b"[" * 100_000, b"null", b"7"):
+        status, answer = api.call("POST", "/user/token", raw=body)
+        assert (status, answer["code"]) == (400, "bad_request"), body[:20]
     status, answer = api.call("GET", "/nowhere")
     assert (status, answer["code"]) == (404, "not_found")
     status, answer = api.call("GET", "/user/token")

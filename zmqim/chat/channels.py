@@ -9,6 +9,7 @@ from __future__ import annotations
 from zlib import crc32
 
 from zmqim.chat.operations import ChannelType
+from zmqim.limits import UID_BYTES_MAX
 
 COMMAND_SUFFIX = "____cmd"
 SYSTEM_UID = "____system"
@@ -52,8 +53,13 @@ def canonical_channel_id(channel_type: int, channel_id: str, uid: str) -> str:
 
 
 def is_valid_uid(uid: str) -> bool:
-    """Not empty, and none of the characters that joined ids are made of."""
-    return bool(uid) and FORBIDDEN_UID_CHARACTERS.isdisjoint(uid)
+    """Something printable, not too long, and without the characters that joined ids are made of."""
+    return (
+        uid.isprintable()
+        and bool(uid.strip())
+        and FORBIDDEN_UID_CHARACTERS.isdisjoint(uid)
+        and len(uid.encode()) <= UID_BYTES_MAX
+    )
 
 
 def route_key_of_channel(channel_type: int, channel_id: str) -> bytes:

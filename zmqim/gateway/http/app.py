@@ -18,7 +18,12 @@ from litestar.openapi.spec import Components, SecurityScheme
 import zmqim
 from zmqim.gateway.http import channels, messages, system, users
 from zmqim.gateway.http.asking import Asking
-from zmqim.gateway.http.problems import Problem, litestar_response, problem_response
+from zmqim.gateway.http.problems import (
+    Problem,
+    litestar_response,
+    problem_response,
+    unreadable_response,
+)
 from zmqim.gateway.http.reference_page import reference_page
 from zmqim.gateway.plugin import GatewayPort
 from zmqim.limits import HTTP_BODY_BYTES_MAX
@@ -80,6 +85,8 @@ def make_app(port: GatewayPort) -> Litestar:
         exception_handlers={
             Problem: problem_response,
             HTTPException: litestar_response,
+            UnicodeDecodeError: unreadable_response,
+            RecursionError: unreadable_response,
             InternalServerException: internal_error(port),
             Exception: internal_error(port),
         },

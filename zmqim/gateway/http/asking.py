@@ -111,7 +111,10 @@ def slices(uids: Sequence[str]) -> Iterator[list[str]]:
 def check_uid(uid: str) -> None:
     """`Problem` unless `uid` can be a user id."""
     if not is_valid_uid(uid):
-        raise bad_request(f"uid {uid!r} is empty or has one of @ # &", "use other characters")
+        raise bad_request(
+            f"uid {uid[:64]!r} cannot be used",
+            f"printable characters without @ # &, at most {limits.UID_BYTES_MAX} bytes",
+        )
 
 
 def check_uids(uids: Sequence[str]) -> None:
@@ -127,7 +130,10 @@ def check_group(channel_type: int, channel_id: str) -> bytes:
             "a person channel has exactly its two users", "use a group (channel_type 2)"
         )
     if not is_valid_uid(channel_id) and channel_type == ChannelType.GROUP:
-        raise bad_request(f"channel_id {channel_id!r} has one of @ # &", "use other characters")
+        raise bad_request(
+            f"channel_id {channel_id[:64]!r} cannot be used",
+            f"printable characters without @ # &, at most {limits.UID_BYTES_MAX} bytes",
+        )
     return route_key_of_channel(channel_type, channel_id)
 
 

@@ -28,12 +28,13 @@ from zmqim.chat.operations import (
     ListQuery,
     MembersPage,
     OutboxQuery,
+    Reason,
     RemoveMembers,
     SetUser,
     UpsertChannel,
 )
 from zmqim.gateway.http.asking import Asking, Given, check_group, check_uid, check_uids, slices
-from zmqim.gateway.http.problems import Problem, bad_request
+from zmqim.gateway.http.problems import Problem, bad_request, refused
 from zmqim.gateway.http.shapes import (
     ChannelCreateRequest,
     ChannelKey,
@@ -95,6 +96,8 @@ async def delete_channel(data: ChannelKey, asking: Given) -> Ok:
     """Disband a channel for good: sending is refused with reason 24, the history stays readable."""
     key = check_group(data.channel_type, data.channel_id)
     row = await asking.read(key, ChannelQuery(data.channel_type, data.channel_id), ChannelRow)
+    if not row.exists:
+        raise refused(Reason.CHANNEL_NOT_FOUND)
     operation = UpsertChannel(
         data.channel_type,
         data.channel_id,

@@ -70,7 +70,11 @@ REFUSALS: dict[int, tuple[str, str, str]] = {
         "this channel type is not served",
         "use 1 (person) or 2 (group)",
     ),
-    Reason.DISBANDED: ("disbanded", "the channel was disbanded, which is for good", ""),
+    Reason.DISBANDED: (
+        "disbanded",
+        "the channel was disbanded, which is for good",
+        "use another channel_id",
+    ),
     Reason.SEND_BANNED: ("send_banned", "sending is banned here or for this sender", ""),
     Reason.IDEMPOTENCY_CONFLICT: (
         "idempotency_conflict",
@@ -103,10 +107,24 @@ def litestar_response(
     """Refusals that the framework found (wrong type, unknown path, too large) in the same shape."""
     status = error.status_code
     if isinstance(error, ValidationException):
-        return problem_response(request, bad_request(_validation_sentence(error), "see /docs"))
+        sentence = _validation_sentence(error) if _has_body(request) else "the body is missing"
+        return problem_response(request, bad_request(sentence, "see /docs"))
     codes = {401: "no_key", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
     code = codes.get(status, "bad_request" if status < 500 else "internal")
     return problem_response(request, Problem(status, code, error.detail, hint="see /docs"))
+
+
+def unreadable_response(request: Request[Any, Any, Any], _: Exception) -> Response[dict[str, Any]]:
+    """A body that is not UTF-8, or nested too deeply: the decoder raises these as they are."""
+    return problem_response(request, bad_request("the body is not JSON that can be read"))
+
+
+def _has_body(request: Request[Any, Any, Any]) -> bool:
+    """Whether the request has a body, or needs none."""
+    headers = request.headers
+    return request.method == "GET" or (
+        headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    )
 
 
 def _validation_sentence(error: ValidationException) -> str:
