@@ -175,16 +175,25 @@ class ChatState:
         send = decode_operation(payload)
         if type(send) is not SendMessage:
             return None
-        command = bool(send.flags & _SYNC_ONCE)
-        channel = self.heads.find(send.channel_type, send.channel_id, command)
-        if not channel.exists:
-            return None
-        key = self.messages.first_key(channel, send.from_uid, send.client_msg_no)
-        first = self.messages.first(channel, key)
+        first = self._stored(send)
         if first is None or first.hlc != hlc:
             return None
         base = self.heads.find(send.channel_type, send.channel_id)
         return _message_notice(base, send, payload, first.sequence, first.message_id, first.hlc)
+
+    def result_before(self, operation: Operation) -> bytes | None:
+        """The result of this operation if it was applied before, and is repeated. Only reads."""
+        if isinstance(operation, SendMessage):
+            first = self._stored(operation)
+            return None if first is None else _answer_again(first, operation.payload)
+        if isinstance(operation, DerivePersonRule | Notified | OutboxDone):
+            return None
+        body = self._view.get(self.keys.request(operation.request_id))
+        if not operation.request_id or body is None:
+            return None
+        remembered = _decode_remembered(body)
+        recent = self.applied.hlc - remembered.hlc < _REQUEST_MEMORY_HLC
+        return remembered.result if recent else None
 
     def outbox_after(self, number: int, limit: int) -> list[tuple[int, OutboxRow]]:
         """Outbox rows above `number`, at most `limit`, in order."""
@@ -224,6 +233,15 @@ class ChatState:
         messages.put(log, message_id, hlc, payload, key)
         notice = _message_notice(base, send, payload, sequence, message_id, hlc)
         return Outcome(encode(Sent(sequence, message_id, hlc)), notice)
+
+    def _stored(self, send: SendMessage) -> MessageRow | None:
+        """The message that was stored for this send or for one that it repeats."""
+        command = bool(send.flags & _SYNC_ONCE)
+        channel = self.heads.find(send.channel_type, send.channel_id, command)
+        if not channel.exists:
+            return None
+        key = self.messages.first_key(channel, send.from_uid, send.client_msg_no)
+        return self.messages.first(channel, key)
 
     # ---- state changes ---------------------------------------------------------------------------
 

@@ -265,14 +265,14 @@ class StorageCore:
             if item.kind == _WRITE:
                 size = len(body)
                 if self._disk_full:
-                    self._refuse(source, item, OutcomeCode.DISK_FULL)
+                    self._refuse_write(group, source, item, OutcomeCode.DISK_FULL)
                 elif (
                     partition in self._busy_writes
                     or group.uncommitted + size > UNCOMMITTED_PARTITION_BYTES_MAX
                     or self._uncommitted + size > UNCOMMITTED_BYTES_MAX
                 ):
                     self._busy_writes.add(partition)
-                    self._refuse(source, item, OutcomeCode.BUSY)
+                    self._refuse_write(group, source, item, OutcomeCode.BUSY)
                 else:
                     operation = decode_operation(body)
                     if type(operation) is not SendMessage:
@@ -472,6 +472,17 @@ class StorageCore:
     def _refuse(self, source: NodeName, item: RoutedItem, code: OutcomeCode, why: str = "") -> None:
         self.counters["refused"] += 1
         self._put(source, item, code, why.encode())
+
+    def _refuse_write(
+        self, group: Group, source: NodeName, item: RoutedItem, code: OutcomeCode
+    ) -> None:
+        """Refuse what finds no room; a repeated write that was stored gets its first result."""
+        result = group.state.result_before(decode_operation(item.body))
+        group.state.heads.trim()
+        if result is None:
+            self._refuse(source, item, code)
+        else:
+            self._put(source, item, OutcomeCode.DONE, result)
 
     def _refuse_partition(self, source: NodeName, item: RoutedItem) -> None:
         partition = item.partition

@@ -184,6 +184,41 @@ def test_more_than_a_partition_may_have_uncommitted_is_refused_as_busy(
     assert world.outcomes(items[1])[0].code == OutcomeCode.DONE
 
 
+@pytest.mark.promise("P3")
+def test_without_room_a_repeated_write_gets_its_first_result_and_nothing_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = StorageWorld()
+    world.add("g", "alice")
+    stored, command, fresh = (message("alice", "g", number) for number in "123")
+    command = msgspec.structs.replace(command, flags=MessageFlag.SYNC_ONCE)
+    members = AddMembers(GROUP, "g", ["bob"], request_id=b"r")
+    sent, sent_command = world.send(stored, command)
+    done = world.write(key_of(stored), members)
+    assert isinstance(sent, Sent)
+    assert isinstance(sent_command, Sent)
+    other = msgspec.structs.replace(stored, payload=b"something else")
+    unasked = AddMembers(GROUP, "g", ["carol"])
+    sends = (stored, command, other, fresh, message("alice", "no such group", "1"))
+    writes = [world.item(key_of(one), ItemKind.WRITE, encode(one)) for one in sends]
+    writes += [
+        world.item(key_of(stored), ItemKind.WRITE, encode(each)) for each in (members, unasked)
+    ]
+    world.core.disk_state(world.now, True)
+    for refusal in (OutcomeCode.DISK_FULL, OutcomeCode.BUSY):
+        again, command_again, conflict, *refused, changed, unchanged = world.outcomes(*writes)
+        assert result_of(again) == msgspec.structs.replace(sent, duplicate=True)
+        assert result_of(command_again) == msgspec.structs.replace(sent_command, duplicate=True)
+        rejected = result_of(conflict)
+        assert isinstance(rejected, Rejected)
+        assert rejected.reason == Reason.IDEMPOTENCY_CONFLICT
+        assert result_of(changed) == done
+        assert [outcome.code for outcome in (*refused, unchanged)] == [refusal] * 3
+        assert not [effect for effect in world.effects if not isinstance(effect, Send)]
+        world.core.disk_state(world.now, False)
+        monkeypatch.setattr("zmqim.storage.core.UNCOMMITTED_PARTITION_BYTES_MAX", 0)
+
+
 def test_a_read_sees_the_write_before_it_in_the_same_frame() -> None:
     world = StorageWorld()
     key = b"\x02g"
