@@ -74,14 +74,20 @@ def topology_text(gateways: int = 1, routers: int = 1, storages: int = 1, extra:
     return text
 
 
-def zmqim(*words: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
-    """Runs a command of `zmqim` to its end."""
+def zmqim(
+    *words: str, timeout: float = 60.0, cwd: Path | None = None, api_key: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command of `zmqim` to its end, in `cwd` and with ZMQIM_API_KEY when they are given."""
+    environment = _environment()
+    if api_key:
+        environment["ZMQIM_API_KEY"] = api_key
     return subprocess.run(
-        [sys.executable, "-m", "zmqim.cli", *words],
+        [sys.executable, "-P", "-m", "zmqim.cli", *words],
         capture_output=True,
         text=True,
         timeout=timeout,
-        env=_environment(),
+        cwd=cwd,
+        env=environment,
         check=False,
     )
 
@@ -98,20 +104,21 @@ class RunningCluster:
         self.process: subprocess.Popen[bytes] | None = None
         self._output = folder / "up.out"
 
-    def up(self, *, wait: bool = True) -> RunningCluster:
-        """Starts it; waits until it serves unless told not to."""
+    def up(self, *, wait: bool = True, cwd: Path | None = None) -> RunningCluster:
+        """Starts it (in the folder `cwd`); waits until it serves unless told not to."""
         assert self.process is None, "it runs already"
         with self._output.open("ab") as output:
             start = output.tell()
             self.process = subprocess.Popen(
                 [
-                    sys.executable, "-m", "zmqim.cli", "up", str(self.topology),
+                    sys.executable, "-P", "-m", "zmqim.cli", "up", str(self.topology),
                     "--data", str(self.data), *(["--host", self.host] if self.host else []),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env=_environment(),
+                cwd=cwd,
                 start_new_session=True,
             )  # fmt: skip
         if wait:

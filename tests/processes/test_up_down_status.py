@@ -132,6 +132,21 @@ def test_a_host_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert "did you mean 'localhost'" in done.stderr
 
 
+def test_what_lies_in_the_current_folder_is_not_imported(
+    new_cluster: ClusterMaker, tmp_path: Path
+) -> None:
+    for name in ("uvloop.py", "zmq.py", "structlog.py"):
+        (tmp_path / name).write_text("raise SystemExit('shadowed')\n")
+    (tmp_path / "zmqim" / "node").mkdir(parents=True)
+    (tmp_path / "zmqim" / "__init__.py").write_text("raise SystemExit('shadowed')\n")
+    running = new_cluster().up(cwd=tmp_path)
+    done = zmqim(
+        "bench", "--connections", "2", "--seconds", "1", "--warmup", "0", "--json",
+        "--data", str(running.data), cwd=tmp_path,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("shadowed")) == (0, 0), done.stderr
+
+
 @pytest.mark.promise("P6")
 @pytest.mark.parametrize("name", ["storage-1", "router-1", "gateway-1"])
 def test_a_killed_process_is_started_again_and_it_serves(

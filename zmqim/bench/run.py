@@ -98,6 +98,7 @@ async def measure(
 async def _start() -> Worker:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",  # nothing in the current folder is imported instead of a package
         "-m",
         "zmqim.bench.worker",
         stdin=asyncio.subprocess.PIPE,

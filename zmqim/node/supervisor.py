@@ -48,6 +48,8 @@ from zmqim.topology import Process
 SUPERVISOR = "supervisor"
 STDERR_BYTES_MAX = limits.MB
 """Kept of a process's stderr over its restarts; above, it starts anew."""
+SAFE_PYTHON = (sys.executable, "-P")
+"""Nothing that happens to lie in the current folder is imported instead of a package."""
 Command = Callable[[Process], list[str]]
 """The command line of a process, without what the supervisor adds."""
 
@@ -243,7 +245,7 @@ class Supervisor:
 
     def _real_command(self, process: Process) -> list[str]:
         return [
-            sys.executable, "-m", "zmqim.node.main", process.name, f"--data={self._data.path}",
+            *SAFE_PYTHON, "-m", "zmqim.node.main", process.name, f"--data={self._data.path}",
         ]  # fmt: skip
 
     def _read_reports(self, name: NodeName, child: _Running) -> None:
