@@ -8,6 +8,7 @@ measurement, waits for what is unanswered, and prints its `Figures`.
 from __future__ import annotations
 
 import asyncio
+import resource
 import sys
 from time import perf_counter
 
@@ -175,6 +176,8 @@ def say(value: object) -> None:
 def main() -> None:
     """Entry point of the process."""
     part = msgspec.json.decode(sys.stdin.readline(), type=Part)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         say(uvloop.run(run(part)))
     except (OSError, TimeoutError) as error:
