@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ClusterMaker
-from running_cluster import RunningCluster, wait_for
+from running_cluster import RunningCluster, topology_text, wait_for
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "clients"))
 from http_calls import Api
@@ -81,6 +81,29 @@ def test_after_a_router_was_killed_online_clients_get_messages_again(
         cluster.kill("router-1")
         assert one.send("bob", b"while it is gone").reason == 1
         assert [received.payload for received in two.receive()] == [b"while it is gone"]
+
+
+def test_after_every_process_was_killed_once_nobody_reports_an_earlier_life(
+    new_cluster: ClusterMaker,
+) -> None:
+    cluster = new_cluster(topology_text(routers=2)).up()
+    names = ["gateway-1", "router-1", "router-2", "storage-1"]
+    for name in names:
+        before = cluster.kill(name)
+        wait_for(
+            lambda name=name, before=before: cluster.pid(name) not in (0, before), 20, "it is back"
+        )
+        cluster.wait_alive()
+
+    def is_well() -> bool:
+        status = cluster.status()
+        seen = [
+            [member["name"] for member in status["details"].get(name, {}).get("members", [])]
+            for name in names
+        ]
+        return status["problems"] == [] and seen == [names] * len(names)
+
+    wait_for(is_well, 20, lambda: f"no problems: {cluster.status()}")
 
 
 def test_a_router_that_is_told_to_stop_says_so(new_cluster: ClusterMaker) -> None:

@@ -90,7 +90,7 @@ class Tick(NamedTuple):
 class _Life:
     """One life of a process: the highest claim about it, and what we hear of it ourselves."""
 
-    __slots__ = ("arrivals", "heard_counter", "member", "ring_hash", "since")
+    __slots__ = ("arrivals", "heard_counter", "member", "replaced", "ring_hash", "since")
 
     def __init__(self, now: int, member: Member) -> None:
         self.member = member
@@ -99,6 +99,8 @@ class _Life:
         self.arrivals = Arrivals(now)
         self.heard_counter = -1
         """Of its last heartbeat that reached us; -1: none did."""
+        self.replaced = False
+        """Another life was heard under its name, and it was not heard since."""
         self.ring_hash = b""
 
     @property
@@ -135,6 +137,7 @@ class Membership:
         self._random = random
         self._expected = {one.name: one for one in expected if one.name != me.name}
         self._lives: dict[NodeUuid, _Life] = {}
+        """Those of others: whatever lived under our own name before, it is replaced by us."""
         self._linked: dict[NodeName, bool] = {}
         """Peers that had a link in our time; False while it is lost."""
         self._ask: list[NodeName] = []
@@ -165,8 +168,10 @@ class Membership:
             self._later_life |= heartbeat.incarnation > self._me.incarnation
             return
         name = NodeName(heartbeat.name)
-        if name == self._me.name and heartbeat.state != MemberState.LEFT:
-            self._doubles[name] = now + DOUBLE_MS
+        if name == self._me.name:
+            if heartbeat.state != MemberState.LEFT:
+                self._doubles[name] = now + DOUBLE_MS
+            return
         before = self._present_life(name)
         claim = self._claim_of(heartbeat)
         life = self._learn(now, claim)
@@ -176,6 +181,7 @@ class Membership:
         first = life.heard_counter < 0
         life.arrivals.heard(now, regular=not first and not self._is_silent(now, life))
         life.heard_counter = claim.counter
+        life.replaced = False
         if first:
             self._replace_older_lives(now, life)
         elif before is not life and before is not None and before.heard_counter >= 0:
@@ -190,7 +196,7 @@ class Membership:
                 self._later_life |= member.incarnation > self._me.incarnation
                 if member.state != MemberState.ALIVE:
                     self._refute(member.incarnation, member.refute)
-            else:
+            elif member.name != self._me.name:
                 self._learn(now, member)
         self._refresh_view()
 
@@ -343,6 +349,7 @@ class Membership:
     def _replace_older_lives(self, now: int, life: _Life) -> None:
         for other in self._lives.values():
             if other is not life and other.member.name == life.member.name:
+                other.replaced = True
                 self._change(now, other, Evidence.REPLACED)
 
     def _change(self, now: int, life: _Life, evidence: Evidence) -> None:
@@ -376,7 +383,9 @@ class Membership:
             self._change(now, life, Evidence.LASTING_SILENCE)
 
     def _is_heard(self, life: _Life) -> bool:
-        return life.heard_counter >= 0 and not self._is_silent(self._now, life)
+        if life.heard_counter < 0 or life.replaced:
+            return False
+        return not self._is_silent(self._now, life)
 
     # ---- what is said ------------------------------------------------------------------------
 

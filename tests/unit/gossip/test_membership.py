@@ -211,6 +211,39 @@ def test_a_new_life_replaces_the_old_under_its_name() -> None:
     assert one.problems() == []
 
 
+def test_the_old_life_keeps_no_name_in_the_view_once_the_new_one_leaves() -> None:
+    one = membership()
+    last = hear(one, 1_000, 20)
+    fresh = member(uuid=b"n")
+    one.heartbeat_heard(last + 300, beat(1, fresh))
+    gone = member(uuid=b"n", state=MemberState.LEFT)
+    one.heartbeat_heard(last + 400, beat(2, gone))
+    assert one.view().routers == ()
+
+
+def test_a_replaced_life_is_not_accused_for_its_silence() -> None:
+    one = membership()
+    last = hear(one, 1_000, 20)
+    for now in range(last + 300, last + 300 + 3 * SUSPECT_TO_DOWN_MS, HEARTBEAT_MS):
+        one.heartbeat_heard(now, beat(now, member(uuid=b"n")))
+        publish = one.tick(now, Load(), 0).publish
+        assert publish is None or publish.suspects == []
+
+
+@pytest.mark.parametrize("state", [MemberState.ALIVE, MemberState.SUSPECT, MemberState.DOWN])
+def test_an_earlier_life_that_others_still_spread_is_no_member(state: MemberState) -> None:
+    one = membership()
+    mine = member(STORAGE, Role.STORAGE, b"x", state=state, counter=900)
+    old = member(uuid=b"o", state=state, counter=900)
+    fresh = member(uuid=b"n")
+    for now in range(1_000, 1_000 + 3 * SUSPECT_TO_DOWN_MS, HEARTBEAT_MS):
+        one.heartbeat_heard(now, beat(now, fresh))
+        one.table_received(now, [mine, old])
+        one.tick(now, Load(), 0)
+        assert one.problems() == []
+        assert [each.node_uuid for each in one.members()] == [b"n" * 16, ME.node_uuid]
+
+
 def test_a_restarted_storage_counts_anew() -> None:
     one = membership()
     before = member("storage-2", Role.STORAGE, b"s")
@@ -230,6 +263,9 @@ def test_two_processes_under_one_name_are_reported_for_a_while() -> None:
     assert one.problems() == []
     one.heartbeat_heard(1_200, beat(2))
     assert "two processes run under the name router-1: stop one of them" in one.problems()
+    publish = one.tick(1_250, Load(), 0).publish
+    assert publish is not None
+    assert publish.suspects == [Suspicion(b"u" * 16, 1, 0)], "it lives, so it may refute"
     hear(one, 1_300, 20, other)
     assert one.problems() == []
 
