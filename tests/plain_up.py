@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import plain_process
 
+from zmqim.ids import NodeName
 from zmqim.node.folders import DataFolder
 from zmqim.node.supervisor import Supervisor
 from zmqim.telemetry.logs import file_logger
@@ -31,7 +33,7 @@ class Printer:
     def say(self, line: str) -> None:
         print(line, flush=True)
 
-    def serves(self) -> None:
+    def serves(self, failed: Sequence[NodeName]) -> None:
         print("serving", flush=True)
 
 
@@ -50,7 +52,7 @@ def main() -> int:
         file_logger(data.log("supervisor"), "supervisor"),
         command,
     )
-    return 0 if supervisor.run() else 1
+    return supervisor.run()
 
 
 if __name__ == "__main__":

@@ -197,12 +197,32 @@ def test_a_storage_that_cannot_start_is_failed_and_the_others_go_on(
     broken.mkdir(parents=True)
     (broken / "NODE").write_text("this is no identity\n")
     running.up(wait=False)
-    wait_for(lambda: "given up" in running.output(), 40, "storage-2 is given up")
-    assert "storage-2 ended 5 times before it was ready" in running.output()
+    wait_for(lambda: "Serving" in running.output(), 40, running.output)
+    wait_for(lambda: "serves without it" in running.output(), 5, running.output)
+    assert running.output().count("has a wrong checksum") == 1
+    assert "storage-2 ended with exit code 6; it is not started again" in running.output()
     wait_for(lambda: running.states()["storage-1"] == "alive", 20, "storage-1 goes on")
     found = running.status()
     assert running.states()["storage-2"] == "failed"
-    assert any("storage-2 failed" in problem for problem in found["problems"])
+    assert any(
+        "storage-2 failed" in problem and "has a wrong checksum" in problem
+        for problem in found["problems"]
+    )
+    assert "Traceback" not in running.output()
+
+
+def test_up_that_can_never_serve_ends_in_order_with_the_code_of_what_failed(
+    new_cluster: ClusterMaker,
+) -> None:
+    running = new_cluster()
+    (running.data / "storage-1").mkdir(parents=True)
+    (running.data / "storage-1" / "NODE").write_text("this is no identity\n")
+    running.up(wait=False)
+    assert running.process is not None
+    assert running.process.wait(40) == 6
+    running.process = None
+    assert running.output().count("has a wrong checksum") == 1
+    assert "gateway-1 stopped" in running.output()
     assert "Traceback" not in running.output()
 
 

@@ -1,6 +1,6 @@
 """What a client needs of the HTTP API: one JSON call, its answer or a clear error.
 
-aiohttp does the HTTP (docs/adr/0010-http-client.md).
+aiohttp does the HTTP (docs/adr/0004-http-client.md).
 """
 
 from __future__ import annotations

@@ -18,11 +18,14 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from importlib.metadata import version
 from pathlib import Path
 
-from zmqim.errors import EXIT_FAILED, EXIT_OK, UsageError
+from zmqim.bus.messages import Role
+from zmqim.errors import EXIT_OK, UsageError
+from zmqim.ids import NodeName
 from zmqim.node.folders import (
     DataFolder,
     api_key_path,
@@ -66,12 +69,14 @@ def run(arguments: Mapping[str, str | None]) -> int:
     terminal.begin(path)
     logger = file_logger(data.log(SUPERVISOR), SUPERVISOR)
     try:
-        stopped = Supervisor(processes, data, lock_fd, terminal, logger).run()
+        code = Supervisor(
+            processes, data, lock_fd, terminal, logger, elsewhere=_elsewhere(topology, host)
+        ).run()
     finally:
         data.cluster.unlink(missing_ok=True)
         os.close(lock_fd)
-    terminal.say("Stopped." if stopped else "Every process failed: nothing is left to run.")
-    return EXIT_OK if stopped else EXIT_FAILED
+    terminal.say("Stopped." if code == EXIT_OK else "Ended: what failed is needed to serve.")
+    return code
 
 
 class Terminal:
@@ -103,7 +108,7 @@ class Terminal:
             except OSError:
                 self._is_watched = False
 
-    def serves(self) -> None:
+    def serves(self, failed: Sequence[NodeName]) -> None:
         """Says where it serves, what it guarantees, and what to try."""
         topology = self._topology
         rows: list[tuple[str, str]] = []
@@ -122,6 +127,8 @@ class Terminal:
         for name, text in rows:
             self.say(f"  {name:<{width}}  {text}")
         self.say("")
+        for name in failed:
+            self.say(f"Warning: {name} failed: this serves without it; see `zmqim status`.")
 
     def _data_option(self) -> str:
         is_default = self._data.path == Path(DATA_FOLDER_DEFAULT).absolute()
@@ -146,6 +153,11 @@ def _host(topology: Topology, name: str | None) -> str:
     if name not in names:
         raise UsageError(f"The topology has no host {name!r}{did_you_mean(name, names)}.")
     return name
+
+
+def _elsewhere(topology: Topology, host: str) -> AbstractSet[Role]:
+    """The kinds of process that the other hosts run."""
+    return {one.role for one in topology.processes() if host and one.host != host}
 
 
 def _make_api_key(topology: Topology, data: DataFolder) -> Path | None:

@@ -128,7 +128,8 @@ def merged(
             said = ", ".join(f"{state} by {name}" for name, state in sorted(seen.items()))
             problems.append(f"{process.name} is seen differently: {said}.")
         if state != "alive":
-            problems.append(_sentence(process.name, state))
+            error = str(child.get("error", "")) if child else ""
+            problems.append(_sentence(process.name, state, error))
         rows.append(
             {
                 "name": process.name,
@@ -159,10 +160,12 @@ def _most_seen(seen: Mapping[str, str]) -> str:
     return max(states, key=states.count, default="")
 
 
-def _sentence(name: str, state: str) -> str:
+def _sentence(name: str, state: str, error: str) -> str:
     match state:
         case "starting":
             return f"{name} is starting."
+        case "failed" if error:
+            return f"{name} failed: {error}"
         case "failed":
             return f"{name} failed: it ended again and again before it was ready; see its log."
         case _:

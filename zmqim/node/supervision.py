@@ -5,24 +5,38 @@ zmqim/node/supervisor.py. The rules:
 
 - A process that ended is started again after 0.2 s, then twice that each time up to 5 s; once it
   was ready the pause is 0.2 s again.
-- Five ends in a row *before it was ready* are a crash loop: its last lines are shown, it counts as
-  failed and stays down. Being killed after it was ready, however often, is none.
+- Five crashes in a row *before it was ready* are a crash loop: its last lines are shown, it counts
+  as failed and stays down. Being killed from outside, at any time and however often, is none.
+- A process that refuses to run (damaged data, another cluster's folder, not admitted) would do so
+  again: it counts as failed at once. When that leaves a kind without any process before the cluster
+  served, it never can: everything is stopped in order, and the exit code is the process's.
+- The cluster serves when everything is ready, or all but what failed while every kind has one. A
+  gateway is ready when every partition answers it; without a failed storage it serves in part.
 - Stopping goes gateways, routers, storages: each kind gets SIGTERM when the kind before is gone,
   and SIGKILL when it takes longer than `limits.DRAIN_MS_MAX`.
 """
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
 from zmqim import limits
 from zmqim.bus.messages import Role
+from zmqim.errors import EXIT_DATA_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_REFUSED, EXIT_USAGE
 from zmqim.ids import Milliseconds, NodeName
 
 STOP_ORDER = (Role.GATEWAY, Role.ROUTER, Role.STORAGE)
+REFUSALS = frozenset({EXIT_USAGE, EXIT_DATA_DAMAGED, EXIT_REFUSED})
+"""Exit codes after which another try would end alike."""
+FROM_OUTSIDE = frozenset(
+    {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, -signal.SIGQUIT}
+)
+"""Ends by a signal that a process does not raise itself: a person, or the kernel without memory."""
 
 
 class Spawn(NamedTuple):
@@ -49,6 +63,13 @@ class GiveUp(NamedTuple):
     name: NodeName
 
 
+class Refused(NamedTuple):
+    """This process will not run on what it found: say so, it is not started again."""
+
+    name: NodeName
+    code: int
+
+
 class StillWaiting(NamedTuple):
     """These processes take long to be ready: say so."""
 
@@ -56,14 +77,16 @@ class StillWaiting(NamedTuple):
 
 
 class AllReady(NamedTuple):
-    """Every process has been ready: the cluster serves. Said once."""
+    """Every process but these, which failed, has been ready: the cluster serves. Said once."""
+
+    failed: tuple[NodeName, ...] = ()
 
 
 class AllGone(NamedTuple):
     """Nothing runs and nothing will: the supervisor ends."""
 
 
-Effect = Spawn | Terminate | Kill | GiveUp | StillWaiting | AllReady | AllGone
+Effect = Spawn | Terminate | Kill | GiveUp | Refused | StillWaiting | AllReady | AllGone
 
 
 class Condition(StrEnum):
@@ -85,7 +108,7 @@ class _Child:
     condition: Condition = Condition.WAITING
     pause: int = limits.RESTART_PAUSE_MS_MIN
     deaths: int = 0
-    """In a row, before it was ready."""
+    """Crashes in a row, before it was ready."""
     restart_at: int = 0
 
     @property
@@ -96,8 +119,16 @@ class _Child:
 class Supervision:
     """The processes of one host and what is to be done about them."""
 
-    def __init__(self, processes: Sequence[tuple[NodeName, Role]]) -> None:
+    def __init__(
+        self,
+        processes: Sequence[tuple[NodeName, Role]],
+        elsewhere: AbstractSet[Role] = frozenset(),
+    ) -> None:
+        """`elsewhere`: the kinds of which another host runs one, so none is needed here."""
         self._children = {name: _Child(name, role) for name, role in processes}
+        self._needed = {role for _, role in processes} - elsewhere
+        self._refusal = EXIT_OK
+        self._exit_code = EXIT_OK
         self._served = False
         self._stopping = False
         self._stage = -1
@@ -109,6 +140,11 @@ class Supervision:
     def stopping(self) -> bool:
         """Whether everything is being stopped."""
         return self._stopping
+
+    @property
+    def exit_code(self) -> int:
+        """What everything ended with: 0 when it was asked to stop."""
+        return self._exit_code
 
     def conditions(self) -> dict[NodeName, Condition]:
         """What is known of each process."""
@@ -147,18 +183,26 @@ class Supervision:
         child.deaths = 0
         return self._maybe_all_ready()
 
-    def ended(self, now: Milliseconds, name: NodeName) -> list[Effect]:
-        """The process is no more."""
+    def ended(self, now: Milliseconds, name: NodeName, code: int) -> list[Effect]:
+        """The process is no more; `code` is its exit code, or minus the signal that ended it."""
         child = self._children[name]
         assert child.runs, f"{name} ended while {child.condition}"
         if self._stopping:
             child.condition = Condition.GONE
             return self._next_stage(now)
-        if child.condition is Condition.STARTING:
+        if code in REFUSALS:
+            child.condition = Condition.FAILED
+            self._refusal = self._refusal or code
+            effects: list[Effect] = [Refused(name, code), *self._all_failed_or_ready()]
+            if not self._over and not self._served and not self._has_all_kinds():
+                self._exit_code = self._refusal
+                effects += self.stop(now)
+            return effects
+        if child.condition is Condition.STARTING and code not in FROM_OUTSIDE:
             child.deaths += 1
         if child.deaths >= limits.CRASH_LOOP_DEATHS:
             child.condition = Condition.FAILED
-            return [GiveUp(name), *self._maybe_all_failed()]
+            return [GiveUp(name), *self._all_failed_or_ready()]
         child.condition = Condition.WAITING
         child.restart_at = now + child.pause
         child.pause = min(2 * child.pause, limits.RESTART_PAUSE_MS_MAX)
@@ -184,6 +228,8 @@ class Supervision:
         is_due = self._say_at is not None and now >= self._say_at
         if self._say_at is None or is_due:
             self._say_at = now + limits.STILL_WAITING_MS
+        if is_due and self._serves_in_part():
+            return self._all_ready()
         return [StillWaiting(names)] if is_due else []
 
     def _of_stage(self) -> list[_Child]:
@@ -202,17 +248,40 @@ class Supervision:
                 return [Terminate(name) for name in running]
         return []
 
+    def _going_on(self) -> list[_Child]:
+        return [c for c in self._children.values() if c.condition is not Condition.FAILED]
+
+    def _has_all_kinds(self) -> bool:
+        return self._needed <= {child.role for child in self._going_on()}
+
     def _maybe_all_ready(self) -> list[Effect]:
-        if self._served or any(c.condition is not Condition.READY for c in self._children.values()):
+        is_ready = all(child.condition is Condition.READY for child in self._going_on())
+        if self._served or not is_ready or not self._has_all_kinds():
             return []
+        return self._all_ready()
+
+    def _serves_in_part(self) -> bool:
+        """Whether only gateways are not ready, and what they miss will not come any more."""
+        going_on = self._going_on()
+        waiting = [child for child in going_on if child.condition is not Condition.READY]
+        return (
+            len(going_on) < len(self._children)
+            and self._has_all_kinds()
+            and all(c.role is Role.GATEWAY and c.runs for c in waiting)
+        )
+
+    def _all_ready(self) -> list[Effect]:
         self._served = True
         self._say_at = None
-        return [AllReady()]
+        children = self._children.values()
+        return [AllReady(tuple(c.name for c in children if c.condition is Condition.FAILED))]
 
-    def _maybe_all_failed(self) -> list[Effect]:
-        if all(child.condition is Condition.FAILED for child in self._children.values()):
-            return self._all_gone()
-        return []
+    def _all_failed_or_ready(self) -> list[Effect]:
+        """What one failure more makes of the whole."""
+        if self._going_on():
+            return self._maybe_all_ready()
+        self._exit_code = self._refusal or EXIT_FAILED
+        return self._all_gone()
 
     def _all_gone(self) -> list[Effect]:
         if self._over:

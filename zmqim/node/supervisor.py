@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from types import FrameType
 from typing import BinaryIO, Protocol, assert_never
@@ -27,6 +28,7 @@ from structlog.typing import FilteringBoundLogger
 
 from zmqim import limits
 from zmqim.bus.messages import Role
+from zmqim.errors import EXIT_FAILED
 from zmqim.ids import Milliseconds, NodeName
 from zmqim.node.control import ControlServer
 from zmqim.node.folders import DataFolder
@@ -34,9 +36,11 @@ from zmqim.node.reports import ReportReader
 from zmqim.node.supervision import (
     AllGone,
     AllReady,
+    Condition,
     Effect,
     GiveUp,
     Kill,
+    Refused,
     Spawn,
     StillWaiting,
     Supervision,
@@ -61,8 +65,8 @@ class Audience(Protocol):
         """One line, as it is."""
         ...
 
-    def serves(self) -> None:
-        """Every process is ready for the first time."""
+    def serves(self, failed: Sequence[NodeName]) -> None:
+        """Every process but those that failed is ready for the first time."""
         ...
 
 
@@ -85,9 +89,11 @@ class Supervisor:
         audience: Audience,
         logger: FilteringBoundLogger,
         command: Command | None = None,
+        elsewhere: AbstractSet[Role] = frozenset(),
     ) -> None:
+        """`elsewhere`: the kinds of process that other hosts of the cluster run."""
         self._processes = {process.name: process for process in processes}
-        self._core = Supervision([(process.name, process.role) for process in processes])
+        self._core = Supervision([(one.name, one.role) for one in processes], elsewhere)
         self._data = data
         self._lock_fd = lock_fd
         self._audience = audience
@@ -95,16 +101,17 @@ class Supervisor:
         self._command = command or self._real_command
         self._children: dict[NodeName, _Running] = {}
         self._started: set[NodeName] = set()
+        self._errors: dict[NodeName, str] = {}
+        """The last error of each process since it was ready: shown by `status` when it failed."""
         self._poll = select.poll()
         self._life_read, self._life_write = os.pipe()
         self._gateways_read, self._gateways_write = os.pipe()
         self._routers_read, self._routers_write = os.pipe()
         self._signal_fd, self._signalled_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._over = False
-        self._failed = False
 
-    def run(self) -> bool:
-        """Starts and supervises; returns whether it was stopped (False: every process failed)."""
+    def run(self) -> int:
+        """Starts and supervises; returns the exit code: 0 when it was asked to stop."""
         control = ControlServer(self._data.run, SUPERVISOR, {"stop": self._asked_to_stop}, {})
         self._write_pid(SUPERVISOR, os.getpid())
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
@@ -121,7 +128,7 @@ class Supervisor:
             control.close()
             self._data.pid(SUPERVISOR).unlink(missing_ok=True)
             self._close_pipes()
-        return not self._failed
+        return self._core.exit_code
 
     def _turn(self, control: ControlServer) -> None:
         self._perform(self._core.wake(_now()))
@@ -176,13 +183,14 @@ class Supervisor:
                     self._children[name].process.kill()
                 case GiveUp(name):
                     self._show_failure(name)
+                case Refused(name, code):
+                    self._show_refusal(name, code)
                 case StillWaiting(names):
                     self._audience.say(f"Still waiting for {', '.join(names)} ...")
-                case AllReady():
-                    self._audience.serves()
+                case AllReady(failed):
+                    self._audience.serves(failed)
                 case AllGone():
                     self._over = True
-                    self._failed = not self._core.stopping
                 case _:
                     assert_never(effect)
 
@@ -218,7 +226,7 @@ class Supervisor:
         except OSError as error:
             os.close(report_read)
             self._logger.error("cannot be started", name=name, reason=error.strerror)
-            self._perform(self._core.ended(_now(), name))
+            self._perform(self._core.ended(_now(), name, EXIT_FAILED))
             return
         finally:
             os.close(report_write)
@@ -251,10 +259,20 @@ class Supervisor:
     def _read_reports(self, name: NodeName, child: _Running) -> None:
         ready, records = child.reports.read()
         for record in records:
-            self._audience.say(readable(record))
+            if not self._is_repeated(name, record):
+                self._audience.say(readable(record))
         if ready:
+            self._errors.pop(name, None)
             self._logger.info("ready", name=name)
             self._perform(self._core.ready(_now(), name))
+
+    def _is_repeated(self, name: NodeName, record: Mapping[str, object]) -> bool:
+        """Whether a process that was started again only says the same error again."""
+        if record.get("level") != "error":
+            return False
+        sentence, before = _sentence(record), self._errors.get(name)
+        self._errors[name] = sentence
+        return sentence == before and self._core.conditions()[name] is Condition.STARTING
 
     def _bury(self, name: NodeName, child: _Running) -> None:
         self._read_reports(name, child)
@@ -266,7 +284,7 @@ class Supervisor:
         if self._core.stopping:
             self._audience.say(f"{name} {how}")
         self._logger.info("ended", name=name, how=how)
-        effects = self._core.ended(_now(), name)
+        effects = self._core.ended(_now(), name, child.process.returncode)
         if not self._core.stopping and not effects:
             self._audience.say(f"{name} {how}; it is started again")
         self._perform(effects)
@@ -274,12 +292,26 @@ class Supervisor:
     def _show_failure(self, name: NodeName) -> None:
         deaths = limits.CRASH_LOOP_DEATHS
         self._audience.say(f"{name} ended {deaths} times before it was ready: given up. Its log:")
+        self._show_log(name)
+        self._audience.say(f"The others go on. More in {self._data.log(name)}")
+        self._logger.error("given up", name=name, deaths=deaths)
+
+    def _show_refusal(self, name: NodeName, code: int) -> None:
+        """Its error was said when it was reported; without one its last lines are shown."""
+        self._audience.say(f"{name} ended with exit code {code}; it is not started again.")
+        if name not in self._errors:
+            self._show_log(name)
+        if self._core.stopping:
+            self._audience.say("The cluster cannot serve without it: stopping the others in order.")
+        else:
+            self._audience.say("The others go on without it.")
+        self._logger.error("refused to run", name=name, code=code)
+
+    def _show_log(self, name: NodeName) -> None:
         lines = tail(self._data.log(name), limits.LOG_TAIL_LINES)
         lines += tail(self._data.stderr(name), limits.LOG_TAIL_LINES - len(lines))
         for line in lines:
             self._audience.say(f"    {line}")
-        self._audience.say(f"The others go on. More in {self._data.log(name)}")
-        self._logger.error("given up", name=name, deaths=deaths)
 
     def _status(self) -> Mapping[str, object]:
         children = self._children
@@ -289,6 +321,7 @@ class Supervisor:
                 name: {
                     "condition": condition.value,
                     "pid": children[name].process.pid if name in children else None,
+                    "error": self._errors.get(name, ""),
                 }
                 for name, condition in self._core.conditions().items()
             },
@@ -311,6 +344,12 @@ class Supervisor:
 
 def _now() -> Milliseconds:
     return Milliseconds(time.monotonic_ns() // 1_000_000)
+
+
+def _sentence(record: Mapping[str, object]) -> str:
+    """What a log record says, in one line."""
+    hint = str(record.get("hint") or "")
+    return " ".join(f"{record.get('event', '')} {hint}".split())
 
 
 def _environment() -> dict[str, str]:

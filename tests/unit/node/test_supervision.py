@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+
+import pytest
+
 from zmqim import limits
 from zmqim.bus.messages import Role
 from zmqim.ids import Milliseconds, NodeName
@@ -11,6 +15,7 @@ from zmqim.node.supervision import (
     Condition,
     GiveUp,
     Kill,
+    Refused,
     Spawn,
     StillWaiting,
     Supervision,
@@ -59,7 +64,7 @@ def test_while_something_is_not_ready_it_is_said_now_and_then() -> None:
     for name in (S, G, G2):
         core.ready(at(6_000), name)
     assert core.next_wake() is None
-    core.ended(at(7_000), G)
+    core.ended(at(7_000), G, 1)
     assert core.wake(at(60_000)) == [Spawn(G)]
     assert core.next_wake() is None
 
@@ -68,7 +73,7 @@ def test_the_cluster_serves_when_the_last_process_is_ready_and_says_so_once() ->
     core = started()
     assert [core.ready(at(1), name) for name in (G, G2, R)] == [[], [], []]
     assert core.ready(at(2), S) == [AllReady()]
-    core.ended(at(3), S)
+    core.ended(at(3), S, 1)
     core.wake(at(1_000))
     assert core.ready(at(1_001), S) == []
 
@@ -79,7 +84,7 @@ def test_the_pause_before_a_restart_doubles_up_to_five_seconds_and_is_reset_when
     now = 0
     pauses = []
     for _ in range(limits.CRASH_LOOP_DEATHS):
-        assert core.ended(at(now), S) == []
+        assert core.ended(at(now), S, 1) == []
         due = core.next_wake()
         assert due is not None
         pauses.append(due - now)
@@ -88,7 +93,7 @@ def test_the_pause_before_a_restart_doubles_up_to_five_seconds_and_is_reset_when
         now = due
     assert pauses == [200, 400, 800, 1600, 3200]
     core.ready(at(now), S)
-    core.ended(at(now), S)
+    core.ended(at(now), S, 1)
     assert core.next_wake() == now + limits.RESTART_PAUSE_MS_MIN
 
 
@@ -97,7 +102,7 @@ def test_the_pause_never_exceeds_its_bound() -> None:
     core.ready(at(0), S)
     now, pauses = 0, []
     for _ in range(5):
-        core.ended(at(now), S)
+        core.ended(at(now), S, 1)
         due = core.next_wake()
         assert due is not None
         pauses.append(due - now)
@@ -110,10 +115,10 @@ def test_five_ends_in_a_row_before_ready_are_a_crash_loop_and_the_others_go_on()
     core = started()
     now = 0
     for _ in range(limits.CRASH_LOOP_DEATHS - 1):
-        assert core.ended(at(now), R) == []
+        assert core.ended(at(now), R, 1) == []
         now += 10_000
         assert spawned(core, now) == [R]
-    assert core.ended(at(now), R) == [GiveUp(R)]
+    assert core.ended(at(now), R, 1) == [GiveUp(R)]
     assert core.conditions()[R] is Condition.FAILED
     assert spawned(core, now + 60_000) == []
     assert core.conditions()[G] is Condition.STARTING
@@ -124,64 +129,157 @@ def test_a_hundred_kills_after_ready_are_no_crash_loop() -> None:
     now = 0
     for _ in range(100):
         core.ready(at(now), G)
-        assert core.ended(at(now), G) == []
+        assert core.ended(at(now), G, 1) == []
         now += limits.RESTART_PAUSE_MS_MIN
         assert spawned(core, now) == [G]
+
+
+def test_deaths_before_ready_count_from_the_last_time_it_was_ready() -> None:
+    core = started()
+    now = 0
+    for _ in range(3):
+        for _ in range(limits.CRASH_LOOP_DEATHS - 1):
+            assert core.ended(at(now), R, 1) == []
+            now += 10_000
+            assert spawned(core, now) == [R]
+        core.ready(at(now), R)
+        assert core.ended(at(now), R, 1) == []
+        now += 10_000
+        assert spawned(core, now) == [R]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_hundred_kills_from_outside_before_ready_are_no_crash_loop(number: int) -> None:
+    core = started()
+    now = 0
+    for _ in range(100):
+        assert core.ended(at(now), G, -number) == []
+        now += limits.RESTART_PAUSE_MS_MAX
+        assert spawned(core, now) == [G]
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])
+def test_a_signal_that_a_process_raises_itself_is_a_crash(number: int) -> None:
+    core = started()
+    for turn in range(limits.CRASH_LOOP_DEATHS - 1):
+        assert core.ended(at(turn * 10_000), G, -number) == []
+        assert spawned(core, turn * 10_000 + 9_000) == [G]
+    assert core.ended(at(100_000), G, -number) == [GiveUp(G)]
+
+
+@pytest.mark.parametrize("code", [2, 6, 8])
+def test_a_process_that_refuses_to_run_is_not_tried_again_and_the_rest_serves(code: int) -> None:
+    core = started()
+    assert core.ended(at(1), G, code) == [Refused(G, code)]
+    assert core.conditions()[G] is Condition.FAILED
+    assert [core.ready(at(2), name) for name in (S, R)] == [[], []]
+    assert core.ready(at(3), G2) == [AllReady((G,))]
+    assert core.wake(at(60_000)) == []
+    assert core.exit_code == 0
+
+
+def test_a_refusal_of_the_last_that_is_waited_for_lets_the_rest_serve() -> None:
+    core = started()
+    for name in (S, R, G2):
+        core.ready(at(1), name)
+    assert core.ended(at(2), G, 6) == [Refused(G, 6), AllReady((G,))]
+
+
+def test_gateways_that_wait_for_a_failed_storage_serve_in_part() -> None:
+    other = NodeName("storage-2")
+    core = started([(S, Role.STORAGE), (other, Role.STORAGE), (R, Role.ROUTER), (G, Role.GATEWAY)])
+    core.ended(at(1), other, 6)
+    core.ready(at(1), S)
+    assert core.wake(at(limits.STILL_WAITING_MS)) == [StillWaiting((R, G))]
+    core.ready(at(limits.STILL_WAITING_MS), R)
+    assert core.wake(at(2 * limits.STILL_WAITING_MS)) == [AllReady((other,))]
+    assert core.wake(at(60_000)) == []
+
+
+def test_a_refusal_of_the_only_one_of_its_kind_stops_all_in_order_with_its_code() -> None:
+    core = started()
+    core.ready(at(1), G)
+    assert core.ended(at(2), S, 6) == [Refused(S, 6), Terminate(G), Terminate(G2)]
+    assert core.ended(at(3), G, 0) == []
+    assert core.ended(at(4), G2, 0) == [Terminate(R)]
+    assert core.ended(at(5), R, 0) == [AllGone()]
+    assert core.exit_code == 6
+
+
+def test_once_it_served_a_refusal_stops_nothing_else() -> None:
+    core = serving()
+    assert core.ended(at(2), S, 6) == [Refused(S, 6)]
+    assert spawned(core, 60_000) == []
+    assert not core.stopping
+
+
+def test_a_kind_that_other_hosts_run_is_not_missed_here() -> None:
+    core = Supervision(EVERYONE, {Role.STORAGE})
+    core.wake(at(0))
+    assert core.ended(at(2), S, 6) == [Refused(S, 6)]
+    assert not core.stopping
+
+
+def test_when_all_refuse_the_exit_code_is_that_of_the_first() -> None:
+    core = started([(S, Role.STORAGE)])
+    assert core.ended(at(1), S, 8) == [Refused(S, 8), AllGone()]
+    assert core.exit_code == 8
 
 
 def test_when_every_process_failed_the_supervisor_ends() -> None:
     core = started([(S, Role.STORAGE)])
     now = 0
     for _ in range(limits.CRASH_LOOP_DEATHS - 1):
-        core.ended(at(now), S)
+        core.ended(at(now), S, 1)
         now += 10_000
         core.wake(at(now))
-    assert core.ended(at(now), S) == [GiveUp(S), AllGone()]
+    assert core.ended(at(now), S, 1) == [GiveUp(S), AllGone()]
+    assert core.exit_code == 1
 
 
 def test_stopping_goes_gateways_routers_storages_each_when_the_kind_before_is_gone() -> None:
     core = serving()
     assert core.stop(at(10)) == [Terminate(G), Terminate(G2)]
-    assert core.ended(at(11), G) == []
-    assert core.ended(at(12), G2) == [Terminate(R)]
-    assert core.ended(at(13), R) == [Terminate(S)]
-    assert core.ended(at(14), S) == [AllGone()]
+    assert core.ended(at(11), G, 1) == []
+    assert core.ended(at(12), G2, 1) == [Terminate(R)]
+    assert core.ended(at(13), R, 1) == [Terminate(S)]
+    assert core.ended(at(14), S, 1) == [AllGone()]
     assert set(core.conditions().values()) == {Condition.GONE}
 
 
 def test_what_does_not_stop_in_time_is_killed_and_the_next_kind_gets_its_own_time() -> None:
     core = serving()
     core.stop(at(0))
-    core.ended(at(5), G)
+    core.ended(at(5), G, 1)
     assert core.next_wake() == limits.DRAIN_MS_MAX
     assert core.wake(at(limits.DRAIN_MS_MAX - 1)) == []
     assert core.wake(at(limits.DRAIN_MS_MAX)) == [Kill(G2)]
     assert core.wake(at(limits.DRAIN_MS_MAX + 1)) == []
-    assert core.ended(at(limits.DRAIN_MS_MAX + 2), G2) == [Terminate(R)]
+    assert core.ended(at(limits.DRAIN_MS_MAX + 2), G2, 1) == [Terminate(R)]
     assert core.next_wake() == 2 * limits.DRAIN_MS_MAX + 2
 
 
 def test_a_second_request_to_stop_kills_what_is_left() -> None:
     core = serving()
     core.stop(at(0))
-    core.ended(at(1), G)
+    core.ended(at(1), G, 1)
     assert core.stop(at(2)) == [Kill(S), Kill(R), Kill(G2)]
 
 
 def test_a_process_that_ends_while_everything_stops_is_not_started_again() -> None:
     core = serving()
     core.stop(at(0))
-    assert core.ended(at(1), S) == []
-    assert core.ended(at(2), G) == []
-    assert core.ended(at(3), G2) == [Terminate(R)]
-    assert core.ended(at(4), R) == [AllGone()]
+    assert core.ended(at(1), S, 1) == []
+    assert core.ended(at(2), G, 1) == []
+    assert core.ended(at(3), G2, 1) == [Terminate(R)]
+    assert core.ended(at(4), R, 1) == [AllGone()]
     assert core.wake(at(60_000)) == []
 
 
 def test_a_process_that_waits_for_its_restart_is_not_waited_for_when_stopping() -> None:
     core = serving()
-    core.ended(at(1), G)
-    core.ended(at(1), G2)
+    core.ended(at(1), G, 1)
+    core.ended(at(1), G2, 1)
     assert core.stop(at(2)) == [Terminate(R)]
 
 
@@ -194,5 +292,5 @@ def test_ready_from_a_process_that_is_being_stopped_changes_nothing_of_the_order
     core = started()
     core.stop(at(0))
     assert core.ready(at(1), S) == []
-    assert core.ended(at(2), G) == []
-    assert core.ended(at(2), G2) == [Terminate(R)]
+    assert core.ended(at(2), G, 1) == []
+    assert core.ended(at(2), G2, 1) == [Terminate(R)]
