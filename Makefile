@@ -34,7 +34,7 @@ test: $(INSTALLED)  ## every test; says which were left out and how to run them
 
 sim: $(INSTALLED)  ## the simulated cluster only: SEEDS (100) seeds, then the tests of the simulation
 	$(BIN)/python -m zmqim.sim --seeds $(or $(SEEDS),100)
-	$(BIN)/python -m pytest tests/simulation tests/transcripts
+	$(BIN)/python -m pytest tests/simulation
 
 processes: $(INSTALLED)  ## real processes and real clients only
 	$(BIN)/python -m pytest tests/processes tests/clients
@@ -43,7 +43,7 @@ check: lint  ## lint, and whether every promise has its test
 	$(BIN)/python tools/promises.py --check
 
 coverage: $(INSTALLED)  ## branch coverage of the pure packages
-	$(BIN)/python -m coverage run -m pytest tests/unit tests/property tests/transcripts
+	$(BIN)/python -m coverage run -m pytest tests/unit tests/property
 	$(BIN)/python -m coverage report --fail-under=95 --skip-covered --include='zmqim/gossip/*,zmqim/ring/*,zmqim/raft/*,zmqim/chat/*,zmqim/wkproto/*,zmqim/bus/links.py,zmqim/*/core.py,zmqim/node/supervision.py'
 
 bench: $(INSTALLED)  ## load on a fresh quickstart; BENCH="idle --connections 10000" for another shape
