@@ -78,16 +78,13 @@ def zmqim(
     *words: str, timeout: float = 60.0, cwd: Path | None = None, api_key: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command of `zmqim` to its end, in `cwd` and with ZMQIM_API_KEY when they are given."""
-    environment = _environment()
-    if api_key:
-        environment["ZMQIM_API_KEY"] = api_key
     return subprocess.run(
         [sys.executable, "-P", "-m", "zmqim.cli", *words],
         capture_output=True,
         text=True,
         timeout=timeout,
         cwd=cwd,
-        env=environment,
+        env=_environment(api_key),
         check=False,
     )
 
@@ -102,6 +99,8 @@ class RunningCluster:
         self.topology = folder / "topology.toml"
         self.topology.write_text(text if text is not None else topology_text())
         self.process: subprocess.Popen[bytes] | None = None
+        self.api_key_given = ""
+        """ZMQIM_API_KEY of `up`."""
         self._output = folder / "up.out"
 
     def up(self, *, wait: bool = True, cwd: Path | None = None) -> RunningCluster:
@@ -117,7 +116,7 @@ class RunningCluster:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=_environment(),
+                env=_environment(self.api_key_given),
                 cwd=cwd,
                 start_new_session=True,
             )  # fmt: skip
@@ -247,7 +246,7 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _environment() -> dict[str, str]:
+def _environment(api_key: str = "") -> dict[str, str]:
     environment = dict(os.environ)
     environment.pop("ZMQIM_API_KEY", None)
-    return environment
+    return {**environment, "ZMQIM_API_KEY": api_key} if api_key else environment

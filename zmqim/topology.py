@@ -46,6 +46,7 @@ __all__ = (
     "Process",
     "Storage",
     "Topology",
+    "check_api_key",
     "find",
     "is_loopback",
     "load",
@@ -58,6 +59,8 @@ GATEWAY_PLUGINS = "zmqim.gateways"
 """Entry-point group; the scheme of a listener's URL names one of its members."""
 SHIPPED_SCHEMES = frozenset({"wkproto", "ws", "http"})
 API_KEY_VARIABLE = "ZMQIM_API_KEY"
+API_KEY_CHARACTERS_MIN = 16
+"""Of a key that a person made up; those that we make have 43."""
 BUS_PORT_DEFAULT = 5600
 WEIGHT_MAX = 1_000
 DATA_FOLDER_DEFAULT = "zmqim-data"
@@ -80,10 +83,11 @@ _LEAST_LIMITS = {
 _LIMIT_MOST = 1 << 50
 
 
-def load(path: str | Path) -> Topology:
+def load(path: str | Path, *, key_needed: bool = True) -> Topology:
     """Reads a topology file; its listeners' schemes must be installed plug-ins.
 
-    Raises UsageError when the file cannot be read, TopologyError with every fault of it.
+    Raises UsageError when the file cannot be read or, unless `key_needed` is false, the given API
+    key is too short; TopologyError with every fault of the file.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -96,8 +100,20 @@ def load(path: str | Path) -> Topology:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(f"The topology file {str(path)!r} cannot be read: {reason}.") from None
     schemes = {plugin.name for plugin in entry_points(group=GATEWAY_PLUGINS)}
-    given = bool(os.environ.get(API_KEY_VARIABLE))
-    return parse(text, str(path), schemes=schemes, api_key_given=given)
+    given = os.environ.get(API_KEY_VARIABLE, "")
+    if given and key_needed:
+        check_api_key(given.strip(), API_KEY_VARIABLE)
+    return parse(text, str(path), schemes=schemes, api_key_given=bool(given) or not key_needed)
+
+
+def check_api_key(key: str, source: str) -> None:
+    """Raises UsageError when the key that `source` gives could be guessed."""
+    if len(key) < API_KEY_CHARACTERS_MIN:
+        raise UsageError(
+            f"The API key of {source} has {len(key)} characters, fewer than "
+            f"{API_KEY_CHARACTERS_MIN}.",
+            hint="It opens everything: `openssl rand -base64 32` makes a good one.",
+        )
 
 
 def find(name: str) -> Path:
@@ -170,10 +186,11 @@ def _topology(root: Table, schemes: AbstractSet[str], api_key_given: bool) -> To
     _check_ports(readers, topology)
     _check_reach(root, readers, topology)
     if len(hosts) > 1 and not api_key_given and not topology.api_key_file:
-        root.fault(
-            "host",
-            "with several hosts the API key must be given: set api_key_file, or "
+        root.document.fault(
+            ("api_key_file",),
+            "is missing: with several hosts the API key must be given, here or as "
             f"{API_KEY_VARIABLE} in the environment of every host",
+            line=root.document.line_of(("cluster",)),
         )
     return topology
 

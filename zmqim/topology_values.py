@@ -16,6 +16,9 @@ from zmqim.errors import UsageError
 from zmqim.ids import ClusterId, NodeName
 from zmqim.toml_tables import did_you_mean
 
+ANY_ADDRESS = ("0.0.0.0", "::")
+"""Bound to, they mean every address of the machine; nobody can connect to them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Host:
@@ -150,8 +153,9 @@ class Topology:
         found = []
         zones = {storage.zone for storage in self.storages}
         if self.replicas > len(self.storages):
+            verb = "is" if len(self.storages) == 1 else "are"
             found.append(
-                f"replicas = {self.replicas}, but there are only "
+                f"replicas = {self.replicas}, but there {verb} only "
                 f"{_count(len(self.storages), 'storage')}: a partition cannot have more replicas "
                 "than storages"
             )
@@ -165,6 +169,13 @@ class Topology:
                 "the bus is not encrypted and not authenticated (insecure_bus = true): "
                 "whoever reaches its ports reads and writes everything; keep them on a private net"
             )
+        for gateway in self.gateways:
+            found += [
+                f"{one.url} of {gateway.name} has no advertise: clients that ask where to connect "
+                f"are told {one.host}"
+                for one in gateway.listeners
+                if one.scheme != "http" and one.host in ANY_ADDRESS and one.advertise == one.url
+            ]
         return tuple(found)
 
 

@@ -266,6 +266,27 @@ def test_two_hosts_start_their_parts_of_one_cluster_and_see_each_other(
 
 
 @pytest.mark.promise("P10")
+def test_a_key_of_the_environment_must_be_long_and_clients_are_told_when_it_is_missing(
+    new_cluster: ClusterMaker,
+) -> None:
+    running = new_cluster()
+    for command in (("up", "--data", str(running.data)), ("check",)):
+        done = zmqim(*command, str(running.topology), api_key="k" * 15)
+        assert done.returncode == 2
+        assert "ZMQIM_API_KEY has 15 characters" in done.stderr
+    running.api_key_given = "k" * 16
+    running.up()
+    send = ("send", "--as", "alice", "--to", "bob", "--data", str(running.data), "hello")
+    assert zmqim(*send, api_key="k" * 16).returncode == 0
+    for words in (send, ("bench", "--data", str(running.data))):
+        done = zmqim(*words)
+        assert done.returncode == 2
+        assert "was started with ZMQIM_API_KEY, which is not set here" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert zmqim("status", "--data", str(running.data)).returncode == 0
+
+
+@pytest.mark.promise("P10")
 def test_the_key_is_in_no_log_and_no_command_line(cluster: RunningCluster) -> None:
     key = cluster.api_key.encode()
     for path in (cluster.data / "logs").iterdir():
@@ -288,6 +309,11 @@ def test_keys_show_prints_only_the_key_and_new_makes_another(
     shown = zmqim("keys", "show", "--data", str(cluster.data))
     assert shown.stdout.strip() == cluster.api_key
     assert zmqim("keys", "show", "--data", str(tmp_path)).returncode == 2
+    refused = zmqim("keys", "new", "--data", str(tmp_path / "typo"))
+    assert refused.returncode == 3
+    assert "is not the data folder of a cluster" in refused.stderr
+    assert not (tmp_path / "typo").exists()
+    (tmp_path / "secrets").mkdir()
     made = zmqim("keys", "new", "--data", str(tmp_path))
     assert made.returncode == 0
     first = (tmp_path / "secrets" / "api_key").read_text()

@@ -197,19 +197,24 @@ def test_several_hosts_need_a_host_for_each_process_and_a_given_api_key() -> Non
     for name, address in (("left", "10.0.0.1"), ("right", "10.0.0.2")):
         text += f'[[host]]\nname = "{name}"\naddress = "{address}"\n'
     found = faults(text)
-    assert [key for _, key, _ in found if key != "host"] == [
+    assert [key for _, key, _ in found] == [
+        "api_key_file",
         "gateway[0]",
         "router[0]",
         "storage[0]",
     ]
-    assert any("API key must be given" in sentence for _, _, sentence in found)
+    line, _, sentence = found[0]
+    assert text.split("\n")[line - 1].startswith("cluster")
+    assert "API key must be given" in sentence
     assert all("API key" not in sentence for _, _, sentence in faults(text, api_key_given=True))
     assert all("API key" not in s for _, _, s in faults('api_key_file = "k"\n' + text))
 
 
 def test_more_replicas_than_storages_is_allowed_but_said() -> None:
     topology = parse("replicas = 3\n" + BASE, "t.toml")
-    assert "only one storage" in topology.notes()[0]
+    assert "there is only one storage" in topology.notes()[0]
+    two = parse("replicas = 3\n" + BASE + '[[storage]]\nname = "storage-2"\n', "t.toml")
+    assert "there are only two storages" in two.notes()[0]
 
 
 def test_fewer_zones_than_replicas_is_said() -> None:
@@ -241,6 +246,32 @@ def test_advertise_is_what_clients_are_told() -> None:
     assert first.advertise == "chat.example.com:5100"
     assert first.url == "wkproto://127.0.0.1:5100"
     assert second.advertise == "ws://127.0.0.1:5200"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+def test_a_listener_on_every_address_without_advertise_is_said(host: str) -> None:
+    text = BASE.replace("127.0.0.1", host)
+    (note,) = parse(text, "t.toml").notes()
+    assert note.startswith(f"wkproto://{host}:5100 of gateway-1 has no advertise")
+    named = text.replace(
+        f'"wkproto://{host}:5100"', f'{{ url = "wkproto://{host}:5100", advertise = "a:5100" }}'
+    )
+    assert parse(named, "t.toml").notes() == ()
+
+
+@pytest.mark.promise("P10")
+def test_a_short_api_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZMQIM_API_KEY", "k" * 15)
+    with pytest.raises(UsageError, match="ZMQIM_API_KEY has 15 characters, fewer than 16"):
+        load(shipped("quickstart.toml"))
+    assert load(shipped("quickstart.toml"), key_needed=False)
+    monkeypatch.setenv("ZMQIM_API_KEY", "k" * 16)
+    assert load(shipped("quickstart.toml"))
+
+
+def test_a_topology_that_runs_can_be_read_without_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ZMQIM_API_KEY", raising=False)
+    assert load(shipped("two-hosts.toml"), key_needed=False)
 
 
 def test_a_process_that_is_not_there_is_a_usage_error() -> None:

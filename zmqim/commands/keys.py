@@ -35,7 +35,6 @@ def run(arguments: Mapping[str, str]) -> int:
             f"{API_KEY_VARIABLE} is set, so the key in the data folder is not used.",
             hint="Unset it, or change it there.",
         )
-    data.create()
     new_api_key(data)
     print(f"A new key is in {data.api_key}.", file=sys.stderr)
     if data.locked():

@@ -54,7 +54,7 @@ class Running:
 
     def topology(self) -> Topology:
         """What it was started with."""
-        return load(self.folder.topology)
+        return load(self.folder.topology, key_needed=False)
 
     def supervisor(self) -> dict[str, Any]:
         """The supervisor's answer to `status`; NotRunning when it is gone."""

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import orjson
 
-from zmqim.errors import AlreadyRunning, UsageError, ZmqimError
-from zmqim.topology import API_KEY_VARIABLE, Topology
+from zmqim.errors import AlreadyRunning, NotRunning, UsageError, ZmqimError
+from zmqim.topology import API_KEY_VARIABLE, Topology, check_api_key
 
 LOCK_WAIT_S = 15.0
 """How long a new `up` waits for orphans of a killed one: longer than they take to end in order."""
@@ -99,10 +99,9 @@ class DataFolder:
     def _check_may_wait(self, deadline: float) -> None:
         try:
             supervisor = int(self.pid("supervisor").read_text())
-            os.kill(supervisor, 0)
         except (OSError, ValueError):
             supervisor = 0
-        if supervisor:
+        if supervisor and _is_alive(supervisor):
             raise AlreadyRunning(
                 f"A cluster already runs on {str(self.path)!r} (pid {supervisor}).",
                 hint="See `zmqim status`, stop it with `zmqim down`, or use another --data.",
@@ -132,8 +131,22 @@ def write_whole(path: Path, content: bytes) -> None:
         raise ZmqimError(f"{str(path)!r} cannot be written: {error.strerror}.") from None
 
 
+def _is_alive(pid: int) -> bool:
+    """Whether the process runs; one that ended and whose parent has not asked yet does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
 def new_api_key(data: DataFolder) -> str:
-    """Writes a new key of the HTTP API and returns it."""
+    """Writes a new key of the HTTP API and returns it; NotRunning when nothing ever ran there."""
+    if not data.secrets.is_dir():
+        raise NotRunning(
+            f"{str(data.path)!r} is not the data folder of a cluster.",
+            hint="`zmqim up` makes it, with a key; name the right one with --data.",
+        )
     key = secrets.token_urlsafe(32)
     write_whole(data.api_key, key.encode() + b"\n")
     return key
@@ -149,9 +162,16 @@ def api_key_path(topology: Topology, data: DataFolder) -> Path | None:
 
 
 def read_api_key(path: Path | None) -> str:
-    """The API key; UsageError when its file cannot be read or is empty."""
+    """The API key; UsageError when it is nowhere or too short."""
     if path is None:
-        return os.environ[API_KEY_VARIABLE].strip()
+        key = os.environ.get(API_KEY_VARIABLE, "").strip()
+        if not key:
+            raise UsageError(
+                f"The cluster was started with {API_KEY_VARIABLE}, which is not set here.",
+                hint="Set it to the same key.",
+            )
+        check_api_key(key, API_KEY_VARIABLE)
+        return key
     try:
         key = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
@@ -159,6 +179,8 @@ def read_api_key(path: Path | None) -> str:
     if not key:
         raise UsageError(
             f"There is no API key in {str(path)!r}.",
-            hint=f"Make one with `zmqim keys new`, or set {API_KEY_VARIABLE}.",
+            hint=f"`zmqim up` makes one in its data folder (is --data right?); a file that "
+            f"api_key_file names is yours to write; or set {API_KEY_VARIABLE}.",
         )
+    check_api_key(key, str(path))
     return key
