@@ -2,13 +2,16 @@
 
 Nothing global is configured: whoever needs a logger gets one passed in. Records of libraries that
 use `logging` end in the same file. A value under a name that sounds like a secret is never written.
+A record that cannot be written (a full disk) is counted and dropped: nothing stops for its log.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
-from datetime import datetime
+from contextlib import suppress
+from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
@@ -32,13 +35,7 @@ _MARKS = {"warning": "warning: ", "error": "error: ", "critical": "error: "}
 def file_logger(path: Path, process: str, watcher: Watcher | None = None) -> FilteringBoundLogger:
     """A logger that appends to `path`; records of all libraries go there as well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = RotatingFileHandler(
-        path,
-        maxBytes=limits.LOG_FILE_BYTES_MAX,
-        backupCount=limits.LOG_FILES_KEPT - 1,
-        encoding="utf-8",
-    )
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler = _LogFile(path, process)
     sink = logging.Logger(process)
     sink.addHandler(handler)
 
@@ -113,6 +110,53 @@ def _local_time(stamp: str) -> str:
         return datetime.fromisoformat(stamp).astimezone().strftime("%H:%M:%S")
     except ValueError:
         return stamp
+
+
+class _LogFile(RotatingFileHandler):
+    """A bounded file that says once on stderr that it cannot be written, and later how much."""
+
+    def __init__(self, path: Path, process: str) -> None:
+        super().__init__(
+            path,
+            maxBytes=limits.LOG_FILE_BYTES_MAX,
+            backupCount=limits.LOG_FILES_KEPT - 1,
+            encoding="utf-8",
+            delay=True,
+        )
+        self.setFormatter(logging.Formatter("%(message)s"))
+        self._process = process
+        self._was_told = False
+        self._lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        before = self._lost
+        super().emit(record)
+        if before and self._lost == before:
+            self._lost = 0
+            event = {
+                "process": self._process,
+                "count": before,
+                "event": "log records were lost",
+                "level": "warning",
+                "time": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            }
+            super().emit(logging.makeLogRecord({"msg": orjson.dumps(event).decode()}))
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Called by `emit` inside its `except`: the file is opened anew for the next record."""
+        self._lost += 1
+        with suppress(OSError):
+            self.close()
+        if not self._was_told:
+            self._was_told = True
+            error = sys.exc_info()[1]
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            with suppress(OSError):
+                sys.stderr.write(
+                    f"zmqim: the log {self.baseFilename} cannot be written ({reason}): "
+                    "what does not fit is dropped and counted.\n"
+                )
+                sys.stderr.flush()
 
 
 class _FromLibraries(logging.Handler):

@@ -78,6 +78,28 @@ def test_a_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert max(sizes) <= 2_000
 
 
+def test_a_log_that_cannot_be_written_is_said_once_and_what_was_lost_is_counted(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.log"
+    path.symlink_to("/dev/full")
+    logger = file_logger(path, "a")
+    for number in range(100):
+        logger.warning("line", number=number)
+    shown = capfd.readouterr().err
+    assert shown == (
+        f"zmqim: the log {path} cannot be written (No space left on device): "
+        "what does not fit is dropped and counted.\n"
+    )
+    path.unlink()
+    logger.info("again")
+    found = lines(path)
+    assert [one["event"] for one in found] == ["again", "log records were lost"]
+    assert (found[1]["count"], found[1]["process"]) == (100, "a")
+    assert found[1]["time"].endswith("Z")
+    assert capfd.readouterr().err == ""
+
+
 def test_the_tail_of_a_log_is_readable(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     logger = file_logger(path, "a")
