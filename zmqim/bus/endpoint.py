@@ -374,6 +374,19 @@ class Endpoint:
         """Everyone as gossip sees them, for `zmqim status`."""
         return self._membership.members()
 
+    def roster(self) -> list[dict[str, object]]:
+        """`members` as JSON, with words for role and state."""
+        return [
+            {
+                "name": member.name,
+                "role": Role(member.role).name.lower(),
+                "state": MemberState(member.state).name.lower(),
+                "host": member.host,
+                "incarnation": member.incarnation,
+            }
+            for member in self.members()
+        ]
+
     def view(self) -> View:
         """Who is alive as gossip sees it."""
         return self._membership.view()

@@ -22,7 +22,7 @@ import uvloop
 from zmqim import limits
 from zmqim.bus.effects import Send, View
 from zmqim.bus.endpoint import Endpoint, feed, perform_send
-from zmqim.bus.messages import Load, MemberState, Role
+from zmqim.bus.messages import Load
 from zmqim.errors import DeadlinePassed, UsageError
 from zmqim.gateway.core import GatewayCore
 from zmqim.gateway.effects import Answered, CloseClient, Effect, OnlineFound, SetReading, ToClient
@@ -299,18 +299,8 @@ class Shell:
         self.context.control.serve(self._status)
 
     def _status(self) -> dict[str, object]:
-        members = [
-            {
-                "name": member.name,
-                "role": Role(member.role).name.lower(),
-                "state": MemberState(member.state).name.lower(),
-                "host": member.host,
-                "incarnation": member.incarnation,
-            }
-            for member in self._endpoint.members()
-        ]
         problems = self._core.problems() + self._endpoint.problems()
-        return {"members": members, "problems": problems, **self._core.gauges()}
+        return {"members": self._endpoint.roster(), "problems": problems, **self._core.gauges()}
 
     # ---- the port ----------------------------------------------------------------------------
 

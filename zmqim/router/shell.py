@@ -12,7 +12,7 @@ from random import SystemRandom
 from time import monotonic_ns, time_ns
 
 from zmqim.bus.endpoint import Endpoint, feed, perform_send
-from zmqim.bus.messages import Load, MemberState, Role
+from zmqim.bus.messages import Load
 from zmqim.ids import Milliseconds, WallMilliseconds
 from zmqim.limits import ROUTER_DRAIN_MS_MAX
 from zmqim.process import ProcessContext
@@ -111,18 +111,8 @@ class _Shell:
 
     def _status(self) -> dict[str, object]:
         """What `zmqim status` shows of this router."""
-        members = [
-            {
-                "name": member.name,
-                "role": Role(member.role).name.lower(),
-                "state": MemberState(member.state).name.lower(),
-                "host": member.host,
-                "incarnation": member.incarnation,
-            }
-            for member in self._endpoint.members()
-        ]
         return {
-            "members": members,
+            "members": self._endpoint.roster(),
             "problems": self._endpoint.problems(),
             **self._core.gauges(),
         }

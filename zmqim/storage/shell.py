@@ -15,7 +15,7 @@ from typing import assert_never
 
 from zmqim.bus.effects import Send
 from zmqim.bus.endpoint import Endpoint, feed, perform_send
-from zmqim.bus.messages import Load, MemberState, Role
+from zmqim.bus.messages import Load
 from zmqim.errors import DamagedData
 from zmqim.ids import Milliseconds, WallMilliseconds
 from zmqim.limits import DURABLE_MARK_MS, MB
@@ -161,16 +161,6 @@ class _Shell:
 
     def _status(self) -> dict[str, object]:
         """What `zmqim status` shows of this storage."""
-        members = [
-            {
-                "name": member.name,
-                "role": Role(member.role).name.lower(),
-                "state": MemberState(member.state).name.lower(),
-                "host": member.host,
-                "incarnation": member.incarnation,
-            }
-            for member in self._endpoint.members()
-        ]
         problems = self._endpoint.problems()
         if self._disk is DiskState.FULL:
             problems.append("the disk is nearly full: messages are refused with reason 15")
@@ -178,7 +168,7 @@ class _Shell:
             problems.append("the disk is filling up")
         counters = self._core.counters
         return {
-            "members": members,
+            "members": self._endpoint.roster(),
             "problems": problems,
             "journal_syncs": counters["journal_syncs"],
             "journal_entries": counters["journal_entries"],

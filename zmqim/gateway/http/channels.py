@@ -6,7 +6,6 @@ is committed, and says how many were applied if it has to stop.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -191,12 +190,7 @@ async def _change_list(
     uids: Sequence[str],
 ) -> Ok:
     """One list change; for a person it answers when every derived rule is committed."""
-    person = channel_type == ChannelType.PERSON
-    if person:
-        check_uid(channel_id)
-    key = (
-        route_key_of_user(channel_id) if person else route_key_of_channel(channel_type, channel_id)
-    )
+    key = _list_key(channel_type, channel_id)
     check_uids(uids)
     operations = [
         ChangeList(
@@ -213,6 +207,14 @@ async def _change_list(
     if done.outbox_upto:
         await _outbox_drained(asking, key, done.outbox_upto)
     return Ok()
+
+
+def _list_key(channel_type: int, channel_id: str) -> bytes:
+    """Where a list lives: a person's in the partition of that user."""
+    if channel_type == ChannelType.PERSON:
+        check_uid(channel_id)
+        return route_key_of_user(channel_id)
+    return route_key_of_channel(channel_type, channel_id)
 
 
 async def _outbox_drained(asking: Asking, key: bytes, upto: int) -> None:
@@ -269,10 +271,7 @@ def _list_calls(which: ListName, name: str) -> list[HTTPRouteHandler]:
 @get("/channel/whitelist", tags=["lists"])
 async def whitelist(channel_id: str, channel_type: int, asking: Given) -> list[ListRow]:
     """The whitelist of a channel, in byte order."""
-    person = channel_type == ChannelType.PERSON
-    key = (
-        route_key_of_user(channel_id) if person else route_key_of_channel(channel_type, channel_id)
-    )
+    key = _list_key(channel_type, channel_id)
     uids: list[str] = []
     while True:
         after = uids[-1] if uids else ""
@@ -281,7 +280,6 @@ async def whitelist(channel_id: str, channel_type: int, asking: Given) -> list[L
         uids.extend(page.uids)
         if not page.more:
             return [ListRow(number, uid) for number, uid in enumerate(uids, 1)]
-        await asyncio.sleep(0)
 
 
 def _request_id() -> bytes:
