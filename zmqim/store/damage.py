@@ -1,7 +1,8 @@
 """Which file of a LevelDB folder is damaged: what LevelDB's own errors leave out.
 
 LevelDB says only "checksum mismatch". Its info log names the write-ahead log that it dropped
-records of, and its table list says which tables hold the keys that were being read.
+records of, and its table list says which tables can hold the keys that were being read; which of
+them it is says `tables`.
 """
 
 from __future__ import annotations
@@ -27,11 +28,17 @@ def damaged(path: Path, what: str) -> DamagedData:
     return DamagedData(f"{path} {what}.", path=str(path), hint=HINT)
 
 
+def file_in(message: str) -> Path | None:
+    """The file of a database that a message of LevelDB names."""
+    named = _FILE.search(message)
+    return Path(named.group()) if named else None
+
+
 def file_of_failed_opening(folder: Path, message: str) -> Path:
     """The file because of which `folder` did not open; the folder if nothing names one."""
-    named = _FILE.search(message)
-    if named:
-        return Path(named.group())
+    named = file_in(message)
+    if named is not None:
+        return named
     info_log = folder / "LOG"
     if info_log.exists():
         dropped = _DROPPED.findall(info_log.read_text(errors="replace"))

@@ -24,7 +24,7 @@ from zlib import crc32
 import plyvel
 
 from zmqim.errors import AlreadyRunning, DamagedData, DiskError, ZmqimError
-from zmqim.store.damage import damaged, file_of_failed_opening, files_around
+from zmqim.store.damage import damaged, file_in, file_of_failed_opening, files_around
 from zmqim.store.files import (
     FileLock,
     create_folder,
@@ -34,6 +34,7 @@ from zmqim.store.files import (
     write_file,
 )
 from zmqim.store.interface import Rows
+from zmqim.store.tables import damaged_table
 
 CLEAN_NAME = "CLEAN"
 """Written into a folder once everything that creating made is durable."""
@@ -150,7 +151,7 @@ class LevelFolder:
         try:
             framed: bytes | None = self._get(key, verify_checksums=True)
         except plyvel.Error as error:
-            raise self._unreadable(error, key, key) from error
+            raise self._unreadable(error, key, key, reverse=False) from error
         if framed is None:
             return None
         if crc32(framed, crc32(key)) != CRC_RESIDUE or framed[:2] != FRAME_HEADER:
@@ -195,7 +196,7 @@ class LevelFolder:
         except plyvel.Error as error:
             last = found[-1][0] if found else None
             low, high = (start, last or stop) if reverse else (last or start, stop)
-            raise self._unreadable(error, low, high) from error
+            raise self._unreadable(error, low, high, reverse=reverse) from error
         finally:
             iterator.close()
         return found
@@ -241,23 +242,42 @@ class LevelFolder:
         )
 
     def _bad_row(self, key: bytes) -> DamagedData:
-        files = self._files(key, key)
-        return damaged(self.path, f"holds a row whose checksum is wrong: key {key.hex()}{files}")
+        what = f"holds a row whose checksum is wrong: key {key.hex()}"
+        tables = self._tables(key, key)
+        if len(tables) == 1:
+            return damaged(tables[0], what)
+        return damaged(self.path, what + _one_of(tables))
 
-    def _unreadable(self, error: plyvel.Error, low: bytes, high: bytes) -> ZmqimError:
+    def _unreadable(
+        self, error: plyvel.Error, low: bytes, high: bytes, *, reverse: bool
+    ) -> ZmqimError:
         words = _words(error)
         if isinstance(error, plyvel.IOError) and "No such file" not in words:
             return DiskError(
                 f"{self.path} cannot be read: {words}",
                 hint="Look at the disk and the kernel's log, then start again.",
             )
-        where = f"key {low.hex()}" if low == high else f"keys {low.hex()} to {high.hex()}"
-        return damaged(self.path, f"cannot be read at {where}: {words}{self._files(low, high)}")
+        what = f"cannot be read at {_keys_in_words(low, high)}: {words}"
+        tables = self._tables(low, high)
+        file = file_in(words) or damaged_table(tables, low, high, down=reverse)
+        if file is not None:
+            return damaged(file, what)
+        return damaged(self.path, what + _one_of(tables))
 
-    def _files(self, low: bytes, high: bytes) -> str:
+    def _tables(self, low: bytes, high: bytes) -> list[Path]:
         tables = self._database.get_property(b"leveldb.sstables") or b""
-        files = files_around(self.path, tables.decode("latin-1"), low, high)
-        return f"; in {' or '.join(map(str, files[:4]))}" if files else ""
+        return files_around(self.path, tables.decode("latin-1"), low, high)
+
+
+def _keys_in_words(low: bytes, high: bytes) -> str:
+    if low == high:
+        return f"key {low.hex()}"
+    return f"keys from {low.hex()} to {high.hex()}" if low else f"keys up to {high.hex()}"
+
+
+def _one_of(tables: list[Path]) -> str:
+    """Where nothing says which: LevelDB finds its own checksums right."""
+    return f"; in {' or '.join(map(str, tables[:4]))}" if tables else ""
 
 
 def _position(iterator: Any, start: bytes, stop: bytes, reverse: bool) -> None:
