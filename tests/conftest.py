@@ -8,12 +8,18 @@ from pathlib import Path
 
 import left_out
 import pytest
+from hypothesis import HealthCheck, settings
 from running_cluster import RunningCluster
 
 ClusterMaker = Callable[..., RunningCluster]
 
 
 def pytest_configure() -> None:
+    # How long an example takes says how busy the machine is. A failure is to be seen again.
+    settings.register_profile(
+        "zmqim", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    )
+    settings.load_profile("zmqim")
     # A shell that starts the tests in the background makes them, and all their children, deaf to
     # Ctrl-C; the tests of Ctrl-C need it.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
