@@ -85,6 +85,7 @@ def test_a_node_gateway_logs_in_sends_and_receives(
     cluster: RunningCluster, node: NodeGateway
 ) -> None:
     assert node.until("welcome")["name"] == "router-1"
+    assert node.until("vouched")["partitions"], "the router asks for its sessions, and gets them"
     node.until("login", uid="nora")
     node.until("login", uid="olaf")
     answer = node.until("answer", request=100)
