@@ -59,9 +59,10 @@ async def _follow(
 
 
 def line_of(message: Message) -> str:
-    """A message for people."""
+    """A message for people. What would steer a terminal (escapes, line ends) is shown as U+FFFD."""
     where = "" if message.channel_type == ChannelType.PERSON else f"[{message.channel_id}] "
-    return f"{where}{message.from_uid}: {message.text}"
+    line = f"{where}{message.from_uid}: {message.text}"
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)
 
 
 def line_of_json(message: Message) -> str:
