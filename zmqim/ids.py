@@ -44,11 +44,6 @@ Channel = tuple[int, str]
 HLC_COUNTER_BITS = 16
 
 
-def wall_ms_of(hlc: int) -> int:
-    """Milliseconds since 1970 in the upper 48 bits of an hlc."""
-    return hlc >> HLC_COUNTER_BITS
-
-
 def seconds_of(hlc: int) -> int:
     """Unix seconds of an hlc: the timestamp that clients see, in pushes and in history alike."""
     return (hlc >> HLC_COUNTER_BITS) // 1000

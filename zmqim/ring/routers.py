@@ -19,8 +19,3 @@ def _score(partition: PartitionId, router: NodeName) -> tuple[int, NodeName]:
 def router_of(partition: PartitionId, live: Iterable[NodeName]) -> NodeName | None:
     """The router of `partition` among those that live; None if none does."""
     return max(live, key=lambda router: _score(partition, router), default=None)
-
-
-def routers_of(partition: PartitionId, live: Iterable[NodeName], count: int) -> list[NodeName]:
-    """The first `count` routers of `partition`, the one that serves it first."""
-    return sorted(live, key=lambda router: _score(partition, router), reverse=True)[:count]

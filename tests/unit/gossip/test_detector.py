@@ -5,8 +5,6 @@ from __future__ import annotations
 from math import inf
 
 from zmqim.gossip.detector import Arrivals, LocalHealth, phi_of
-from zmqim.gossip.hlc import HybridClock
-from zmqim.ids import WallMilliseconds, wall_ms_of
 from zmqim.limits import HEARTBEAT_MS, LOCAL_HEALTH_MAX, PHI_WINDOW_COUNT
 
 
@@ -53,14 +51,3 @@ def test_local_health_stays_within_its_bounds() -> None:
     for _ in range(20):
         health.better()
     assert health.multiplier == 1
-
-
-def test_stamps_grow_though_the_wall_clock_goes_back() -> None:
-    clock = HybridClock()
-    first = clock.stamp(WallMilliseconds(5_000))
-    assert wall_ms_of(first) == 5_000
-    assert clock.stamp(WallMilliseconds(1_000)) == first + 1
-    clock.observe(first + 100)
-    clock.observe(first)
-    assert clock.stamp(WallMilliseconds(5_000)) == first + 101
-    assert wall_ms_of(clock.stamp(WallMilliseconds(6_000))) == 6_000

@@ -8,7 +8,7 @@ from zmqim.chat.channels import person_channel_id, route_key_of_channel, route_k
 from zmqim.ids import NodeName, PartitionId
 from zmqim.ring.partitions import partition_of
 from zmqim.ring.placement import Share, placed
-from zmqim.ring.routers import router_of, routers_of
+from zmqim.ring.routers import router_of
 
 # key, partition of 64, partition of 2048
 POSITIONS = [
@@ -107,14 +107,5 @@ def test_known_partitions_keep_their_routers() -> None:
     ]
 
 
-def test_the_first_of_the_routers_of_a_partition_serves_it() -> None:
-    for number in range(64):
-        partition = PartitionId(number)
-        ordered = routers_of(partition, ROUTERS, 2)
-        assert len(ordered) == 2
-        assert ordered[0] == router_of(partition, ROUTERS)
-
-
 def test_without_a_live_router_there_is_none() -> None:
     assert router_of(PartitionId(1), ()) is None
-    assert routers_of(PartitionId(1), (), 2) == []

@@ -9,8 +9,7 @@ the end of all attempts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
+from collections.abc import Sequence
 
 from picows import (
     WSCloseCode,
@@ -23,12 +22,11 @@ from picows import (
 )
 
 from zmqim import limits
-from zmqim.errors import PortInUse
-from zmqim.gateway.listeners.client import CLOSE_GRACE_SECONDS, Client, Sharing
+from zmqim.gateway.listeners.client import CLOSE_GRACE_SECONDS, Client
+from zmqim.gateway.listeners.server import BACKLOG, ServerListener
 from zmqim.gateway.plugin import CloseReason, GatewayPort
 from zmqim.wkproto.packets import FromServer
 
-BACKLOG = 4_096
 PATH = b"/"
 READ_BUFFER_BYTES = 1_024
 """Of a new connection; it grows with what comes. picows' default costs 14 KB more a connection."""
@@ -37,68 +35,28 @@ MESSAGE_BYTES_MAX = limits.FRAME_BYTES_MAX + limits.KB
 HANDSHAKE_SECONDS_MAX = limits.CONNECT_DEADLINE_MS / 1000
 
 
-class WebSocketListener:
+class WebSocketListener(ServerListener["_Connection"]):
     """The plug-in of scheme ``ws``."""
 
-    def __init__(self, url: str, port: GatewayPort, settings: Mapping[str, str]) -> None:
-        parts = urlsplit(url)
-        self._host = parts.hostname or "127.0.0.1"
-        self._port_number = parts.port or 0
-        self._port = port
-        self._server: asyncio.Server | None = None
-        self._sharing = Sharing()
-        self._connections: dict[_Connection, None] = {}
-
-    async def start(self) -> None:
-        """Bind and accept; `PortInUse` if the address cannot be bound."""
-        try:
-            self._server = await ws_create_server(
-                self._accept,
-                self._host,
-                self._port_number,
-                websocket_handshake_timeout=HANDSHAKE_SECONDS_MAX,
-                enable_auto_ping=False,
-                enable_auto_pong=True,
-                max_frame_size=MESSAGE_BYTES_MAX,
-                read_buffer_init_size=READ_BUFFER_BYTES,
-                backlog=BACKLOG,
-                reuse_address=True,
-            )
-        except OSError as error:
-            raise PortInUse(
-                f"ws://{self._host}:{self._port_number} cannot be bound: {error.strerror}.",
-                hint="Stop what listens there, or change the listener in the topology.",
-            ) from error
+    async def _serve(self) -> asyncio.Server:
+        return await ws_create_server(
+            self._accept,
+            self._host,
+            self._port_number,
+            websocket_handshake_timeout=HANDSHAKE_SECONDS_MAX,
+            enable_auto_ping=False,
+            enable_auto_pong=True,
+            max_frame_size=MESSAGE_BYTES_MAX,
+            read_buffer_init_size=READ_BUFFER_BYTES,
+            backlog=BACKLOG,
+            reuse_address=True,
+        )
 
     def _accept(self, request: WSUpgradeRequest) -> WSListener | None:
         """None answers 404."""
         if request.path.partition(b"?")[0] != PATH:
             return None
         return _Connection(self._port, Client(self._port, self._sharing), self._connections)
-
-    def stop_accepting(self) -> None:
-        """Take no more connections."""
-        if self._server is not None:
-            self._server.close()
-
-    async def close(self) -> None:
-        """End every connection; what was said last may still be read for a moment."""
-        self.stop_accepting()
-        for connection in list(self._connections):
-            connection.close(CloseReason.DRAINING)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + CLOSE_GRACE_SECONDS / 2
-        while self._connections and loop.time() < deadline:
-            await asyncio.sleep(0.01)
-        for connection in list(self._connections):
-            connection.abort()
-
-    @property
-    def bound(self) -> str:
-        """``host:port`` that it listens on."""
-        assert self._server is not None, "known after start"
-        host, number = self._server.sockets[0].getsockname()[:2]
-        return f"{host}:{number}"
 
 
 class _Connection(WSListener):

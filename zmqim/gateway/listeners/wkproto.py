@@ -8,71 +8,27 @@ to read the rest.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import cast
-from urllib.parse import urlsplit
 
 from zmqim import limits
-from zmqim.errors import PortInUse
-from zmqim.gateway.listeners.client import CLOSE_GRACE_SECONDS, Client, Sharing
-from zmqim.gateway.plugin import CloseReason, GatewayPort
+from zmqim.gateway.listeners.client import CLOSE_GRACE_SECONDS, Client
+from zmqim.gateway.listeners.server import BACKLOG, ServerListener
+from zmqim.gateway.plugin import CloseReason
 from zmqim.wkproto.packets import FromServer
 
-BACKLOG = 4_096
 
-
-class WkprotoListener:
+class WkprotoListener(ServerListener["_Connection"]):
     """The plug-in of scheme ``wkproto``."""
 
-    def __init__(self, url: str, port: GatewayPort, settings: Mapping[str, str]) -> None:
-        parts = urlsplit(url)
-        self._host = parts.hostname or "127.0.0.1"
-        self._port_number = parts.port or 0
-        self._port = port
-        self._server: asyncio.Server | None = None
-        self._sharing = Sharing()
-        self._connections: dict[_Connection, None] = {}
-
-    async def start(self) -> None:
-        """Bind and accept; `PortInUse` if the address cannot be bound."""
-        loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(
-                lambda: _Connection(Client(self._port, self._sharing), self._connections),
-                self._host,
-                self._port_number,
-                backlog=BACKLOG,
-                reuse_address=True,
-            )
-        except OSError as error:
-            raise PortInUse(
-                f"wkproto://{self._host}:{self._port_number} cannot be bound: {error.strerror}.",
-                hint="Stop what listens there, or change the listener in the topology.",
-            ) from error
-
-    def stop_accepting(self) -> None:
-        """Take no more connections."""
-        if self._server is not None:
-            self._server.close()
-
-    async def close(self) -> None:
-        """End every connection; what was said last may still be read for a moment."""
-        self.stop_accepting()
-        for connection in list(self._connections):
-            connection.close(CloseReason.DRAINING)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + CLOSE_GRACE_SECONDS / 2
-        while self._connections and loop.time() < deadline:
-            await asyncio.sleep(0.01)
-        for connection in list(self._connections):
-            connection.abort()
-
-    @property
-    def bound(self) -> str:
-        """``host:port`` that it listens on."""
-        assert self._server is not None, "known after start"
-        host, number = self._server.sockets[0].getsockname()[:2]
-        return f"{host}:{number}"
+    async def _serve(self) -> asyncio.Server:
+        return await asyncio.get_running_loop().create_server(
+            lambda: _Connection(Client(self._port, self._sharing), self._connections),
+            self._host,
+            self._port_number,
+            backlog=BACKLOG,
+            reuse_address=True,
+        )
 
 
 class _Connection(asyncio.Protocol):
