@@ -35,6 +35,19 @@ from zmqim.bus.messages import (
     WhoAreYou,
     Withdraw,
 )
+from zmqim.bus.replication import (
+    Append,
+    AppendResult,
+    Leading,
+    NodeHeartbeat,
+    NodeHeartbeatEcho,
+    SnapshotChunk,
+    SnapshotOffer,
+    SnapshotPull,
+    TimeoutNow,
+    VoteRequest,
+    VoteResult,
+)
 
 MESSAGE_CODES: dict[type[Body], int] = {
     Hello: 1,
@@ -67,4 +80,15 @@ MESSAGE_CODES: dict[type[Body], int] = {
     Plan: 51,
     MissingPlan: 52,
     UserChanged: 53,
+    VoteRequest: 64,
+    VoteResult: 65,
+    Append: 66,
+    AppendResult: 67,
+    TimeoutNow: 68,
+    SnapshotOffer: 69,
+    SnapshotPull: 70,
+    SnapshotChunk: 71,
+    NodeHeartbeat: 72,
+    NodeHeartbeatEcho: 73,
+    Leading: 74,
 }

@@ -76,12 +76,13 @@ class _Rejected(NamedTuple):
 
 
 def dials(me: Peer, place: Place) -> bool:
-    """Who connects to whom: gateways to routers, routers to storages and to later routers."""
+    """Who connects to whom: gateways to routers, routers to storages and to later routers, storages
+    to later storages."""
     if me.role == Role.GATEWAY:
         return place.role == Role.ROUTER
-    if me.role == Role.ROUTER:
-        return place.role == Role.STORAGE or (place.role == Role.ROUTER and place.name > me.name)
-    return False
+    if me.role == Role.ROUTER and place.role == Role.STORAGE:
+        return True
+    return place.role == me.role and place.name > me.name
 
 
 class Links:

@@ -12,6 +12,7 @@ Who sends what:
                        UserChanged
     router → storage   Propose, NoticeAck
     storage → router   Outcomes, Notices, Submit (outbox: operations for other partitions)
+    storage ↔ storage  zmqim.bus.replication
     everyone           Hello, Welcome, JoinRefused, WhoAreYou, Ping, Goodbye, PushPull;
                        Heartbeat (PUB)
 """
@@ -458,35 +459,5 @@ class UserChanged(Body, frozen=True):
     version: int = 0
 
 
-Message = (
-    Hello
-    | Welcome
-    | JoinRefused
-    | WhoAreYou
-    | Ping
-    | Goodbye
-    | PushPull
-    | Heartbeat
-    | Submit
-    | Answers
-    | Propose
-    | Outcomes
-    | Notices
-    | NoticeAck
-    | Login
-    | LoginAck
-    | Announce
-    | Withdraw
-    | Kick
-    | PresenceDigest
-    | PresenceDiffers
-    | PresenceShard
-    | OnlineQuery
-    | OnlineAnswer
-    | Deliver
-    | DeliverAck
-    | Dirty
-    | Plan
-    | MissingPlan
-    | UserChanged
-)
+Message = Body
+"""What a frame carries: a `Body` that has a code (`zmqim.bus.codes`)."""

@@ -218,6 +218,9 @@ def test_who_dials_whom() -> None:
         name: [p.name for p in PLACES.values() if p.name != name and dials(End(name).me, p)]
         for name in ROLES
     }
+    home = PLACES[NodeName("storage-1")]
+    storages = [home._replace(name=NodeName(f"storage-{number}")) for number in (1, 2, 3)]
+    assert [dials(End("storage-1").me, place) for place in storages] == [False, True, True]
     assert dialled == {
         "gateway-1": ["router-1", "router-2"],
         "gateway-2": ["router-1", "router-2"],

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from zmqim.bus import messages
+from zmqim.bus import messages, replication
 from zmqim.bus.codes import MESSAGE_CODES
 from zmqim.bus.messages import Body, OutcomeCode
 from zmqim.chat import operations
@@ -64,8 +64,9 @@ def message_rows() -> list[str]:
 def part_rows() -> list[str]:
     parts = [
         one
-        for one in vars(messages).values()
-        if isinstance(one, type) and issubclass(one, Body) and one is not Body
+        for one in {**vars(messages), **vars(replication)}.values()
+        if isinstance(one, type) and issubclass(one, Body)
+        if one not in (Body, replication.GroupBody)
     ]
     return [f"| {one.__name__} | {fields_of(one)} |" for one in parts if one not in MESSAGE_CODES]
 
