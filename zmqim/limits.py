@@ -166,6 +166,39 @@ PULL_MESSAGES_MAX = 10_000
 PULL_BYTES_MAX = 4 * MB
 MEMBERS_PAGE_MAX = 10_000
 
+# ---- replication -----------------------------------------------------------------------------
+SEND_WINDOW_ENTRIES_MAX = 1_024
+SEND_WINDOW_BYTES_MAX = 4 * MB
+"""Entries of one group on their way to one follower. Above: it is fed later, from the journal."""
+LEARNER_LAG_ENTRIES_MAX = 1_000
+"""A learner further behind does not become a voter."""
+APPEND_RETRY_MS = 1_000
+"""No answer to an Append for so long: it is taken for lost, and the follower is probed."""
+NODE_HEARTBEAT_MS = 150
+"""One NodeHeartbeat a pair of storages, for all groups; also when a read must be confirmed."""
+LEADER_SILENCE_MS = 1_000
+"""No NodeHeartbeat of the leader for so long: its groups elect another (T_s; doubled while gossip
+still hears the process)."""
+LEADER_LOST_MS = 250
+"""The same once the connection to the leader was lost."""
+QUORUM_SILENCE_MS = 1_500
+"""A leader that heard no majority for so long leads no more (T_e)."""
+ELECTION_STAGGER_MS = 150
+"""Pause between the candidates of a group, by rank, and at most so much chance on top."""
+ELECTION_RETRY_MS = 500
+"""After an election without a winner, and as much chance on top, a candidate tries again."""
+ELECTION_FALLBACK_MS = 10_000
+"""A group whose leader is in no NodeHeartbeat stands up by itself after so long."""
+
+ROUNDS_OPEN_MAX = 256
+"""NodeHeartbeats whose echo may still come. Above: the oldest confirms no read any more."""
+HAND_HOME_MS = 3_000
+HAND_HOME_COUNT = 16
+"""So many groups at most, each so often, go back to the storage that should lead them, once it has
+been back for as long."""
+CLOCK_JUMP_MS = 5_000
+"""A leader whose wall clock is further from the others' stamps its entries without it."""
+
 # ---- processes -------------------------------------------------------------------------------
 RESTART_PAUSE_MS_MIN = 200
 RESTART_PAUSE_MS_MAX = 5_000
@@ -229,4 +262,6 @@ assert CONNACK_DEADLINE_MS < CONNECT_DEADLINE_MS
 assert REQUEST_RETRY_MS < SEND_DEADLINE_MS
 assert PARTITIONS_DEFAULT <= PARTITIONS_MAX <= 2**11
 assert HEARTBEAT_MS * 4 < LINK_SILENCE_MS_MAX
+assert SEND_WINDOW_BYTES_MAX <= BATCH_BYTES_MAX
+assert 4 * NODE_HEARTBEAT_MS < LEADER_SILENCE_MS <= QUORUM_SILENCE_MS
 assert RESTART_PAUSE_MS_MIN < RESTART_PAUSE_MS_MAX

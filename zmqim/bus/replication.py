@@ -58,16 +58,13 @@ class Append(GroupBody, frozen=True):
 class AppendResult(GroupBody, frozen=True):
     """Accepted: everything up to `match` is durable here and is the leader's.
 
-    Refused: nothing at `reject_index` with the leader's term and chain; the follower has
-    `reject_term` there (0: nothing), from `reject_first` on, and ends at `last_index`.
+    Refused: the follower has nothing at `refused` with the leader's term and chain. What it holds
+    committed, up to `match`, is the leader's all the same: there the leader begins anew.
     """
 
     accepted: bool
     match: int
-    reject_index: int = 0
-    reject_term: int = 0
-    reject_first: int = 0
-    last_index: int = 0
+    refused: int = 0
 
 
 class TimeoutNow(GroupBody, frozen=True):

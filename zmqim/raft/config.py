@@ -74,7 +74,7 @@ class Step(msgspec.Struct, array_like=True, frozen=True):
     place: Place
 
 
-class StepRefused(Exception):  # noqa: N818 - an answer to a driver, not an error
+class StepRefused(Exception):
     """The step does not fit the configuration; the text says why."""
 
 

@@ -1,128 +1,81 @@
-"""One partition's replica: term, vote, role, log, and what is committed (REPLICATION.md 2.4-2.7).
+"""One replica of a group: term, vote, role, log, and what is committed (REPLICATION.md 2.4-2.8).
 
 Pure. It never writes and never sends: `unsaved` says what must be on disk before anything that
-reveals it leaves the process, `saved` reports that it is, and only then does the replica count
-itself in `match`. An entry is committed once a majority of the voters holds it and it belongs to
-the leader's own term; entries of earlier terms follow with the first of them.
+reveals it leaves the process, `saved` reports that it is. So a turn goes
 
-A leader begins its term with a NO-OP and is not `serving`, accepts no proposal and serves no
-read, until that NO-OP is applied: before, it may not know everything that was acknowledged.
+    receive … propose … tick → take_early (Appends, before the own write) → unsaved → write
+    → saved → take_late (votes, answers, which depend on it) → committed → applied_committed
 
-This version gives a partition one voter. Votes, match and commit count majorities of `voters`
-all the same, so that more voters add messages, not rules.
+A leader counts itself only when saved. An entry is committed once a majority of the voters holds it
+and it belongs to the leader's own term; entries of earlier terms follow with the first of them. A
+leader begins its term with a NO-OP and is not `serving`, accepts no proposal and serves no read,
+until that NO-OP is applied: before, it may not know everything that was acknowledged.
+
+Who votes is the configuration in the group's own log, from the moment it is appended. A learner is
+fed and never counts. What a message must fit (group, replica ids) is checked where it arrives
+(`zmqim.raft.groups`), and so is when to stand for election; this module says what follows.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Sequence
-from enum import Enum
-from typing import NamedTuple
+from collections.abc import Collection
 
-from xxhash import xxh3_64_intdigest
-
+from zmqim.bus.replication import (
+    Append,
+    AppendResult,
+    GroupMessage,
+    TimeoutNow,
+    VoteRequest,
+    VoteResult,
+)
 from zmqim.errors import WireError
-from zmqim.ids import HLC_COUNTER_BITS
-from zmqim.raft.entry import CHAIN, ENTRY, Entry, EntryKind
+from zmqim.raft.config import GroupConfig, Step, StepRefused
+from zmqim.raft.entry import Entry, EntryKind, decode_entry
+from zmqim.raft.leader import Lead
+from zmqim.raft.log import Log, LogEnd, LogExtent
+from zmqim.raft.state import HardState, Identity, Role, Unsaved
 
-_HARD_STATE = struct.Struct(">QQ")
-
-
-class Role(Enum):
-    """What the replica is in its term."""
-
-    FOLLOWER = "follower"
-    CANDIDATE = "candidate"
-    LEADER = "leader"
-
-
-class HardState(NamedTuple):
-    """What must survive a crash besides the log. `voted_for` is a replica id, 0 for none."""
-
-    term: int = 0
-    voted_for: int = 0
-
-    def encode(self) -> bytes:
-        """The bytes that the journal stores."""
-        return _HARD_STATE.pack(self.term, self.voted_for)
-
-    @classmethod
-    def decode(cls, body: bytes) -> HardState:
-        """The hard state in `body`; `WireError` if it is none."""
-        try:
-            return cls(*_HARD_STATE.unpack(body))
-        except struct.error:
-            raise WireError(f"not a hard state: {len(body)} bytes") from None
-
-
-class LogExtent(NamedTuple):
-    """Which entries exist: `first` to `last`; the base is the entry before `first`.
-
-    An empty log has `last` = `first` - 1.
-    """
-
-    first: int = 1
-    last: int = 0
-    base_term: int = 0
-    base_chain: int = 0
-
-
-class LogEnd(NamedTuple):
-    """The last entry of a log as far as the next one depends on it."""
-
-    term: int = 0
-    chain: int = 0
-    hlc: int = 0
-
-
-class Unsaved(NamedTuple):
-    """What a turn must write: hard state if it changed, new entries as (index, bytes)."""
-
-    hard_state: HardState | None
-    entries: list[tuple[int, bytes]]
-    extent: LogExtent
+_CONFIG = int(EntryKind.CONFIG)
 
 
 class RaftCore:
-    """The log of one partition as one of its voters holds it."""
+    """The log of one group as one of its replicas holds it."""
 
     def __init__(
         self,
-        replica: int,
-        voters: Sequence[int],
+        identity: Identity,
         hard_state: HardState,
-        extent: LogExtent,
-        end: LogEnd,
-        applied: int,
-        unapplied: Sequence[Entry],
+        log: Log,
+        config: GroupConfig,
+        conf_id: int = 0,
+        *,
+        is_damaged: bool = False,
     ) -> None:
-        """`unapplied` are the entries from `applied` + 1 to `extent.last`."""
-        assert replica in voters
-        assert applied + len(unapplied) == extent.last
-        self.replica = replica
-        self.voters = tuple(voters)
-        self.quorum = len(self.voters) // 2 + 1
-        """How many voters are a majority."""
+        """`config` is the one that holds at the last applied entry; those behind it are in `log`.
+
+        A damaged replica neither votes nor stands nor acknowledges; it waits for a snapshot.
+        """
+        self.identity = identity
+        self.replica = identity.replica
         self.hard_state = hard_state
+        self.log = log
         self.role = Role.FOLLOWER
+        self.leader = 0
+        """Replica id of the leader of this term; 0: not known."""
+        self.lead: Lead | None = None
+        """While this replica leads."""
         self.serving = False
         """A leader that applied the NO-OP of its own term."""
-        self.last = extent.last
-        """Index of the last entry, saved or not."""
-        self.first, _, self._base_term, self._base_chain = extent
-        self.hlc = end.hlc
-        self.last_term = end.term
-        """Term of the last entry."""
-        self.commit = applied
-        self.applied = applied
-        self.match: dict[int, int] = {}
+        self.is_damaged = is_damaged
+        self.commit = log.applied
+        self._configs: list[tuple[int, GroupConfig]] = [(conf_id, config)]
+        """By rising index: the applied one, and those behind it."""
         self._votes: set[int] = set()
-        self._chain = end.chain
-        self._term_first = 0
-        self._tail = list(unapplied)
-        self._new: list[tuple[int, bytes]] = []
         self._hard_state_unsaved = False
-        self._extent_unsaved = False
+        self._late: list[GroupMessage] = []
+        self._note_configs(log.tail)
+
+    # ---- what is known ---------------------------------------------------------------------------
 
     @property
     def term(self) -> int:
@@ -130,93 +83,379 @@ class RaftCore:
         return self.hard_state.term
 
     @property
+    def applied(self) -> int:
+        """The last applied entry."""
+        return self.log.applied
+
+    @property
+    def last(self) -> int:
+        """The last entry, saved or not."""
+        return self.log.last
+
+    @property
     def extent(self) -> LogExtent:
         """Which entries exist, saved or not."""
-        return LogExtent(self.first, self.last, self._base_term, self._base_chain)
+        return self.log.extent
 
-    def campaign(self, wall_ms: int) -> None:
-        """Begin a new term with the own vote; the only voter leads at once."""
-        self.hard_state = HardState(self.term + 1, self.replica)
-        self._hard_state_unsaved = True
-        self.role = Role.CANDIDATE
-        self.serving = False
-        self._votes = {self.replica}
-        self._count_votes(wall_ms)
+    @property
+    def conf_id(self) -> int:
+        """Index of the entry that brought the configuration in force."""
+        return self._configs[-1][0]
 
-    def granted(self, voter: int, term: int, wall_ms: int) -> None:
-        """`voter` gave its vote for `term`."""
-        if self.role is Role.CANDIDATE and term == self.term and voter in self.voters:
-            self._votes.add(voter)
-            self._count_votes(wall_ms)
+    @property
+    def config(self) -> GroupConfig:
+        """The configuration in force: the last one in the log."""
+        return self._configs[-1][1]
+
+    @property
+    def applied_config(self) -> tuple[int, GroupConfig]:
+        """(index, configuration) as of the last applied entry: what a snapshot carries."""
+        return self._configs[0]
+
+    @property
+    def is_voter(self) -> bool:
+        """Does this replica count?"""
+        return self.replica in self._voters
+
+    @property
+    def may_stand(self) -> bool:
+        """May this replica become leader?"""
+        return self.is_voter and not self.is_damaged and self.lead is None
+
+    @property
+    def accepts(self) -> bool:
+        """May something be proposed?"""
+        return self.serving and self.lead is not None and not self.lead.handing_to
+
+    # ---- proposing -------------------------------------------------------------------------------
 
     def propose(self, payload: bytes, wall_ms: int) -> int:
         """Append an operation and give its index."""
-        assert self.serving
+        assert self.accepts
         return self._append(EntryKind.OPERATION, payload, wall_ms)
+
+    def change(self, step: Step, live: Collection[int], wall_ms: int) -> int:
+        """Append the configuration after `step`; its index. Raises `StepRefused`.
+
+        `live` are the replicas heard of lately. The preconditions are those of REPLICATION.md 2.8:
+        an entry of the own term is committed, no change is under way, the asker knows the
+        configuration, a learner has caught up, and a majority of the new voters lives.
+        """
+        if self.lead is None or not self.accepts:
+            raise StepRefused("this replica does not lead, or not yet")
+        if self.conf_id > self.commit:
+            raise StepRefused(f"the change at {self.conf_id} is not committed yet")
+        if step.conf_id != self.conf_id:
+            raise StepRefused(f"the configuration is {self.conf_id}, not {step.conf_id}")
+        after = self.lead.config_after(step, self.config, live)
+        return self._append(EntryKind.CONFIG, after.encode(), wall_ms)
+
+    def hand_over(self, now: int, replica: int) -> bool:
+        """Let `replica` lead, once it holds everything; False if that makes no sense now."""
+        if self.lead is None or not self.serving or not self.lead.hand_over(now, replica):
+            return False
+        self._late += self.lead.handing()
+        return True
+
+    # ---- elections -------------------------------------------------------------------------------
+
+    def stand(self, wall_ms: int, *, transfer: bool = False) -> None:
+        """Ask for pre-votes; or, when the leader hands over, for votes at once."""
+        assert self.may_stand
+        self.leader = 0
+        self._votes = {self.replica}
+        if transfer:
+            self.role = Role.CANDIDATE
+            self._take_term(self.term + 1, self.replica)
+            self._ask_for_votes(self.term, pre=False, transfer=True)
+        else:
+            self.role = Role.PRE_CANDIDATE
+            self._ask_for_votes(self.term + 1, pre=True)
+        self._count_votes(wall_ms)
+
+    def step_down(self) -> None:
+        """Lead, or stand, no more: no majority was heard for too long."""
+        self._follow(self.term, 0)
+
+    # ---- messages --------------------------------------------------------------------------------
+
+    def receive(
+        self, now: int, wall_ms: int, message: GroupMessage, *, leader_alive: bool = False
+    ) -> None:
+        """A message of another replica of this group to this one; not those of snapshots.
+
+        `leader_alive`: the leader of this term was heard lately, so nobody else gets a vote.
+        Raises `WireError` for what no leader sends.
+        """
+        match message:
+            case Append():
+                self._appended(message)
+            case AppendResult():
+                self._answered(now, message)
+            case VoteRequest():
+                self._asked_for_vote(message, leader_alive)
+            case VoteResult():
+                self._voted(wall_ms, message)
+            case TimeoutNow(term=term, source=source):
+                if term == self.term and source == self.leader and self.may_stand:
+                    self.stand(wall_ms, transfer=True)
+            case _:
+                raise WireError(f"{type(message).__name__} is not for the core")
+
+    def pulse(self, source: int, term: int, commit: int) -> bool:
+        """`source` says that it leads in `term` and that `commit` is committed and held here.
+
+        False: this replica knows a later term.
+        """
+        if term < self.term:
+            return False
+        self._hear_leader(source, term)
+        if not self.is_damaged:
+            self._commit_up_to(commit)
+        return True
+
+    def term_seen(self, term: int) -> None:
+        """Somebody knows a later term than this leader."""
+        if term > self.term:
+            self._follow(term, 0)
+
+    def lost(self, replica: int) -> None:
+        """The connection to a replica broke: what was on its way may be gone."""
+        if self.lead is not None and replica in self.lead.progress:
+            progress = self.lead.progress[replica]
+            progress.probe(progress.match + 1)
+
+    def take_early(self, now: int, linked: Collection[int]) -> list[Append]:
+        """Entries for the followers in `linked`: to be sent before the own write."""
+        return [] if self.lead is None else self.lead.appends(now, self.commit, linked)
+
+    def take_late(self) -> list[GroupMessage]:
+        """Votes, answers and requests: to be sent once everything is saved."""
+        late, self._late = self._late, []
+        return late
+
+    # ---- saving, committing, applying ------------------------------------------------------------
 
     def unsaved(self) -> Unsaved | None:
         """What must be written before anything of it is revealed; None if nothing."""
-        if not (self._new or self._hard_state_unsaved or self._extent_unsaved):
+        log = self.log
+        if not (self._hard_state_unsaved or log.has_unsaved):
             return None
-        new, self._new = self._new, []
         hard_state = self.hard_state if self._hard_state_unsaved else None
-        self._hard_state_unsaved = self._extent_unsaved = False
-        return Unsaved(hard_state, new, self.extent)
+        self._hard_state_unsaved = False
+        return Unsaved(hard_state, log.take_new(), log.extent)
 
     def saved(self) -> None:
-        """Everything that `unsaved` gave is on disk: the replica counts itself."""
-        assert not self._new
-        if self.role is Role.LEADER:
-            self.acknowledged(self.replica, self.last)
-
-    def acknowledged(self, voter: int, index: int) -> None:
-        """`voter` holds the log up to `index` on disk: commit what a majority holds."""
-        match = self.match
-        assert self.role is Role.LEADER
-        assert index <= self.last
-        if index <= match[voter]:
-            return
-        match[voter] = index
-        held = sorted(match.values(), reverse=True)[self.quorum - 1]
-        if held > self.commit and held >= self._term_first:
-            self.commit = held
+        """Everything that `unsaved` gave is on disk: a leader counts itself."""
+        log = self.log
+        assert not log.has_unsaved
+        log.saved = log.last
+        if self.lead is not None:
+            self.commit = self.lead.commit(self.commit)
+            self.lead.saved()
 
     def committed(self) -> list[Entry]:
         """Entries to apply now, in order."""
-        return self._tail[: self.commit - self.applied]
+        log = self.log
+        return log.tail[: self.commit - log.applied]
 
     def applied_committed(self) -> None:
         """All of `committed` is applied."""
-        del self._tail[: self.commit - self.applied]
-        self.applied = self.commit
-        self.serving = self.role is Role.LEADER and self.applied >= self._term_first
+        log = self.log
+        del log.tail[: self.commit - log.applied]
+        log.applied = self.commit
+        configs = self._configs
+        while len(configs) > 1 and configs[1][0] <= log.applied:
+            del configs[0]
+        if self.lead is not None:
+            self.serving = log.applied >= self.lead.term_first
+            if self.serving and not self.is_voter and len(configs) == 1:
+                self._follow(self.term, 0)  # Removed, and that is committed.
 
-    def cut_before(self, base: Entry) -> None:
-        """Forget the entries up to and including `base`, which is applied."""
-        assert self.first <= base.index <= self.applied
-        self.first, self._base_term, self._base_chain = base.index + 1, base.term, base.chain
-        self._extent_unsaved = True
+    def install(self, index: int, end: LogEnd, config: GroupConfig, conf_id: int) -> None:
+        """The rows are now those as of `index`: what `unsaved` gives next makes it so on disk."""
+        assert index > self.applied
+        assert self.lead is None
+        self.log.restart_at(index, end)
+        self.commit = max(self.commit, index)
+        self.is_damaged = False
+        self._configs = [(conf_id, config)]
+        self._note_configs(self.log.tail)
+        if self.leader:
+            self._late.append(AppendResult(*self._to(self.leader), True, self.commit))
+
+    # ---- the inside: terms and roles -------------------------------------------------------------
+
+    def _to(self, target: int, term: int | None = None) -> tuple[int, bytes, int, int, int]:
+        partition, group, replica = self.identity
+        return partition, group, replica, target, self.term if term is None else term
+
+    def _take_term(self, term: int, voted_for: int) -> None:
+        """In each term one vote: a term only rises, a vote once given stays."""
+        assert term > self.term or (term == self.term and not self.hard_state.voted_for)
+        self.hard_state = HardState(term, voted_for)
+        self._hard_state_unsaved = True
+
+    def _follow(self, term: int, leader: int) -> None:
+        if term > self.term:
+            self._take_term(term, 0)
+        if self.lead is not None:
+            self.lead = None
+            self.log.forget_recent()
+        self.role = Role.FOLLOWER
+        self.leader = leader
+        self.serving = False
+        self._votes = set()
+
+    def _hear_leader(self, source: int, term: int) -> None:
+        if term > self.term or self.leader != source or self.role is not Role.FOLLOWER:
+            assert term > self.term or self.leader in (0, source), "two leaders in one term"
+            self._follow(term, source)
+
+    # ---- the inside: votes -----------------------------------------------------------------------
+
+    def _ask_for_votes(self, term: int, *, pre: bool, transfer: bool = False) -> None:
+        log = self.log
+        self._late += [
+            VoteRequest(*self._to(voter, term), log.last, log.last_term, pre, transfer)
+            for voter in self._voters
+            if voter != self.replica
+        ]
+
+    def _asked_for_vote(self, request: VoteRequest, leader_alive: bool) -> None:
+        if self.is_damaged or not self.is_voter:
+            return
+        log = self.log
+        is_loyal = (leader_alive or self.lead is not None) and not request.transfer
+        fits = (request.last_term, request.last_index) >= (log.last_term, log.last)
+        if request.pre:
+            granted = request.term > self.term and fits and not is_loyal
+            term = request.term if granted else self.term
+            self._late.append(VoteResult(*self._to(request.source, term), True, granted))
+            return
+        if request.term > self.term:
+            if is_loyal:
+                return
+            self._follow(request.term, 0)
+        granted = (
+            request.term == self.term and self.hard_state.voted_for in (0, request.source) and fits
+        )
+        if granted and not self.hard_state.voted_for:
+            self._follow(self.term, 0)
+            self._take_term(self.term, request.source)
+        self._late.append(VoteResult(*self._to(request.source), False, granted))
+
+    def _voted(self, wall_ms: int, result: VoteResult) -> None:
+        if not result.granted:
+            self.term_seen(result.term)
+            return
+        is_pre = self.role is Role.PRE_CANDIDATE
+        if (
+            self.role in (Role.PRE_CANDIDATE, Role.CANDIDATE)
+            and result.pre is is_pre
+            and result.term == self.term + is_pre
+        ):
+            self._votes.add(result.source)
+            self._count_votes(wall_ms)
 
     def _count_votes(self, wall_ms: int) -> None:
-        if len(self._votes) < self.quorum:
+        if len(self._votes.intersection(self._voters)) < len(self._voters) // 2 + 1:
+            return
+        if self.role is Role.PRE_CANDIDATE:
+            self.role = Role.CANDIDATE
+            self._take_term(self.term + 1, self.replica)
+            self._votes = {self.replica}
+            self._ask_for_votes(self.term, pre=False)
+            self._count_votes(wall_ms)
             return
         self.role = Role.LEADER
-        self.match = dict.fromkeys(self.voters, 0)
-        self._term_first = self.last + 1
+        self.leader = self.replica
+        self.lead = Lead(self.identity, self.term, self.log, self.config)
         self._append(EntryKind.NO_OP, b"", wall_ms)
 
-    def _append(self, kind: int, payload: bytes, wall_ms: int) -> int:
-        index = self.last + 1
-        hlc = wall_ms << HLC_COUNTER_BITS
-        if hlc <= self.hlc:
-            hlc = self.hlc + 1
-        term = self.hard_state.term
-        behind_previous = ENTRY.pack(self._chain, term, index, hlc, kind) + payload
-        chain = xxh3_64_intdigest(behind_previous)
-        self._chain = chain
-        self.last_term = term
-        self.hlc = hlc
-        self.last = index
-        self._tail.append(Entry(term, index, hlc, kind, payload, chain))
-        self._new.append((index, CHAIN.pack(chain) + behind_previous[CHAIN.size :]))
+    # ---- the inside: the log ---------------------------------------------------------------------
+
+    def _append(self, kind: EntryKind, payload: bytes, wall_ms: int) -> int:
+        index = self.log.append(self.term, kind, payload, wall_ms)
+        if kind == _CONFIG:
+            self._note_configs(self.log.tail[-1:])
         return index
+
+    def _answered(self, now: int, result: AppendResult) -> None:
+        self.term_seen(result.term)
+        lead = self.lead
+        if lead is not None and result.term == self.term and lead.answered(now, result):
+            self.commit = lead.commit(self.commit)
+            self._late += lead.handing()
+
+    def _appended(self, append: Append) -> None:
+        source, prev = append.source, append.prev_index
+        if append.term < self.term:
+            self._late.append(AppendResult(*self._to(source), False, 0, prev))
+            return
+        self._hear_leader(source, append.term)
+        if self.is_damaged:
+            return
+        if not self._continues(append):
+            self._late.append(AppendResult(*self._to(source), False, self.commit, prev))
+            return
+        match = prev
+        for body in append.entries:
+            entry = decode_entry(body)
+            match += 1
+            if entry.index != match:
+                raise WireError(f"entry {entry.index} in the place of {match}")
+            if match > self.commit and not self._hold(entry, body):
+                raise WireError(f"entry {match} does not continue the chain")
+        match = max(match, self.commit)
+        self._commit_up_to(min(append.commit, match))
+        self._late.append(AppendResult(*self._to(source), True, match))
+
+    def _continues(self, append: Append) -> bool:
+        """Is the entry before these the same here? What is committed is every leader's."""
+        prev = append.prev_index
+        if prev <= self.commit:
+            return True
+        return prev <= self.log.last and self.log.at(prev) == (
+            append.prev_term,
+            append.prev_chain,
+        )
+
+    def _hold(self, entry: Entry, body: bytes) -> bool:
+        """Hold the leader's entry at its index; only what it contradicts is gone."""
+        log = self.log
+        if entry.index <= log.last:
+            if log.at(entry.index) == (entry.term, entry.chain):
+                return True
+            assert entry.index > self.commit, f"{entry.index} is committed and contradicted"
+            log.truncate(entry.index)
+            self._forget_configs(entry.index)
+        if not log.take_over(entry, body):
+            return False
+        if entry.kind == _CONFIG:
+            self._note_configs([entry])
+        return True
+
+    def _commit_up_to(self, index: int) -> None:
+        if index > self.commit:
+            assert index <= self.log.last, f"{index} is committed, the log ends at {self.log.last}"
+            self.commit = index
+
+    def _note_configs(self, entries: Collection[Entry]) -> None:
+        """Configurations hold from the moment they are appended."""
+        for entry in entries:
+            if entry.kind == _CONFIG:
+                self._configs.append((entry.index, GroupConfig.decode(entry.payload)))
+        self._configure()
+
+    def _forget_configs(self, index: int) -> None:
+        """What was appended from `index` on is gone."""
+        while self._configs[-1][0] >= index:
+            self._configs.pop()
+        self._configure()
+
+    def _configure(self) -> None:
+        self.places = self.config.places
+        self._voters = tuple(voter.replica for voter in self.config.voters)
+        if self.lead is not None:
+            self.lead.configure(self.config)

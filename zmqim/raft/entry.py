@@ -20,7 +20,7 @@ from zmqim.errors import WireError
 CHAIN = struct.Struct(">Q")
 ENTRY = struct.Struct(">QQQQB")
 """All but the payload."""
-_KINDS_MAX = 1
+_KINDS_MAX = 2
 
 
 class EntryKind(IntEnum):
@@ -30,6 +30,8 @@ class EntryKind(IntEnum):
     """Empty: the first entry of a leader's term."""
     OPERATION = 1
     """An encoded operation of the state machine."""
+    CONFIG = 2
+    """An encoded `raft.config.GroupConfig`: who holds the group from here on."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

@@ -1,0 +1,490 @@
+"""All groups of one storage: who leads whom, who is silent, and when to stand for election.
+
+Cores know nothing of processes. Here replica ids become names, messages are fenced (group, replica
+ids, node uuid), and one NodeHeartbeat a pair of processes speaks for all groups that the one leads
+and the other follows (REPLICATION.md 2.5, 2.6). Silence of a process, or its lost connection, makes
+the followers of its groups stand, by rank and a little chance; a leader that hears no majority
+steps down. Gossip only makes this slower: while it still hears the process, we wait twice as long.
+
+A read is confirmed by a round of heartbeats that began after the read came: whoever echoed it knew
+no later leader by then. Old echoes in a buffer confirm nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+from zmqim.bus.replication import (
+    GroupBody,
+    GroupMessage,
+    GroupPulse,
+    NodeHeartbeat,
+    NodeHeartbeatEcho,
+    VoteRequest,
+)
+from zmqim.errors import WireError
+from zmqim.ids import NodeName, NodeUuid
+from zmqim.limits import (
+    CLOCK_JUMP_MS,
+    ELECTION_FALLBACK_MS,
+    ELECTION_RETRY_MS,
+    ELECTION_STAGGER_MS,
+    HAND_HOME_COUNT,
+    HAND_HOME_MS,
+    LEADER_LOST_MS,
+    LEADER_SILENCE_MS,
+    NODE_HEARTBEAT_MS,
+    QUORUM_SILENCE_MS,
+)
+from zmqim.raft.core import RaftCore
+from zmqim.raft.progress import Sending
+from zmqim.raft.pulses import HeldPulses, ToldPulses
+from zmqim.raft.state import Role
+
+if TYPE_CHECKING:
+    from random import Random
+
+NEVER = 1 << 63
+"""Later than any time."""
+
+
+class _Peer:
+    """Another storage, as far as replication sees it."""
+
+    def __init__(self, now: int) -> None:
+        self.node_uuid: NodeUuid | None = None
+        self.is_linked = False
+        self.is_seen = True
+        """Does gossip hear it?"""
+        self.changed_at = now
+        """When the link last came up or broke."""
+        self.pulse_at = now
+        """When its last heartbeat, or anything else of a leader, came."""
+        self.echo_at = now
+        """When it last echoed one of ours."""
+        self.clock_ahead_ms = 0
+        self.told = ToldPulses()
+        self.held = HeldPulses()
+
+
+class Groups:
+    """The cores of one process, and what lies between them and the other processes."""
+
+    def __init__(self, me: NodeName, random: Random, now: int) -> None:
+        self.me = me
+        self.cores: dict[int, RaftCore] = {}
+        self.preference: dict[int, tuple[NodeName, ...]] = {}
+        """Who should lead each group, in order."""
+        self.touched: set[int] = set()
+        """Groups in which something happened since the owner of this set last emptied it."""
+        self.counters = dict.fromkeys(("fenced", "elections", "step_downs", "clock_jumps"), 0)
+        self._random = random
+        self._peers: dict[NodeName, _Peer] = {}
+        self._names: dict[tuple[int, int], NodeName] = {}
+        """Where a replica that no configuration here knows spoke from."""
+        self._stand_at: dict[int, int] = {}
+        self._lead_since: dict[int, int] = {}
+        self._round = 0
+        self._is_round_wanted = False
+        self._next_round = now
+        self._next_home = now + HAND_HOME_MS
+        self._last_tick = now
+        self._echoes: list[tuple[NodeName, NodeHeartbeatEcho]] = []
+
+    def add(self, now: int, core: RaftCore, preference: Iterable[NodeName]) -> None:
+        """One more group; it stands soon unless a leader is heard."""
+        partition = core.identity.partition
+        self.cores[partition] = core
+        self.preference[partition] = tuple(preference)
+        self._stand_at[partition] = now + self._stagger(partition)
+        self.touched.add(partition)
+
+    # ---- processes -------------------------------------------------------------------------------
+
+    def peer_up(self, now: int, name: NodeName, node_uuid: NodeUuid) -> None:
+        """A link to another storage stands."""
+        peer = self._peer(now, name)
+        if peer.node_uuid != node_uuid:
+            peer.held.forget()
+        peer.node_uuid = node_uuid
+        peer.is_linked = True
+        peer.changed_at = now
+        peer.told.forget()
+        self._next_round = now
+        self._lost(name)
+        for partition, when in self._stand_at.items():
+            self._stand_at[partition] = min(when, now + self._stagger(partition))
+
+    def peer_down(self, now: int, name: NodeName) -> None:
+        """The link to another storage is gone: nobody waits long for what it led."""
+        peer = self._peer(now, name)
+        peer.is_linked = False
+        peer.changed_at = now
+        self._lost(name)
+
+    def view_changed(self, seen: Collection[NodeName]) -> None:
+        """Gossip hears these storages."""
+        for name, peer in self._peers.items():
+            peer.is_seen = name in seen
+
+    def is_live(self, now: int, name: NodeName) -> bool:
+        """Was that process heard lately?"""
+        if name == self.me:
+            return True
+        peer = self._peers.get(name)
+        return (
+            peer is not None
+            and peer.is_linked
+            and now - max(peer.pulse_at, peer.echo_at) < QUORUM_SILENCE_MS
+        )
+
+    # ---- messages --------------------------------------------------------------------------------
+
+    def receive(self, now: int, wall_ms: int, source: NodeName, message: GroupMessage) -> None:
+        """A message of a group; what does not fit its group is dropped and counted."""
+        core = self.fenced(source, message)
+        if core is None:
+            return
+        before = (core.leader, core.term, core.role)
+        peer = self._peer(now, source)
+        alive = self._leader_alive(now, core)
+        try:
+            core.receive(now, self.stamp(wall_ms), message, leader_alive=alive)
+        except WireError:
+            self.counters["fenced"] += 1
+        if message.source == core.leader:
+            peer.pulse_at = now
+        self._follow_up(now, core, before)
+
+    def fenced(self, source: NodeName, message: GroupBody) -> RaftCore | None:
+        """The core that a message is for; None if it is for another life, history or replica."""
+        core = self.cores.get(message.partition)
+        if core is not None and message.group == core.identity.group:
+            place = core.places.get(message.source)
+            peer = self._peers.get(source)
+            if place is None:
+                fits = not isinstance(message, VoteRequest)
+                self._names[message.partition, message.source] = source
+            else:
+                fits = peer is not None and place.node_uuid == peer.node_uuid
+            if fits and message.target == core.replica:
+                return core
+        self.counters["fenced"] += 1
+        return None
+
+    def heartbeat(self, now: int, wall_ms: int, source: NodeName, heartbeat: NodeHeartbeat) -> None:
+        """Another storage speaks for all groups that it leads."""
+        peer = self._peer(now, source)
+        peer.pulse_at = now
+        peer.clock_ahead_ms = heartbeat.wall_ms - wall_ms
+        held = peer.held
+        for pulse in held.take(heartbeat):
+            self._take_pulse(now, source, pulse)
+        refused = [
+            (partition, self.cores[partition].term)
+            for partition, pulse in held.groups.items()
+            if partition in self.cores and self.cores[partition].term > pulse.term
+        ]
+        self._echoes.append((source, held.echo(heartbeat, wall_ms, refused)))
+
+    def _take_pulse(self, now: int, source: NodeName, pulse: GroupPulse) -> None:
+        core = self.cores.get(pulse.partition)
+        if core is None or pulse.group != core.identity.group:
+            return
+        if not pulse.term:
+            if core.leader == pulse.source:
+                self._stand_in(now, pulse.partition, self._stagger(pulse.partition))
+            return
+        if pulse.target != core.replica:
+            return
+        before = (core.leader, core.term, core.role)
+        if core.pulse(pulse.source, pulse.term, pulse.commit):
+            self._names[pulse.partition, pulse.source] = source
+            self._follow_up(now, core, before)
+            self._stand_at.pop(pulse.partition, None)
+        self.touched.add(pulse.partition)
+
+    def echo(self, now: int, wall_ms: int, source: NodeName, echo: NodeHeartbeatEcho) -> None:
+        """Another storage took in a round of ours."""
+        peer = self._peer(now, source)
+        peer.echo_at = now
+        peer.clock_ahead_ms = echo.wall_ms - wall_ms
+        for partition, term in echo.refused:
+            core = self.cores.get(partition)
+            if core is None or partition not in peer.told.groups:
+                continue
+            if term > core.term:
+                before = (core.leader, core.term, core.role)
+                core.term_seen(term)
+                self._follow_up(now, core, before)
+        peer.told.echo(echo)
+
+    # ---- reads -----------------------------------------------------------------------------------
+
+    def ask_round(self) -> int:
+        """A round that begins after now; it is sent with the next turn."""
+        self._is_round_wanted = True
+        return self._round + 1
+
+    def confirmed(self, partition: int) -> int:
+        """The newest round at which a majority knew of no later leader of the group."""
+        core = self.cores[partition]
+        rounds = sorted(
+            (self._echoed(place.name) for place in core.config.voters),
+            reverse=True,
+        )
+        return rounds[len(rounds) // 2]
+
+    def _echoed(self, name: str) -> int:
+        if name == self.me:
+            return NEVER
+        peer = self._peers.get(NodeName(name))
+        return 0 if peer is None else peer.told.echoed
+
+    # ---- time ------------------------------------------------------------------------------------
+
+    def tick(self, now: int, wall_ms: int) -> None:
+        """Do what is due: elections, silence, lost Appends, leaders that go home."""
+        gap = now - self._last_tick
+        self._last_tick = now
+        if gap > 2 * NODE_HEARTBEAT_MS:
+            # We were stopped or starved: silence of the others until now says nothing.
+            for peer in self._peers.values():
+                peer.pulse_at = max(peer.pulse_at, now - LEADER_SILENCE_MS // 2)
+        due = [partition for partition, when in self._stand_at.items() if when <= now]
+        for partition in due:
+            self._stand(now, wall_ms, partition)
+        if self._peers and now >= self._next_round:
+            self._watch_leaders(now)
+            self._watch_quorums(now)
+            for core in self._led():
+                if core.lead is not None and core.lead.tick(now):
+                    self.touched.add(core.identity.partition)
+        if now >= self._next_home:
+            self._next_home = now + HAND_HOME_MS
+            self._hand_home(now)
+
+    def next_wake(self) -> int:
+        """When `tick` and a turn are needed at the latest."""
+        wake = min(self._next_round, self._next_home) if self._peers else NEVER
+        if self._is_round_wanted:
+            return 0
+        return min(wake, *self._stand_at.values()) if self._stand_at else wake
+
+    def stamp(self, wall_ms: int) -> int:
+        """The wall clock for the entries of a leader; 0 (they follow the entry before) if ours is
+        far from the median of what the others say."""
+        clocks = sorted([0, *(p.clock_ahead_ms for p in self._peers.values() if p.is_linked)])
+        return 0 if abs(clocks[len(clocks) // 2]) > CLOCK_JUMP_MS else wall_ms
+
+    # ---- sending ---------------------------------------------------------------------------------
+
+    def early(self, now: int, touched: Iterable[int]) -> list[tuple[NodeName, GroupMessage]]:
+        """Appends of the groups that were touched: to be sent before the own write."""
+        found: list[tuple[NodeName, GroupMessage]] = []
+        for partition in touched:
+            core = self.cores[partition]
+            if core.lead is None:
+                continue
+            names = {
+                replica: name
+                for replica in core.lead.progress
+                if (name := self._name_of(core, replica)) is not None
+            }
+            for append in core.take_early(now, names):
+                found.append((names[append.target], append))
+            for name in names.values():
+                self._peers[name].told.dirty.add(partition)
+        return found
+
+    def rounds(self, now: int, wall_ms: int) -> list[tuple[NodeName, NodeHeartbeat]]:
+        """A heartbeat for everyone who follows us, if it is time or a read waits for one."""
+        if not (self._is_round_wanted or now >= self._next_round):
+            return []
+        self._is_round_wanted = False
+        self._next_round = now + NODE_HEARTBEAT_MS
+        self._round += 1
+        found = []
+        for name, peer in self._peers.items():
+            told = peer.told
+            if peer.is_linked and (told.groups or told.dirty):
+                pulses = [self._pulse_for(name, partition) for partition in sorted(told.dirty)]
+                found.append((name, told.heartbeat(self._round, wall_ms, pulses)))
+        return found
+
+    def late(self, touched: Iterable[int]) -> list[tuple[NodeName, GroupMessage]]:
+        """Votes and answers of the groups that were touched: once everything is saved."""
+        found: list[tuple[NodeName, GroupMessage]] = []
+        for partition in touched:
+            core = self.cores[partition]
+            for message in core.take_late():
+                name = self._name_of(core, message.target)
+                if name is not None:
+                    found.append((name, message))
+        return found
+
+    def take_echoes(self) -> list[tuple[NodeName, NodeHeartbeatEcho]]:
+        """Answers to heartbeats: once everything is saved."""
+        echoes, self._echoes = self._echoes, []
+        return echoes
+
+    # ---- the inside ------------------------------------------------------------------------------
+
+    def _peer(self, now: int, name: NodeName) -> _Peer:
+        peer = self._peers.get(name)
+        if peer is None:
+            peer = self._peers[name] = _Peer(now)
+        return peer
+
+    def _led(self) -> list[RaftCore]:
+        return [self.cores[partition] for partition in self._lead_since]
+
+    def _name_of(self, core: RaftCore, replica: int) -> NodeName | None:
+        """Where to send; None without a link to that life of the node."""
+        place = core.places.get(replica)
+        if place is None:
+            name = self._names.get((core.identity.partition, replica))
+            peer = self._peers.get(name) if name is not None else None
+            return name if peer is not None and peer.is_linked else None
+        peer = self._peers.get(NodeName(place.name))
+        if peer is None or not peer.is_linked or peer.node_uuid != place.node_uuid:
+            return None
+        return NodeName(place.name)
+
+    def _lost(self, name: NodeName) -> None:
+        for core in self._led():
+            for place in core.places.values():
+                if place.name == name:
+                    core.lost(place.replica)
+                    self.touched.add(core.identity.partition)
+
+    def _pulse_for(self, name: NodeName, partition: int) -> GroupPulse:
+        core = self.cores[partition]
+        replica, term, commit = 0, 0, 0
+        if core.lead is not None:
+            for other, progress in core.lead.progress.items():
+                if self._name_of(core, other) == name:
+                    replica, term = other, core.term
+                    # A heartbeat has no prev check: only what this follower is known to hold.
+                    commit = min(core.commit, progress.match)
+        return GroupPulse(partition, core.identity.group, core.replica, replica, term, commit)
+
+    def _leader_alive(self, now: int, core: RaftCore) -> bool:
+        if core.lead is not None:
+            return True
+        name = self._name_of(core, core.leader) if core.leader else None
+        if name is None:
+            return False
+        peer = self._peers[name]
+        is_heard = peer.is_linked and now - peer.pulse_at < LEADER_SILENCE_MS
+        return is_heard and core.identity.partition in peer.held.groups
+
+    def _is_silent(self, now: int, peer: _Peer) -> bool:
+        if not peer.is_linked:
+            return now - peer.changed_at >= LEADER_LOST_MS
+        patience = LEADER_SILENCE_MS * (2 if peer.is_seen else 1)
+        return now - peer.pulse_at >= patience
+
+    def _follow_up(self, now: int, core: RaftCore, before: tuple[int, int, Role]) -> None:
+        partition = core.identity.partition
+        self.touched.add(partition)
+        if (core.leader, core.term, core.role) == before:
+            return
+        self._note_lead(now, core)
+        if core.lead is not None:
+            self._stand_at.pop(partition, None)
+        elif core.leader:
+            self._stand_in(now, partition, ELECTION_FALLBACK_MS)
+        else:
+            self._stand_in(now, partition, self._retry())
+
+    def _note_lead(self, now: int, core: RaftCore) -> None:
+        partition = core.identity.partition
+        if core.lead is not None:
+            self._lead_since.setdefault(partition, now)
+            self._next_round = now
+        elif self._lead_since.pop(partition, None) is not None:
+            self.counters["step_downs"] += 1
+            self._next_round = now
+            for peer in self._peers.values():
+                if partition in peer.told.groups:
+                    peer.told.dirty.add(partition)
+
+    def _stand_in(self, now: int, partition: int, delay: int) -> None:
+        self._stand_at[partition] = now + delay
+
+    def _retry(self) -> int:
+        return ELECTION_RETRY_MS + self._random.randrange(ELECTION_RETRY_MS)
+
+    def _stagger(self, partition: int) -> int:
+        """Candidates stand one after the other: those in front of us that live go first."""
+        rank = 0
+        for name in self.preference[partition]:
+            if name == self.me:
+                break
+            peer = self._peers.get(name)
+            rank += peer is None or peer.is_linked
+        return rank * ELECTION_STAGGER_MS + self._random.randrange(ELECTION_STAGGER_MS)
+
+    def _stand(self, now: int, wall_ms: int, partition: int) -> None:
+        core = self.cores[partition]
+        del self._stand_at[partition]
+        if core.lead is not None or self._leader_alive(now, core):
+            return
+        self._stand_in(now, partition, self._retry())
+        if core.may_stand:
+            self.counters["elections"] += 1
+            core.stand(self.stamp(wall_ms))
+            self.touched.add(partition)
+            self._note_lead(now, core)
+            if core.role is Role.LEADER:
+                del self._stand_at[partition]
+
+    def _watch_leaders(self, now: int) -> None:
+        """The groups of a silent process stand, one after the other."""
+        for peer in self._peers.values():
+            if not peer.held.groups or not self._is_silent(now, peer):
+                continue
+            for partition, pulse in peer.held.groups.items():
+                core = self.cores.get(partition)
+                if core is not None and core.leader == pulse.source:
+                    self._stand_in(now, partition, self._stagger(partition))
+            peer.held.forget()
+
+    def _watch_quorums(self, now: int) -> None:
+        """Who hears no majority leads no more."""
+        echoing = {
+            name for name, peer in self._peers.items() if now - peer.echo_at <= QUORUM_SILENCE_MS
+        }
+        if len(echoing) == len(self._peers):
+            return
+        for core in self._led():
+            partition = core.identity.partition
+            if now - self._lead_since[partition] <= QUORUM_SILENCE_MS:
+                continue
+            voters = core.config.voters
+            heard = sum(place.name == self.me or place.name in echoing for place in voters)
+            if heard < len(voters) // 2 + 1:
+                before = (core.leader, core.term, core.role)
+                core.step_down()
+                self._follow_up(now, core, before)
+
+    def _hand_home(self, now: int) -> None:
+        """Hand a few groups to whom they should be led by, if that one has been back for long."""
+        count = 0
+        for core in self._led():
+            partition = core.identity.partition
+            home = self.preference[partition][0]
+            peer = self._peers.get(home)
+            if home == self.me or peer is None or not peer.is_linked:
+                continue
+            if now - peer.changed_at < HAND_HOME_MS or now - peer.echo_at > QUORUM_SILENCE_MS:
+                continue
+            assert core.lead is not None
+            for replica, progress in core.lead.progress.items():
+                if self._name_of(core, replica) == home and progress.sending is Sending.STREAMING:
+                    count += core.hand_over(now, replica)
+                    self.touched.add(partition)
+            if count >= HAND_HOME_COUNT:
+                return

@@ -1,0 +1,56 @@
+"""Values of a replica: its role, its vote, its name, and what a turn must write."""
+
+from __future__ import annotations
+
+import struct
+from enum import Enum
+from typing import NamedTuple
+
+from zmqim.errors import WireError
+from zmqim.raft.log import LogExtent
+
+_HARD_STATE = struct.Struct(">QQ")
+
+
+class Role(Enum):
+    """What the replica is in its term."""
+
+    FOLLOWER = "follower"
+    PRE_CANDIDATE = "pre-candidate"
+    CANDIDATE = "candidate"
+    LEADER = "leader"
+
+
+class HardState(NamedTuple):
+    """What must survive a crash besides the log. `voted_for` is a replica id, 0 for none."""
+
+    term: int = 0
+    voted_for: int = 0
+
+    def encode(self) -> bytes:
+        """The bytes that the journal stores."""
+        return _HARD_STATE.pack(self.term, self.voted_for)
+
+    @classmethod
+    def decode(cls, body: bytes) -> HardState:
+        """The hard state in `body`; `WireError` if it is none."""
+        try:
+            return cls(*_HARD_STATE.unpack(body))
+        except struct.error:
+            raise WireError(f"not a hard state: {len(body)} bytes") from None
+
+
+class Identity(NamedTuple):
+    """Which replica of which group this is. `group` are the first 8 bytes of the group uuid."""
+
+    partition: int
+    group: bytes
+    replica: int
+
+
+class Unsaved(NamedTuple):
+    """What a turn must write: hard state if it changed, new entries as (index, bytes)."""
+
+    hard_state: HardState | None
+    entries: list[tuple[int, bytes]]
+    extent: LogExtent
