@@ -190,6 +190,8 @@ ELECTION_RETRY_MS = 500
 ELECTION_FALLBACK_MS = 10_000
 """A group whose leader is in no NodeHeartbeat stands up by itself after so long."""
 
+FOLLOWER_APPLY_MS = 50
+"""How long a follower lets committed entries gather before it applies them in one write."""
 ROUNDS_OPEN_MAX = 256
 """NodeHeartbeats whose echo may still come. Above: the oldest confirms no read any more."""
 HAND_HOME_MS = 3_000

@@ -3,6 +3,7 @@
 Every key is ``partition u16 | install u32 | tag | ...`` in big-endian, so that ranges sort:
 
     A                        applied: index, term, clock, last message id, counters
+    K                        configuration of the group, and the index that brought it
     C chan16                 head of a channel, or of a person's lists
     M chan16 seq8            message
     D chan16 len4 uid number sequence of the message that `uid` sent under that client_msg_no
@@ -59,6 +60,7 @@ class Keys:
     def __init__(self, partition: int, install: int) -> None:
         self.prefix = _PREFIX.pack(partition, install)
         self.applied = self.prefix + b"A"
+        self.config = self.prefix + b"K"
         self.head_tag = self.prefix + b"C"
         self.message_tag = self.prefix + b"M"
         self.duplicate_tag = self.prefix + b"D"

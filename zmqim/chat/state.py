@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from struct import Struct
 from typing import assert_never
 
 import msgspec
@@ -109,6 +110,7 @@ _decode_applied = msgspec.msgpack.Decoder(Applied).decode
 _decode_outbox = msgspec.msgpack.Decoder(OutboxRow).decode
 _decode_remembered = msgspec.msgpack.Decoder(_Remembered).decode
 _NEVER = (1 << 64) - 1
+_INDEX = Struct(">Q")
 _QUIET = Outcome(encode(Done()), None)
 
 
@@ -157,6 +159,18 @@ class ChatState:
         applied.index = index
         applied.term = term
         applied.hlc = hlc
+
+    def put_config(self, index: int, config: bytes) -> None:
+        """The entry at `index` brought the group's configuration: it belongs to the rows."""
+        self._view.put(self.keys.config, _INDEX.pack(index) + config)
+
+    def config(self) -> tuple[int, bytes] | None:
+        """(index, encoded configuration) as of the last applied entry; None: that of birth."""
+        body = self._view.get(self.keys.config)
+        if body is None:
+            return None
+        (index,) = _INDEX.unpack_from(body)
+        return index, body[_INDEX.size :]
 
     def flush(self) -> None:
         """Put heads and `Applied` into the view, at the end of a turn that applied something."""

@@ -23,6 +23,7 @@ from collections.abc import Collection
 from zmqim.bus.replication import (
     Append,
     AppendResult,
+    GroupBody,
     GroupMessage,
     TimeoutNow,
     VoteRequest,
@@ -180,7 +181,7 @@ class RaftCore:
     # ---- messages --------------------------------------------------------------------------------
 
     def receive(
-        self, now: int, wall_ms: int, message: GroupMessage, *, leader_alive: bool = False
+        self, now: int, wall_ms: int, message: GroupBody, *, leader_alive: bool = False
     ) -> None:
         """A message of another replica of this group to this one; not those of snapshots.
 

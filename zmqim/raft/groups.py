@@ -139,9 +139,27 @@ class Groups:
             and now - max(peer.pulse_at, peer.echo_at) < QUORUM_SILENCE_MS
         )
 
+    def leader_of(self, partition: int) -> str:
+        """The name of the storage that leads, as far as it is known here; else empty."""
+        core = self.cores.get(partition)
+        name = None if core is None or not core.leader else self._name_of(core, core.leader)
+        return name or ""
+
+    def needed_by_live(self, partition: int) -> int:
+        """A leader keeps what its slowest linked follower lacks: entries up to here may go."""
+        core = self.cores[partition]
+        if core.lead is None:
+            return core.applied
+        matches = [
+            progress.match
+            for replica, progress in core.lead.progress.items()
+            if self._name_of(core, replica) is not None
+        ]
+        return min(matches, default=core.applied)
+
     # ---- messages --------------------------------------------------------------------------------
 
-    def receive(self, now: int, wall_ms: int, source: NodeName, message: GroupMessage) -> None:
+    def receive(self, now: int, wall_ms: int, source: NodeName, message: GroupBody) -> None:
         """A message of a group; what does not fit its group is dropped and counted."""
         core = self.fenced(source, message)
         if core is None:

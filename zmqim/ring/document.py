@@ -18,8 +18,6 @@ from zmqim.ids import NodeName, PartitionId
 from zmqim.ring.placement import Placement, Share, placed
 
 RING_VERSION = 1
-VOTERS = 1
-"""Replicas of a partition that count, in this version: the leader alone."""
 
 
 class StorageLike(Protocol):
@@ -117,7 +115,8 @@ def ring_of(topology: TopologyLike) -> RingDocument:
     """The ring of a topology."""
     shares = [Share(one.name, one.zone, one.weight) for one in topology.storages]
     placement = placed(topology.partitions, topology.replicas, shares)
-    return RingDocument(RING_VERSION, topology.partitions, len(placement[0]), VOTERS, placement)
+    replicas = len(placement[0])
+    return RingDocument(RING_VERSION, topology.partitions, replicas, replicas, placement)
 
 
 def key_digests(topology: TopologyLike) -> dict[str, str]:

@@ -44,6 +44,7 @@ class Plan:
     gateways: int
     routers: int
     storages: int
+    replicas: int
     partitions: int
     people: int
     groups: int
@@ -92,10 +93,12 @@ def draw(random: Random) -> Plan:
         # A frame that comes twice may be taken first and refused then: TCP never does that.
         weather.duplicate = 0.0
     low = random.choice((300, 800, 2_000))
+    storages, replicas = random.choice(((1, 1), (2, 1), (2, 2), (3, 3), (3, 3), (4, 3), (5, 5)))
     return Plan(
         gateways=random.choice((1, 2, 2, 3)),
         routers=random.choice((1, 2, 2, 3)),
-        storages=random.choice((1, 1, 2, 3)),
+        storages=storages,
+        replicas=replicas,
         partitions=random.choice((2, 4, 8)),
         people=random.randint(2, 5),
         groups=random.randint(1, 2),

@@ -21,6 +21,7 @@ from zmqim.gateway.effects import Answered, CloseClient, OnlineFound, SetReading
 from zmqim.gateway.plugin import CloseReason
 from zmqim.ids import Incarnation, Milliseconds, NodeName, NodeUuid, WallMilliseconds
 from zmqim.limits import LINK_SILENCE_MS_MAX
+from zmqim.raft.config import GroupConfig
 from zmqim.ring.document import RingDocument, ring_of
 from zmqim.router.core import RouterCore
 from zmqim.sim.disk import Disk
@@ -29,6 +30,8 @@ from zmqim.sim.world import MS, World
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect as StorageEffect
 from zmqim.storage.effects import WriteJournal, WriteState
+from zmqim.storage.genesis import first_configs, first_metas
+from zmqim.store.interface import JournalBatch
 from zmqim.topology_values import Topology
 from zmqim.wkproto.packets import FromClient, FromServer
 
@@ -67,11 +70,13 @@ class Cluster(NamedTuple):
     topology: Topology
     ring: RingDocument
     cores: Cores
+    genesis: dict[int, GroupConfig]
+    """Filled in when every storage has its uuid: the simulated cluster is born at once."""
 
 
 def cluster_of(world: World, network: Network, topology: Topology, cores: Cores) -> Cluster:
     """A cluster without nodes."""
-    return Cluster(world, network, topology, ring_of(topology), cores)
+    return Cluster(world, network, topology, ring_of(topology), cores, {})
 
 
 class Node(Generic[CoreT]):
@@ -98,6 +103,11 @@ class Node(Generic[CoreT]):
         self._busy_until = 0
         self._stopped_until = 0
         self._wake_at = -1
+
+    @property
+    def uuid(self) -> NodeUuid:
+        """Whose disk it is, or which life."""
+        return self._uuid
 
     # ---- life --------------------------------------------------------------------------------
 
@@ -239,6 +249,15 @@ class Node(Generic[CoreT]):
         return perform_send(self.endpoint, self.core, now, effect)
 
 
+def give_birth(cluster: Cluster, storages: Sequence[StorageNode]) -> None:
+    """Every storage gets the replicas that it holds from the beginning."""
+    uuids = {storage.name: storage.uuid for storage in storages}
+    cluster.genesis.update(first_configs(cluster.ring, uuids))
+    for storage in storages:
+        metas = first_metas(cluster.topology.cluster_id, storage.name, cluster.genesis)
+        storage.disk.journal.write(JournalBatch(replica_metas=metas))
+
+
 class RouterNode(Node[RouterCore]):
     """A router."""
 
@@ -267,10 +286,16 @@ class StorageNode(Node[StorageCore]):
     def _make_core(self) -> StorageCore:
         disk = self.disk
         core = self.cluster.cores.storage(
-            self.name, self.cluster.ring, disk.rows, disk.journal, disk.journal.load()
+            Peer(self.name, self.role, self._uuid, Incarnation(self.life)),
+            self.cluster.ring,
+            disk.rows,
+            disk.journal,
+            disk.journal.load(),
+            self.cluster.genesis,
+            self.world.fork(),
+            self.now(),
         )
         disk.check(core.log_ends())
-        core.start(self.wall())
         return core
 
     def _died(self) -> None:

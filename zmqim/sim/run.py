@@ -16,7 +16,7 @@ from zmqim.bus.messages import Role
 from zmqim.chat.channels import person_channel_id, route_key_of_channel
 from zmqim.chat.operations import ChannelType, MessagesPage, MessagesQuery
 from zmqim.chat.queries import answer
-from zmqim.ids import NodeName, PartitionId
+from zmqim.ids import NodeName
 from zmqim.ring.partitions import partition_of
 from zmqim.sim.backend import Backend
 from zmqim.sim.checks import check
@@ -26,7 +26,16 @@ from zmqim.sim.disk import Disk
 from zmqim.sim.faults import CALM, Nemesis, Plan, draw
 from zmqim.sim.history import ChannelKey, Gauge, History
 from zmqim.sim.network import Network
-from zmqim.sim.nodes import Cluster, Cores, GatewayNode, Node, RouterNode, StorageNode, cluster_of
+from zmqim.sim.nodes import (
+    Cluster,
+    Cores,
+    GatewayNode,
+    Node,
+    RouterNode,
+    StorageNode,
+    cluster_of,
+    give_birth,
+)
 from zmqim.sim.world import MS, SECOND, World
 from zmqim.topology import parse
 from zmqim.topology_values import Topology
@@ -122,6 +131,7 @@ class Simulation:
             else:
                 disk = Disk(self.world, self.plan.sync_us)
                 self.storages.append(StorageNode(cluster, process.name, disk))
+        give_birth(cluster, self.storages)
 
     # ---- phases ------------------------------------------------------------------------------
 
@@ -326,12 +336,12 @@ class Simulation:
 
     def _dump(self) -> None:
         """The log of every channel, as its leader's state holds it."""
-        leaders = {storage.name: storage for storage in self.storages}
         for channel_type, channel_id, _ in list(self.channels):
             key = route_key_of_channel(channel_type, channel_id)
             partition = partition_of(key, self.cluster.ring.partitions)
-            leader = leaders[self.cluster.ring.leader_of(PartitionId(partition))]
-            if not leader.is_alive:
+            leader = self._leader_of(partition)
+            if leader is None:
+                self.history.missing.append(f"partition {partition} has a leader")
                 continue
             state = leader.core.groups[partition].state
             for command in (False, True):
@@ -351,6 +361,16 @@ class Simulation:
                 if missing:
                     self.history.missing.append(f"{client.name} has {missing} of {channel}")
 
+    def _leader_of(self, partition: int) -> StorageNode | None:
+        leading = [
+            storage
+            for storage in self.storages
+            if storage.is_alive
+            and partition in storage.core.groups
+            and storage.core.groups[partition].raft.serving
+        ]
+        return max(leading, key=lambda s: s.core.groups[partition].raft.term, default=None)
+
     def _sample(self) -> None:
         """Sizes that have bounds, now and every second."""
         now = self.world.now
@@ -368,7 +388,9 @@ class Simulation:
         for storage in self.storages:
             if storage.is_alive:
                 for group in storage.core.groups.values():
-                    size = len(group.notices._items)
+                    if group.duties is None:
+                        continue
+                    size = len(group.duties.notices._items)
                     bound = limits.NOTICES_UNACKED_MAX
                     gauges.append(Gauge(now, storage.name, "notices", size, bound))
         for node in self.everyone:
@@ -382,7 +404,8 @@ class Simulation:
 
 def topology_of(plan: Plan) -> Topology:
     """The topology of a plan."""
-    lines = ['cluster = "simulation"', f"partitions = {plan.partitions}"]
+    lines = ['cluster = "simulation"', f"replicas = {plan.replicas}"]
+    lines.append(f"partitions = {plan.partitions}")
     names: Sequence[tuple[str, int, str]] = (
         ("storage", plan.storages, ""),
         ("router", plan.routers, ""),

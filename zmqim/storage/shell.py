@@ -23,6 +23,7 @@ from zmqim.process import ProcessContext
 from zmqim.ring.document import ring_of
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import WriteJournal, WriteState
+from zmqim.storage.genesis import first_configs
 from zmqim.storage.stores import Stores, open_stores
 from zmqim.store.disk import DiskState
 
@@ -47,7 +48,16 @@ def _run(context: ProcessContext) -> None:
     topology, identity = context.topology, context.identity
     ring = ring_of(topology)
     stores = open_stores(context.folder, identity.name, identity.node_uuid, topology, ring)
-    core = StorageCore(identity.name, ring, stores.rows, stores.journal, stores.journal.load())
+    core = StorageCore(
+        identity,
+        ring,
+        stores.rows,
+        stores.journal,
+        stores.journal.load(),
+        first_configs(ring, {identity.name: identity.node_uuid}),
+        SystemRandom(),
+        _now(),
+    )
     stores.check(core.log_ends(), core.applied_ends())
     endpoint = Endpoint(identity, topology, ring, SystemRandom(), _now())
     try:
@@ -80,7 +90,6 @@ class _Shell:
         context = self._context
         control_fd = context.control.fileno()
         extra_fds = (context.stopping.fileno(), control_fd)
-        self._core.start(_wall_ms())
         while True:
             now = _now()
             stopping = context.stopping.requested
@@ -103,8 +112,10 @@ class _Shell:
                 case Send():
                     perform_send(endpoint, core, now, effect)
                 case WriteJournal(batch):
+                    endpoint.flush(now)
                     stores.write_journal(batch, core.terms(batch.extents))
                 case WriteState(rows):
+                    endpoint.flush(now)
                     stores.write_rows(rows)
                 case _:
                     assert_never(effect)
@@ -145,7 +156,7 @@ class _Shell:
                 queue_depth=core.queued,
                 disk_free_mb=stores.room.free_bytes // MB,
                 rss_mb=_rss_mb(),
-                groups_led=len(core.groups) if core.serving else 0,
+                groups_led=core.led,
                 groups_total=len(core.groups),
             )
         )
@@ -153,7 +164,7 @@ class _Shell:
 
     def _gauges(self) -> dict[str, float]:
         return {
-            "partitions_led": len(self._core.groups),
+            "partitions_led": self._core.led,
             "disk_free_bytes": self._stores.room.free_bytes,
             "journal_bytes": self._stores.journal.bytes_used(),
             "sync_p99_us": self._stores.sync_p99_us(),

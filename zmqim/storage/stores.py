@@ -7,15 +7,13 @@ move data.
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter_ns
 
 from zmqim.errors import UsageError
 from zmqim.ids import NodeName, NodeUuid
-from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
 from zmqim.ring.document import RingDocument
-from zmqim.storage.group import INSTALL, REPLICA
+from zmqim.storage.genesis import first_configs, first_metas, group_uuid
 from zmqim.store.disk import DiskRoom, DiskState, ReserveFile
 from zmqim.store.identity import BirthRecord, read_birth, write_birth
 from zmqim.store.interface import Journal, JournalBatch, Rows, RowStore
@@ -134,24 +132,13 @@ def _be_born(
     journal: Journal,
 ) -> None:
     """Write who the replicas are, then the record after which nothing is created any more."""
-    groups = tuple(_group_uuid(topology, partition) for partition in range(ring.partitions))
-    metas = {
-        int(partition): ReplicaMeta(
-            groups[partition], REPLICA, REPLICA, INSTALL, ReplicaStatus.VOTER
-        ).encode()
-        for partition in ring.led_by(name)
-    }
-    journal.write(JournalBatch(replica_metas=metas))
+    groups = tuple(group_uuid(topology.cluster_id, p) for p in range(ring.partitions))
+    configs = first_configs(ring, {name: node_uuid})
+    journal.write(JournalBatch(replica_metas=first_metas(topology.cluster_id, name, configs)))
     record = BirthRecord(
         topology.cluster_id, {name: node_uuid}, ring.version, ring.hash, ring.partitions, groups
     )
     write_birth(folder, record)
-
-
-def _group_uuid(topology: Topology, partition: int) -> bytes:
-    """Which history of a partition: the same on all storages that are born without talking."""
-    text = topology.cluster_id + partition.to_bytes(4, "big")
-    return blake2b(text, digest_size=16, person=b"zmqim-group").digest()
 
 
 def _check_birth(folder: Path, birth: BirthRecord, topology: Topology, ring: RingDocument) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from zmqim.raft.core import LogExtent
+from zmqim.raft.log import LogExtent
 
 Rows = list[tuple[bytes, bytes | None]]
 """(key, body) in the order of writing; None deletes the key. Bodies are unframed."""

@@ -1,0 +1,125 @@
+"""A partition as the stores hold it: log, rows and replica meta put together, and checked.
+
+It reads the entries that the rows lack, which are those that were not applied when the process
+ended, and refuses what does not fit together.
+"""
+
+from __future__ import annotations
+
+from zmqim.chat.state import ChatState
+from zmqim.chat.view import RowView
+from zmqim.errors import DamagedData, WireError
+from zmqim.limits import MB
+from zmqim.raft.config import GroupConfig
+from zmqim.raft.core import RaftCore
+from zmqim.raft.entry import Entry, decode_entry, follows
+from zmqim.raft.log import Log, LogEnd, LogExtent
+from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
+from zmqim.raft.state import HardState, Identity
+from zmqim.storage.group import Group
+from zmqim.store.interface import JournalReader, LoadedPartition
+
+GROUP_BYTES = 8
+"""Of the group uuid's 16, the first so many travel in each message."""
+_READ_BYTES = 4 * MB
+
+
+def open_group(
+    partition: int,
+    view: RowView,
+    journal: JournalReader,
+    loaded: LoadedPartition,
+    genesis: GroupConfig,
+    heads_max: int,
+) -> Group:
+    """The partition as the stores hold it, with a cache of `heads_max` channel heads.
+
+    `genesis` is its first configuration. `DamagedData` if log and rows do not fit together.
+    """
+    assert loaded.replica_meta is not None
+    meta = _meta(partition, loaded.replica_meta)
+    state = ChatState(partition, meta.install, view, heads_max)
+    hard_state = HardState() if loaded.hard_state is None else _vote(partition, loaded.hard_state)
+    extent = loaded.extent or LogExtent()
+    applied = state.applied
+    if applied.index > extent.last or applied.index < extent.first - 1:
+        raise _damaged(
+            partition,
+            f"its log holds entries {extent.first} to {extent.last}, "
+            f"but its rows are applied up to {applied.index}",
+        )
+    end, unapplied = _read_log(partition, journal, extent, state)
+    if end.term > hard_state.term:
+        raise _damaged(partition, f"its log has term {end.term}, later than its vote")
+    stored = state.config()
+    conf_id, config = (0, genesis) if stored is None else (stored[0], GroupConfig.decode(stored[1]))
+
+    def read(first: int, last: int, bytes_max: int) -> list[bytes]:
+        return journal.read(partition, first, last, bytes_max)
+
+    raft = RaftCore(
+        Identity(partition, meta.group_uuid[:GROUP_BYTES], meta.replica_id),
+        hard_state,
+        Log(extent, end, applied.index, unapplied, read),
+        config,
+        conf_id,
+        is_damaged=meta.status == ReplicaStatus.DAMAGED,
+    )
+    return Group(partition, raft, state, meta)
+
+
+def _read_log(
+    partition: int, journal: JournalReader, extent: LogExtent, state: ChatState
+) -> tuple[LogEnd, list[Entry]]:
+    """The end of the log and the entries above the applied one."""
+    applied = state.applied
+    end = LogEnd(extent.base_term, extent.base_chain, applied.hlc)
+    unapplied: list[Entry] = []
+    first = max(applied.index, extent.first)
+    chain = extent.base_chain if first == extent.first else None
+    while first <= extent.last:
+        for body in journal.read(partition, first, extent.last, _READ_BYTES):
+            entry = _entry(partition, first, body, chain)
+            if first > applied.index:
+                unapplied.append(entry)
+            elif (entry.term, entry.hlc) != (applied.term, applied.hlc):
+                raise _damaged(partition, f"its rows were not made from entry {first} of its log")
+            end = LogEnd(entry.term, entry.chain, entry.hlc)
+            chain = entry.chain
+            first += 1
+    return end, unapplied
+
+
+def _meta(partition: int, body: bytes) -> ReplicaMeta:
+    try:
+        return ReplicaMeta.decode(body)
+    except WireError as error:
+        raise _damaged(partition, str(error)) from None
+
+
+def _vote(partition: int, body: bytes) -> HardState:
+    try:
+        return HardState.decode(body)
+    except WireError as error:
+        raise _damaged(partition, str(error)) from None
+
+
+def _entry(partition: int, index: int, body: bytes, chain: int | None) -> Entry:
+    """Entry `index`, behind the log that ends with `chain` (None: not known)."""
+    try:
+        entry = decode_entry(body)
+    except WireError as error:
+        raise _damaged(partition, str(error)) from None
+    if entry.index != index:
+        raise _damaged(partition, f"entry {entry.index} stands in the place of {index}")
+    if chain is not None and not follows(body, chain):
+        raise _damaged(partition, f"entry {index} does not continue the chain before it")
+    return entry
+
+
+def _damaged(partition: int, what: str) -> DamagedData:
+    return DamagedData(
+        f"partition {partition}: {what}",
+        path="raft",
+        hint="The journal or the rows were damaged or exchanged; restore both from one backup.",
+    )

@@ -1,0 +1,221 @@
+"""What routers ask of the partitions: judged, proposed, and answered once it is known.
+
+A write is answered when its entry is applied, a read when everything before it is applied and a
+round of heartbeats confirmed that nobody else leads. Whoever asks a replica that does not lead
+hears who does. When a lead is lost, open writes are UNKNOWN: they may be committed by the next
+leader, so nobody may take them for refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from zmqim.bus.messages import ItemKind, NoticeItem, Outcome, OutcomeCode, RoutedItem
+from zmqim.chat.messages import TransientIds
+from zmqim.chat.operations import (
+    Done,
+    MessageNotice,
+    OutboxQuery,
+    Reason,
+    Rejected,
+    SendMessage,
+    Sent,
+    decode_operation,
+    decode_query,
+    decode_send,
+    encode,
+)
+from zmqim.chat.queries import answer
+from zmqim.errors import WireError
+from zmqim.ids import HLC_COUNTER_BITS, NodeName
+from zmqim.limits import (
+    READ_DEADLINE_MS,
+    UNCOMMITTED_BYTES_MAX,
+    UNCOMMITTED_PARTITION_BYTES_MAX,
+)
+from zmqim.raft.groups import Groups
+from zmqim.storage.group import Group
+from zmqim.storage.items import check_change
+
+_WRITE, _TRANSIENT = int(ItemKind.WRITE), int(ItemKind.TRANSIENT)
+
+
+class Proposals:
+    """Items on their way through the partitions of one storage."""
+
+    def __init__(self, partitions: int, groups: Mapping[int, Group], replicas: Groups) -> None:
+        self.outcomes: dict[NodeName, list[Outcome]] = {}
+        """Answers of this turn, by who asked."""
+        self.transient: dict[int, list[NoticeItem]] = {}
+        """Notices of messages that are not logged, by partition."""
+        self.is_disk_full = False
+        self.counters = {"refused": 0, "reads": 0}
+        self._partitions = partitions
+        self._groups = groups
+        self._replicas = replicas
+        self._transient_ids = TransientIds()
+        self._uncommitted = 0
+        self._busy: set[int] = set()
+        """Partitions that refused a write in this turn: what comes behind it is refused too."""
+
+    def begin_turn(self) -> None:
+        """What was full may have room again."""
+        self._busy.clear()
+        self._uncommitted = sum([g.uncommitted for g in self._groups.values() if g.uncommitted])
+
+    def admit(self, now: int, wall_ms: int, source: NodeName, item: RoutedItem) -> Group | None:
+        """Propose a write, or put a read behind what is proposed; refuse what cannot be.
+
+        Gives the partition if something happened to it.
+        """
+        group = self._groups.get(item.partition)
+        if group is None or not group.raft.accepts:
+            self._refuse_unled(source, item, group)
+            return None
+        try:
+            if item.kind == _WRITE:
+                return self._propose(group, wall_ms, source, item)
+            round_number = self._replicas.ask_round()
+            if item.kind == _TRANSIENT:
+                send = decode_send(item.body)
+                group.waiting.append((group.raft.last, round_number, source, item, send))
+                return group
+            query = decode_query(item.body)
+            if isinstance(query, OutboxQuery):
+                assert group.duties is not None
+                deadline = now + READ_DEADLINE_MS
+                group.duties.outbox_asked.append((query.upto, deadline, source, item))
+                return group
+            group.waiting.append((group.raft.last, round_number, source, item, query))
+            return group
+        except WireError as error:
+            self.refuse(source, item, OutcomeCode.BAD_REQUEST, str(error))
+            return None
+
+    def _propose(
+        self, group: Group, wall_ms: int, source: NodeName, item: RoutedItem
+    ) -> Group | None:
+        body = item.body
+        size = len(body)
+        if self.is_disk_full:
+            self._refuse_write(group, source, item, OutcomeCode.DISK_FULL)
+            return None
+        if (
+            item.partition in self._busy
+            or group.uncommitted + size > UNCOMMITTED_PARTITION_BYTES_MAX
+            or self._uncommitted + size > UNCOMMITTED_BYTES_MAX
+        ):
+            self._busy.add(item.partition)
+            self._refuse_write(group, source, item, OutcomeCode.BUSY)
+            return None
+        operation = decode_operation(body)
+        if type(operation) is not SendMessage:
+            check_change(operation)
+        index = group.raft.propose(body, wall_ms)
+        group.operations[index] = operation
+        group.uncommitted += size
+        self._uncommitted += size
+        group.waiting.append((index, 0, source, item, None))
+        return group
+
+    # ---- answering -------------------------------------------------------------------------------
+
+    def answer(self, group: Group, wall_ms: int) -> None:
+        """Answer what is applied and confirmed, in the order asked."""
+        waiting = group.waiting
+        applied = group.raft.applied
+        confirmed = -1
+        results = group.results
+        while waiting and waiting[0][0] <= applied:
+            index, round_number, source, item, asked = waiting[0]
+            if round_number:
+                if confirmed < 0:
+                    confirmed = self._replicas.confirmed(group.partition)
+                if confirmed < round_number:
+                    return
+            waiting.popleft()
+            if asked is None:
+                result = results.pop(index)
+            elif isinstance(asked, SendMessage):
+                result = self._judge_transient(group, wall_ms, asked, item.body)
+            else:
+                self.counters["reads"] += 1
+                result = encode(answer(group.state, asked))
+            self.put(source, item, OutcomeCode.DONE, result)
+
+    def answer_outbox(self, now: int, group: Group) -> None:
+        """Answer who waited for derived rows to arrive elsewhere."""
+        duties = group.duties
+        if duties is None or not duties.outbox_asked:
+            return
+        still = []
+        for asked in duties.outbox_asked:
+            upto, deadline, source, item = asked
+            if upto <= duties.outbox.delivered:
+                self.put(source, item, OutcomeCode.DONE, encode(Done(group.raft.applied)))
+            elif now >= deadline:
+                self.put(source, item, OutcomeCode.UNAVAILABLE, b"")
+            else:
+                still.append(asked)
+        duties.outbox_asked = still
+
+    def give_up(self, group: Group) -> None:
+        """The lead of the partition is lost: whoever waits asks again, with the same bytes."""
+        asked_outbox = [] if group.duties is None else group.duties.outbox_asked
+        for _, _, source, item in asked_outbox:
+            self._refuse_unled(source, item, group)
+        for _, _, source, item, asked in group.give_up():
+            if asked is None:
+                self.put(source, item, OutcomeCode.UNKNOWN, b"")
+            else:
+                self._refuse_unled(source, item, group)
+
+    def _judge_transient(self, group: Group, wall_ms: int, send: SendMessage, body: bytes) -> bytes:
+        """A NO_PERSIST message: judged and pushed, never logged."""
+        reason = group.state.judge_transient(send)
+        if reason is not Reason.SUCCESS:
+            return encode(Rejected(reason))
+        hlc = max(group.raft.log.hlc, wall_ms << HLC_COUNTER_BITS)
+        message_id = self._transient_ids.next(hlc, group.partition)
+        version = group.state.heads.find(send.channel_type, send.channel_id).head.member_version
+        notice = MessageNotice(
+            send.channel_type, send.channel_id, 0, message_id, hlc, version, body
+        )
+        self.transient.setdefault(group.partition, []).append(NoticeItem(0, encode(notice)))
+        return encode(Sent(0, message_id, hlc))
+
+    # ---- refusing --------------------------------------------------------------------------------
+
+    def put(self, source: NodeName, item: RoutedItem, code: OutcomeCode, result: bytes) -> None:
+        """One answer of this turn."""
+        outcome = Outcome(item.origin, item.request, item.partition, code, result)
+        if source in self.outcomes:
+            self.outcomes[source].append(outcome)
+        else:
+            self.outcomes[source] = [outcome]
+
+    def refuse(self, source: NodeName, item: RoutedItem, code: OutcomeCode, why: str = "") -> None:
+        """An item of which nothing was proposed."""
+        self.counters["refused"] += 1
+        self.put(source, item, code, why.encode())
+
+    def _refuse_write(
+        self, group: Group, source: NodeName, item: RoutedItem, code: OutcomeCode
+    ) -> None:
+        """Refuse what finds no room; a repeated write that was stored gets its first result."""
+        result = group.state.result_before(decode_operation(item.body))
+        group.state.heads.trim()
+        if result is None:
+            self.refuse(source, item, code)
+        else:
+            self.put(source, item, OutcomeCode.DONE, result)
+
+    def _refuse_unled(self, source: NodeName, item: RoutedItem, group: Group | None) -> None:
+        """This storage does not lead the partition, or not yet."""
+        if not 0 <= item.partition < self._partitions:
+            self.refuse(source, item, OutcomeCode.BAD_REQUEST, f"no partition {item.partition}")
+        elif group is not None and group.raft.lead is not None:
+            self.refuse(source, item, OutcomeCode.UNAVAILABLE)
+        else:
+            leader = self._replicas.leader_of(item.partition)
+            self.refuse(source, item, OutcomeCode.NOT_LEADER, leader)

@@ -1,0 +1,149 @@
+"""Notices and outbox rows of the partitions that this storage leads, on their way to routers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from zmqim.bus.effects import Send, View
+from zmqim.bus.messages import Item, NoticeItem, Notices, Submit
+from zmqim.chat.operations import Notified, OutboxDone, encode
+from zmqim.ids import NodeName, PartitionId
+from zmqim.limits import BATCH_ITEMS_MAX
+from zmqim.ring.routers import router_of
+from zmqim.storage.effects import Effect
+from zmqim.storage.group import Group
+from zmqim.storage.notices import NEVER
+from zmqim.store.interface import JournalReader
+
+BOOK_MS = 1_000
+"""How often a partition's log takes down what was acknowledged outside."""
+_NO_VIEW = View((), (), ())
+
+
+class Pushing:
+    """Which router serves a partition, and what it is owed."""
+
+    def __init__(self, journal: JournalReader) -> None:
+        self.busy: dict[int, Group] = {}
+        """Partitions with something to be sent, repeated or booked."""
+        self.look_at = 0
+        """When the first of the busy ones is due; in between a turn looks at those it touched."""
+        self.linked: set[NodeName] = set()
+        """Routers with a link."""
+        self._journal = journal
+        self._seen = _NO_VIEW
+        self._routers: dict[int, NodeName | None] = {}
+        self._live: list[NodeName] = []
+
+    # ---- routers ---------------------------------------------------------------------------------
+
+    def router_up(self, name: NodeName) -> None:
+        """A link to a router stands; its new life knows nothing of what the old one got."""
+        self.linked.add(name)
+        for group in self.busy.values():
+            if group.duties is not None:
+                group.duties.notices.again(name)
+        self._place()
+
+    def router_down(self, name: NodeName) -> None:
+        """The link is gone."""
+        self.linked.discard(name)
+        self._place()
+
+    def view_changed(self, view: View) -> None:
+        """Gossip sees other live processes."""
+        self._seen = view
+        self._place()
+
+    def router(self, partition: int) -> NodeName | None:
+        """Who serves the partition: of the linked routers, one that gossip sees alive."""
+        if partition not in self._routers:
+            self._routers[partition] = router_of(PartitionId(partition), self._live)
+        return self._routers[partition]
+
+    def _place(self) -> None:
+        seen = [router for router in self._seen.routers if router in self.linked]
+        self._live = seen or sorted(self.linked)
+        self._routers = {}
+        self.look_at = 0
+
+    # ---- the turn --------------------------------------------------------------------------------
+
+    def note(self, group: Group) -> None:
+        """Something happened to the partition: it may owe something now."""
+        if group.partition not in self.busy and group.busy:
+            self.busy[group.partition] = group
+
+    def book(self, now: int, wall_ms: int) -> list[Group]:
+        """Log, once in a while, what was acknowledged outside; the partitions that did."""
+        booked = []
+        for group in self.busy.values():
+            raft, duties = group.raft, group.duties
+            if now < group.book_at or duties is None or not raft.accepts or not group.unbooked:
+                continue
+            group.book_at = now + BOOK_MS
+            booked.append(group)
+            if duties.notices.acknowledged > group.state.applied.notified:
+                raft.propose(encode(Notified(duties.notices.acknowledged)), wall_ms)
+            if duties.outbox.delivered > duties.outbox_logged:
+                duties.outbox_logged = duties.outbox.delivered
+                raft.propose(encode(OutboxDone(duties.outbox_logged)), wall_ms)
+        return booked
+
+    def push_transient(
+        self, transient: Mapping[int, list[NoticeItem]], terms: Mapping[int, Group]
+    ) -> list[Effect]:
+        """Notices of messages that are not logged; without a router they are lost."""
+        effects: list[Effect] = []
+        for partition, items in transient.items():
+            router = self.router(partition)
+            if router is not None:
+                term = terms[partition].raft.term
+                effects.append(Send(router, Notices(partition, term, 0, items)))
+        return effects
+
+    def push(
+        self, now: int, groups: Mapping[int, Group], effects: list[Effect], *, can_book: bool
+    ) -> None:
+        """Notices and outbox rows of `groups` to the routers that serve their partitions."""
+        submits: dict[NodeName, list[Item]] = {}
+        idle = []
+        for partition, group in groups.items():
+            duties = group.duties
+            if duties is None:
+                idle.append(partition)
+                continue
+            router = self.router(partition)
+            notices = duties.notices
+            if router is not None:
+                if notices.missing_from is not None:
+                    group.read_notices(self._journal)
+                if not duties.outbox.idle:
+                    submits.setdefault(router, []).extend(duties.outbox.take(now))
+            for frame in notices.take(now, router, group.raft.term):
+                assert router is not None
+                effects.append(Send(router, frame))
+            if group.busy or duties.outbox_asked:
+                self.look_at = min(self.look_at, self._due_at(group, router, can_book))
+            else:
+                idle.append(partition)
+        for router, owed in submits.items():
+            for first in range(0, len(owed), BATCH_ITEMS_MAX):
+                effects.append(Send(router, Submit(owed[first : first + BATCH_ITEMS_MAX])))
+        for partition in idle:
+            self.busy.pop(partition, None)
+
+    def _due_at(self, group: Group, router: NodeName | None, can_book: bool) -> int:
+        """When the partition must be looked at again without being touched."""
+        due = NEVER
+        duties = group.duties
+        assert duties is not None
+        if router is not None:
+            due = duties.notices.due_at()
+            if not duties.outbox.idle:
+                due = min(due, duties.outbox.due_at())
+        if group.book_at < due and group.unbooked and can_book:
+            due = group.book_at
+        for _, deadline, _, _ in duties.outbox_asked:
+            due = min(due, deadline)
+        return due
