@@ -35,6 +35,7 @@ GATEWAY_1 = NodeName("gateway-1")
 GATEWAY_2 = NodeName("gateway-2")
 STORAGE_1 = NodeName("storage-1")
 STORAGE_2 = NodeName("storage-2")
+STORAGE_3 = NodeName("storage-3")
 ROUTER = NodeName("router-1")
 ROLES = {"gateway": Role.GATEWAY, "router": Role.ROUTER, "storage": Role.STORAGE}
 RING = RingDocument(
@@ -43,6 +44,14 @@ RING = RingDocument(
     replicas=1,
     voters=1,
     placement=tuple(((STORAGE_1, STORAGE_2)[number % 2],) for number in range(PARTITIONS)),
+)
+
+RING_OF_THREE = RingDocument(
+    version=1,
+    partitions=PARTITIONS,
+    replicas=3,
+    voters=3,
+    placement=((STORAGE_1, STORAGE_2, STORAGE_3),) * PARTITIONS,
 )
 
 
@@ -117,15 +126,14 @@ def partition_of_channel(channel_id: str, channel_type: int = 1) -> PartitionId:
 
 
 class Rig:
-    """Two gateways and two storages linked to one router, which has settled."""
+    """Two gateways and the ring's storages linked to one router, which has settled."""
 
-    def __init__(self, *, settled: bool = True) -> None:
+    def __init__(self, ring: RingDocument = RING, *, settled: bool = True) -> None:
         self.now = Milliseconds(1_000_000)
-        self.core = RouterCore(ROUTER, RING, Random(7))
-        self.core.view_changed(
-            self.now, View((GATEWAY_1, GATEWAY_2), (ROUTER,), (STORAGE_1, STORAGE_2))
-        )
-        for name in (STORAGE_1, STORAGE_2, GATEWAY_1, GATEWAY_2):
+        self.core = RouterCore(ROUTER, ring, Random(7))
+        storages = tuple(sorted({name for owners in ring.placement for name in owners}))
+        self.core.view_changed(self.now, View((GATEWAY_1, GATEWAY_2), (ROUTER,), storages))
+        for name in (*storages, GATEWAY_1, GATEWAY_2):
             self.core.peer_up(self.now, peer(name))
         if settled:
             self.wait(PRESENCE_SETTLE_MS_MAX)

@@ -57,7 +57,13 @@ SEND_DEADLINE_MS = 15_000
 REQUEST_RETRY_MS = 1_000
 """Pause before an unanswered request is sent again with the same keys."""
 NOT_LEADER_RETRY_MS = 50
-"""Pause after NOT_LEADER, BUSY of a link or a missing router; doubles up to REQUEST_RETRY_MS."""
+"""Pause after a refusal that may pass; doubles up to REQUEST_RETRY_MS, or to the next bound."""
+LEADER_RETRY_MS_MAX = 250
+"""The longest pause while the answer is NOT_LEADER, UNAVAILABLE or UNKNOWN, or no router is there:
+a new leader serves within about a second of the old one's death."""
+ROUTER_TRIES = 4
+"""Tries without an outcome through one router. Then the next one is asked: the first may be cut off
+from the leader, and every router routes everything."""
 READ_DEADLINE_MS = 5_000
 """HTTP reads and member look-ups. Passed: an error that says so."""
 GATEWAY_REQUESTS_MAX = 65_536
@@ -261,7 +267,7 @@ assert LARGE_CHANNEL_DOWN_COUNT < LARGE_CHANNEL_UP_COUNT
 assert PAYLOAD_BYTES_MAX < BATCH_BYTES_MAX < BUS_FRAME_BYTES_MAX < PEER_QUEUE_BYTES_MAX
 assert CONNECT_FRAME_BYTES_MAX < FRAME_BYTES_MAX
 assert CONNACK_DEADLINE_MS < CONNECT_DEADLINE_MS
-assert REQUEST_RETRY_MS < SEND_DEADLINE_MS
+assert NOT_LEADER_RETRY_MS < LEADER_RETRY_MS_MAX < REQUEST_RETRY_MS < SEND_DEADLINE_MS
 assert PARTITIONS_DEFAULT <= PARTITIONS_MAX <= 2**11
 assert HEARTBEAT_MS * 4 < LINK_SILENCE_MS_MAX
 assert SEND_WINDOW_BYTES_MAX <= BATCH_BYTES_MAX

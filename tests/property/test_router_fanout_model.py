@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from router_rig import GATEWAY_1, GATEWAY_2, STORAGE_2, Rig, entry, members, message, peer
 
+from zmqim import limits
 from zmqim.bus.effects import Send
 from zmqim.bus.messages import (
     Announce,
@@ -34,7 +35,7 @@ from zmqim.bus.messages import (
 from zmqim.chat.operations import MembersPage, MembersQuery, Notice, decode_query, encode
 from zmqim.ids import NodeName
 from zmqim.limits import PRESENCE_DIGEST_MS
-from zmqim.router import credits, fanout
+from zmqim.router import credits
 
 PARTITION = 3
 UIDS = ["ann", "bob", "cid", "dan", "eve"]
@@ -103,8 +104,8 @@ class FanoutModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(fanout, "LARGE_CHANNEL_UP_COUNT", 3)
-        self.patch.setattr(fanout, "LARGE_CHANNEL_DOWN_COUNT", 2)
+        self.patch.setattr(limits, "LARGE_CHANNEL_UP_COUNT", 3)
+        self.patch.setattr(limits, "LARGE_CHANNEL_DOWN_COUNT", 2)
         self.patch.setattr(credits, "GATEWAY_CREDIT_BYTES", self.credit_bytes)
         self.rig = Rig()
         self.gateways = {GATEWAY_1: Gateway(), GATEWAY_2: Gateway()}

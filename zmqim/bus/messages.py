@@ -8,8 +8,8 @@ Who sends what:
 
     gateway → router   Submit, Login, Announce, Withdraw, PresenceDigest, PresenceShard,
                        DeliverAck, OnlineQuery, MissingPlan
-    router → gateway   Answers, LoginAck, Kick, Deliver, Dirty, Plan, PresenceDiffers, OnlineAnswer,
-                       UserChanged
+    router → gateway   Answers, LeaderMoved, LoginAck, Kick, Deliver, Dirty, Plan, PresenceDiffers,
+                       OnlineAnswer, UserChanged
     router → storage   Propose, NoticeAck
     storage → router   Outcomes, Notices, Submit (outbox: operations for other partitions)
     storage ↔ storage  zmqim.bus.replication
@@ -221,6 +221,15 @@ class Answers(Body, frozen=True):
     """Answers to items of one or several Submits of this gateway."""
 
     items: list[Answer]
+
+
+class LeaderMoved(Body, frozen=True):
+    """The router now asks another storage for these partitions, or one that serves only now.
+
+    What it had on its way may stay unanswered: whoever waits for an answer asks again at once.
+    """
+
+    partitions: list[int]
 
 
 class RoutedItem(Body, frozen=True):

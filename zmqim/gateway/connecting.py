@@ -29,7 +29,7 @@ from zmqim.wkproto.packets import Connack, Connect
 class _LoginAsked:
     """A login that waits for the owner's number."""
 
-    __slots__ = ("entry", "partition", "request", "session")
+    __slots__ = ("ask_at", "entry", "partition", "request", "router", "session")
 
     def __init__(
         self, request: int, session: Session, entry: PresenceEntry, partition: int
@@ -38,6 +38,9 @@ class _LoginAsked:
         self.session = session
         self.entry = entry
         self.partition = partition
+        self.router: NodeName | None = None
+        """Whom it was sent to."""
+        self.ask_at = 0
 
 
 class Connecting:
@@ -155,20 +158,30 @@ class Connecting:
 
     def _ask_owner(self, now: int, login: _LoginAsked) -> None:
         """Again until the session's CONNACK is overdue: the same session is admitted only once."""
-        if login.request not in self._logins:
+        if login.request not in self._logins or now < login.ask_at:
             return
-        owner = self._routers.owner_of(login.partition)
+        owner = login.router = self._routers.owner_of(login.partition)
         pause = limits.NOT_LEADER_RETRY_MS
         if owner is not None:
             self._sends.append(Send(owner, Login(login.request, login.entry)))
             pause = limits.REQUEST_RETRY_MS
-        self._wheel.add(now + pause, self._ask_owner, login)
+        self._ask_again(now, login, pause)
+
+    def _ask_again(self, now: int, login: _LoginAsked, pause: int) -> None:
+        login.ask_at = now + pause
+        self._wheel.add(login.ask_at, self._ask_owner, login)
 
     def bounced(self, now: int, request: int) -> None:
         """The bus did not take a `Login`: ask again soon."""
         login = self._logins.get(request)
         if login is not None:
-            self._wheel.add(now + limits.NOT_LEADER_RETRY_MS, self._ask_owner, login)
+            self._ask_again(now, login, limits.NOT_LEADER_RETRY_MS)
+
+    def router_down(self, now: int, name: NodeName) -> None:
+        """What that router had may be lost: another one owns the shards now and is asked soon."""
+        for login in self._logins.values():
+            if login.router == name:
+                self._ask_again(now, login, limits.NOT_LEADER_RETRY_MS)
 
     def admitted(self, now: int, source: NodeName, message: LoginAck) -> None:
         """The owner numbered the login: the session is OPEN."""

@@ -25,6 +25,7 @@ from zmqim.bus.messages import (
     DeliverAck,
     Dirty,
     Kick,
+    LeaderMoved,
     Login,
     LoginAck,
     Message,
@@ -269,6 +270,7 @@ class GatewayCore:
         self._presence.router_down(name)
         self._sending.router_down(now, name)
         self._requests.router_down(now, name)
+        self._connecting.router_down(now, name)
 
     def view_changed(self, now: Milliseconds, view: View) -> None:
         """Gossip sees other live processes."""
@@ -290,6 +292,10 @@ class GatewayCore:
                 self._fan_out.dirty(now, source, message)
             case UserChanged():
                 self._fan_out.user_changed(now, source, message)
+            case LeaderMoved():
+                partitions = frozenset(message.partitions)
+                self._sending.leader_moved(now, source, partitions)
+                self._requests.leader_moved(now, source, partitions)
             case LoginAck():
                 self._connecting.admitted(now, source, message)
             case Kick():

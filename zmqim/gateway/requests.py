@@ -2,13 +2,14 @@
 
 `Routers` knows the live routers and gathers this turn's items for each. `Requests` keeps what
 was asked for HTTP, for CONNECT and for pulls: the same bytes are sent again after NOT_LEADER,
-UNAVAILABLE or a bounce (pauses from NOT_LEADER_RETRY_MS doubling), and after silence
-(REQUEST_RETRY_MS), until the deadline. SENDs are kept by `sending`, with the same pauses.
+UNAVAILABLE or a bounce (pauses from NOT_LEADER_RETRY_MS doubling), after silence
+(REQUEST_RETRY_MS), and as soon as a router says that it asks another storage now, until the
+deadline. SENDs are kept by `sending`, with the same pauses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 from zmqim import limits
@@ -17,7 +18,7 @@ from zmqim.bus.messages import Item, ItemKind, OutcomeCode, Submit
 from zmqim.gateway.wheel import Wheel
 from zmqim.ids import NodeName, PartitionId
 from zmqim.ring.partitions import partition_of
-from zmqim.ring.routers import router_of
+from zmqim.ring.routers import routers_of
 
 DONE = int(OutcomeCode.DONE)
 BUSY = int(OutcomeCode.BUSY)
@@ -28,9 +29,15 @@ UNAVAILABLE = int(OutcomeCode.UNAVAILABLE)
 
 ITEM_OVERHEAD_BYTES = 64
 _DEFINITE = (DONE, DISK_FULL, BAD_REQUEST)
+_LEADERLESS = (int(OutcomeCode.NOT_LEADER), UNAVAILABLE, UNKNOWN)
 
 OnAnswer = Callable[[int, Any, int, bytes], None]
 """Called once with now, the argument given to `ask`, an `OutcomeCode` and the result."""
+
+
+def longest_pause(code: int) -> int:
+    """How far the pause grows while that is the answer: a new leader is there soon."""
+    return limits.LEADER_RETRY_MS_MAX if code in _LEADERLESS else limits.REQUEST_RETRY_MS
 
 
 class Numbers:
@@ -56,8 +63,8 @@ class Routers:
         self._partitions = partitions
         self._linked: dict[NodeName, None] = {}
         self._seen: tuple[NodeName, ...] = ()
-        self._by_partition: dict[int, NodeName] = {}
-        self._submits: dict[NodeName, list[Item]] = {}
+        self._by_partition: dict[int, tuple[NodeName, ...]] = {}
+        self._submits: dict[NodeName, list[Sequence[Item]]] = {}
 
     def partition_of(self, key: bytes) -> PartitionId:
         """The partition of a route key."""
@@ -84,44 +91,49 @@ class Routers:
         self.live = both or tuple(sorted(self._linked))
         self._by_partition = {}
 
-    def owner_of(self, partition: int) -> NodeName | None:
-        """The router that rendezvous names for the partition, None without any."""
-        owner = self._by_partition.get(partition)
-        if owner is None:
-            owner = router_of(PartitionId(partition), self.live)
-            if owner is not None:
-                self._by_partition[partition] = owner
-        return owner
+    def owner_of(self, partition: int, tries: int = 0) -> NodeName | None:
+        """The router that rendezvous names for the partition, None without any.
 
-    def submit(self, router: NodeName, items: Iterable[Item]) -> None:
-        """Put items, in order, into the turn's `Submit` for that router."""
+        After each ROUTER_TRIES that came to nothing it is the next one.
+        """
+        routers = self._by_partition.get(partition)
+        if routers is None:
+            routers = self._by_partition[partition] = routers_of(PartitionId(partition), self.live)
+        return routers[tries // limits.ROUTER_TRIES % len(routers)] if routers else None
+
+    def submit(self, router: NodeName, items: Sequence[Item]) -> None:
+        """Put items, in order, into the turn's `Submit` for that router: all into the same one.
+
+        So a leader that changes takes all of them or none. They keep to a frame's bounds.
+        """
         waiting = self._submits.get(router)
         if waiting is None:
             waiting = self._submits[router] = []
-        waiting.extend(items)
+        waiting.append(items)
 
     def flush(self) -> list[Send]:
         """One `Submit` a router, more only where a frame's bounds are reached."""
         if not self._submits:
             return []
         submits, self._submits = self._submits, {}
-        return [Send(name, Submit(cut)) for name, items in submits.items() for cut in _cut(items)]
+        return [Send(name, Submit(cut)) for name, parts in submits.items() for cut in _cut(parts)]
 
 
-def _cut(items: list[Item]) -> Iterable[list[Item]]:
-    if len(items) <= limits.BATCH_ITEMS_MAX:
-        size = sum([len(item.body) for item in items]) + ITEM_OVERHEAD_BYTES * len(items)
-        if size <= limits.BATCH_BYTES_MAX:
-            yield items
-            return
+def size_of(items: Iterable[Item]) -> int:
+    """Bytes of the items in a frame, about."""
+    return sum([len(item.body) + ITEM_OVERHEAD_BYTES for item in items])
+
+
+def _cut(parts: Iterable[Sequence[Item]]) -> Iterable[list[Item]]:
     cut: list[Item] = []
     size = 0
-    for item in items:
-        weight = len(item.body) + ITEM_OVERHEAD_BYTES
-        if cut and (size + weight > limits.BATCH_BYTES_MAX or len(cut) == limits.BATCH_ITEMS_MAX):
+    for items in parts:
+        weight = size_of(items)
+        above = size + weight > limits.BATCH_BYTES_MAX
+        if cut and (above or len(cut) + len(items) > limits.BATCH_ITEMS_MAX):
             yield cut
             cut, size = [], 0
-        cut.append(item)
+        cut.extend(items)
         size += weight
     yield cut
 
@@ -140,6 +152,7 @@ class Asked:
         "proposed",
         "retry_at",
         "router",
+        "tries",
     )
 
     def __init__(
@@ -154,6 +167,7 @@ class Asked:
         self.pause = limits.NOT_LEADER_RETRY_MS
         self.retry_at = 0
         self.router: NodeName | None = None
+        self.tries = 0
         self.proposed = False
         """Whether a leader may have taken it: then nobody knows the outcome at the deadline."""
 
@@ -195,19 +209,22 @@ class Requests:
         self._asked[item.request] = asked
         self._launch(now, asked)
 
-    def _launch(self, now: int, asked: Asked) -> None:
-        router = asked.router = self._routers.owner_of(asked.partition)
+    def _launch(self, now: int, asked: Asked, router: NodeName | None = None) -> None:
+        router = router or self._routers.owner_of(asked.partition, asked.tries)
+        asked.router = router
         if router is None:
-            self._again(now, asked)
+            self._again(now, asked, limits.LEADER_RETRY_MS_MAX)
             return
         self._routers.submit(router, (asked.item,))
         asked.retry_at = now + limits.REQUEST_RETRY_MS
         self._wheel.add(min(asked.retry_at, asked.deadline), self._due, asked)
 
-    def _again(self, now: int, asked: Asked) -> None:
+    def _again(self, now: int, asked: Asked, longest: int) -> None:
         asked.router = None
-        asked.retry_at = now + asked.pause
-        asked.pause = min(2 * asked.pause, limits.REQUEST_RETRY_MS)
+        asked.tries += 1
+        pause = min(asked.pause, longest)
+        asked.pause = 2 * pause
+        asked.retry_at = now + pause
         self._wheel.add(min(asked.retry_at, asked.deadline), self._due, asked)
 
     def _due(self, now: int, asked: Asked) -> None:
@@ -215,6 +232,7 @@ class Requests:
             return
         if asked.router is not None and now >= asked.retry_at:
             asked.proposed = True
+            asked.tries += 1
         if now >= asked.deadline:
             if asked.router is not None:
                 asked.proposed = True
@@ -236,7 +254,7 @@ class Requests:
             self._finish(now, asked, code, result)
         elif asked.router is not None:
             asked.proposed = asked.proposed or code == UNKNOWN
-            self._again(now, asked)
+            self._again(now, asked, longest_pause(code))
         return True
 
     def _is_definite(self, asked: Asked, code: int) -> bool:
@@ -250,7 +268,7 @@ class Requests:
         asked = self._asked.get(request)
         if asked is None:
             return False
-        self._again(now, asked)
+        self._again(now, asked, limits.REQUEST_RETRY_MS)
         return True
 
     def router_down(self, now: int, name: NodeName) -> None:
@@ -258,4 +276,12 @@ class Requests:
         for asked in list(self._asked.values()):
             if asked.router == name:
                 asked.proposed = True
-                self._again(now, asked)
+                self._again(now, asked, limits.LEADER_RETRY_MS_MAX)
+
+    def leader_moved(self, now: int, name: NodeName, partitions: Container[int]) -> None:
+        """That router asks another storage for these partitions now: what it has, and what waits
+        out a pause, goes to it again."""
+        for asked in list(self._asked.values()):
+            if asked.partition in partitions and asked.router in (None, name):
+                asked.proposed = asked.proposed or asked.router is not None
+                self._launch(now, asked, name)

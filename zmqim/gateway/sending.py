@@ -1,10 +1,11 @@
 """The way in: SEND → checks → one encoded operation → this turn's `Submit`; answers → SENDACK.
 
 What a session sends to one channel goes through a *lane*, which has one batch in flight: otherwise
-a batch that is asked again would come behind its successor (REPLICATION.md 2.10). The batch is
-asked again with the same bytes and numbers until every item of it is answered; duplicates are
-found where they are applied. An item without an answer for SEND_DEADLINE_MS closes the session
-without a SENDACK, because an SDK sends again only what was never answered.
+a batch that is asked again would come behind its successor (REPLICATION.md 2.10). A batch travels
+in one frame, so that a leader that changes takes all of it or none. It is asked again with the same
+bytes and numbers until every item of it is answered; duplicates are found where they are applied.
+An item without an answer for SEND_DEADLINE_MS closes the session without a SENDACK, because an SDK
+sends again only what was never answered.
 
 A definite refusal of the batch (BUSY, a full disk) also refuses what waits behind it in the lane:
 it was sent before the client could know, and must not overtake what is sent again. A refusal is not
@@ -45,9 +46,11 @@ from zmqim.gateway.requests import (
     BUSY,
     DISK_FULL,
     DONE,
+    ITEM_OVERHEAD_BYTES,
     UNKNOWN,
     Numbers,
     Routers,
+    longest_pause,
 )
 from zmqim.gateway.sessions import Phase, Session, Sessions
 from zmqim.gateway.wheel import Wheel
@@ -56,6 +59,7 @@ from zmqim.topology_values import Limits
 from zmqim.wkproto.packets import BadSend, Send, Sendack
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from random import Random
 
 LANES_MAX = 256
@@ -100,6 +104,7 @@ class Lane:
         "router",
         "session",
         "timer_at",
+        "tries",
     )
 
     def __init__(self, session: Session, channel_id: str, key: bytes, partition: int) -> None:
@@ -113,6 +118,9 @@ class Lane:
         """Items of the flight without an answer."""
         self.ready = False
         self.router: NodeName | None = None
+        """Whom the flight was sent to; None: it waits out a pause."""
+        self.tries = 0
+        """How often the flight came to nothing."""
         self.pause = limits.NOT_LEADER_RETRY_MS
         self.retry_at = 0
         self.timer_at = 0
@@ -150,6 +158,7 @@ class Sending:
         self._origin = gateway_origin
         self._waiting: dict[int, Waiting] = {}
         self._ready: list[Lane] = []
+        self._turn = 0
         sessions.on_end.append(self._ended)
 
     def __len__(self) -> int:
@@ -163,6 +172,8 @@ class Sending:
         lane = session.lanes.get((packet.channel_type, packet.channel_id))
         reason = self._refusal(now, session, packet, lane)
         if reason:
+            if reason == Reason.RATE_LIMITED:
+                session.refused_in = self._turn
             self.refuse(session, packet, reason)
             return
         if lane is None:
@@ -206,7 +217,8 @@ class Sending:
             if gained:
                 session.tokens = min(self._burst, session.tokens + gained)
                 session.tokens_at = now
-        if session.tokens < 1 or len(self._waiting) >= limits.GATEWAY_REQUESTS_MAX:
+        no_room = session.tokens < 1 or len(self._waiting) >= limits.GATEWAY_REQUESTS_MAX
+        if no_room or session.refused_in == self._turn:
             return Reason.RATE_LIMITED
         session.tokens -= 1
         if len(packet.payload) > _PAYLOAD_MAX:
@@ -237,21 +249,24 @@ class Sending:
 
     def launch_ready(self, now: int) -> None:
         """At the end of the turn: every lane without a flight sends what it has."""
+        self._turn += 1
         ready, self._ready = self._ready, []
         for lane in ready:
             lane.ready = False
             if lane.queue and not lane.flight:
-                lane.flight, lane.queue = lane.queue, []
+                lane.flight, lane.queue = _batch_of(lane.queue)
                 lane.open_count = len(lane.flight)
                 lane.pause = limits.NOT_LEADER_RETRY_MS
+                lane.tries = 0
                 self._launch(now, lane)
         for session in {lane.session.number: lane.session for lane in ready}.values():
             self._sessions.balance_reading(session)
 
-    def _launch(self, now: int, lane: Lane) -> None:
-        router = lane.router = self._routers.owner_of(lane.partition)
+    def _launch(self, now: int, lane: Lane, router: NodeName | None = None) -> None:
+        router = router or self._routers.owner_of(lane.partition, lane.tries)
+        lane.router = router
         if router is None:
-            self._again(now, lane)
+            self._again(now, lane, limits.LEADER_RETRY_MS_MAX)
             return
         waiting = self._waiting
         items = []
@@ -264,11 +279,13 @@ class Sending:
         self._routers.submit(router, items)
         self._look_at(lane, now + limits.REQUEST_RETRY_MS)
 
-    def _again(self, now: int, lane: Lane) -> None:
+    def _again(self, now: int, lane: Lane, longest: int) -> None:
         """Launch the flight's unanswered items again after the lane's pause."""
         lane.router = None
-        self._look_at(lane, now + lane.pause)
-        lane.pause = min(2 * lane.pause, limits.REQUEST_RETRY_MS)
+        lane.tries += 1
+        pause = min(lane.pause, longest)
+        lane.pause = 2 * pause
+        self._look_at(lane, now + pause)
 
     def _look_at(self, lane: Lane, retry_at: int) -> None:
         """Only one timer a lane: it is moved when it comes, so a busy lane costs one a second."""
@@ -288,6 +305,8 @@ class Sending:
         elif now < lane.retry_at:
             self._look_at(lane, lane.retry_at)
         else:
+            if lane.router is not None:
+                lane.tries += 1
             self._counters.sends_retried += lane.open_count
             self._launch(now, lane)
 
@@ -306,7 +325,7 @@ class Sending:
                 done = decode_result(result)
             except WireError:
                 self._counters.wire_errors += 1
-                self._retry(now, waiting.lane)
+                self._retry(now, waiting.lane, code)
                 return True
             if type(done) is Sent:
                 self._finish(waiting, done.message_id, done.sequence, 1)
@@ -315,7 +334,7 @@ class Sending:
                 self._finish(waiting, 0, 0, reason)
         elif waiting.doubtful and code in (BUSY, DISK_FULL):
             waiting.proposed = False
-            self._retry(now, waiting.lane)
+            self._retry(now, waiting.lane, code)
         elif code == BUSY:
             self._finish(waiting, 0, 0, Reason.RATE_LIMITED)
             self._refuse_queue(waiting.lane, Reason.RATE_LIMITED)
@@ -326,7 +345,7 @@ class Sending:
             self._finish(waiting, 0, 0, Reason.SYSTEM_ERROR)
         else:
             waiting.proposed = code == UNKNOWN
-            self._retry(now, waiting.lane)
+            self._retry(now, waiting.lane, code)
         return True
 
     def _finish(self, waiting: Waiting, message_id: int, sequence: int, reason: int) -> None:
@@ -358,10 +377,10 @@ class Sending:
         for waiting in queue:
             self._finish(waiting, 0, 0, reason)
 
-    def _retry(self, now: int, lane: Lane) -> None:
+    def _retry(self, now: int, lane: Lane, code: int) -> None:
         """Something of the flight was not taken: one pause, however many items say so."""
         if lane.router is not None:
-            self._again(now, lane)
+            self._again(now, lane, longest_pause(code))
 
     def bounced(self, now: int, request: int) -> bool:
         """The bus did not take the item; False: it is for nobody here."""
@@ -369,14 +388,23 @@ class Sending:
         if waiting is None:
             return False
         waiting.proposed = False
-        self._retry(now, waiting.lane)
+        self._retry(now, waiting.lane, BUSY)
         return True
 
     def router_down(self, now: int, name: NodeName) -> None:
         """What that router had may be lost: ask another one soon."""
         for waiting in self._waiting.values():
             if waiting.lane.router == name:
-                self._again(now, waiting.lane)
+                self._again(now, waiting.lane, limits.LEADER_RETRY_MS_MAX)
+
+    def leader_moved(self, now: int, name: NodeName, partitions: Container[int]) -> None:
+        """That router asks another storage for these partitions now: what it has, and what waits
+        out a pause, goes to it again."""
+        lanes = {each.lane: None for each in self._waiting.values()}
+        for lane in lanes:
+            if lane.partition in partitions and lane.flight and lane.router in (None, name):
+                self._counters.sends_retried += lane.open_count
+                self._launch(now, lane, name)
 
     def _ended(self, session: Session) -> None:
         """Nobody waits any more: an SDK sends again what got no answer."""
@@ -385,6 +413,21 @@ class Sending:
                 self._waiting.pop(waiting.item.request, None)
             lane.flight, lane.queue, lane.open_count = [], [], 0
         session.lanes = {}
+
+
+def _batch_of(queue: list[Waiting]) -> tuple[list[Waiting], list[Waiting]]:
+    """The beginning of `queue` that fits into a frame, and the rest."""
+    size = sum([each.size for each in queue]) + ITEM_OVERHEAD_BYTES * len(queue)
+    if len(queue) <= limits.BATCH_ITEMS_MAX and size <= limits.BATCH_BYTES_MAX:
+        return queue, []
+    left = limits.BATCH_BYTES_MAX
+    count = 0
+    for each in queue[: limits.BATCH_ITEMS_MAX]:
+        left -= each.size + ITEM_OVERHEAD_BYTES
+        if left < 0 and count:
+            break
+        count += 1
+    return queue[:count], queue[count:]
 
 
 def _channel_refusal(packet: Send, uid: str) -> int:

@@ -59,6 +59,7 @@ class Session:
         "pulls",
         "reading",
         "redeliver_at",
+        "refused_in",
         "send_ban",
         "send_bytes_pending",
         "sends_pending",
@@ -88,6 +89,8 @@ class Session:
         # sending
         self.tokens = tokens
         self.tokens_at = now
+        self.refused_in = -1
+        """The turn in which a SEND found no room: what comes behind it finds none either."""
         self.lanes: dict[tuple[int, str], Lane] = {}
         self.sends_pending = 0
         self.send_bytes_pending = 0

@@ -48,7 +48,11 @@ class TopologyLike(Protocol):
 
 @dataclass(frozen=True)
 class RingDocument:
-    """Placement of all partitions: `replicas` owners each, of whom the first `voters` count."""
+    """Placement of all partitions: `replicas` owners each, of whom the first `voters` count.
+
+    The first of them is the home leader: it leads while nothing is wrong. Who leads now is not the
+    ring's to say.
+    """
 
     version: int
     partitions: int
@@ -57,7 +61,7 @@ class RingDocument:
     placement: Placement
 
     def leader_of(self, partition: PartitionId) -> NodeName:
-        """The storage that leads `partition`."""
+        """The home leader of `partition`."""
         return self.placement[partition][0]
 
     def voters_of(self, partition: PartitionId) -> tuple[NodeName, ...]:
@@ -65,11 +69,19 @@ class RingDocument:
         return self.placement[partition][: self.voters]
 
     def led_by(self, storage: NodeName) -> tuple[PartitionId, ...]:
-        """The partitions that `storage` leads, ascending."""
+        """The partitions whose home leader is `storage`, ascending."""
         return tuple(
             PartitionId(number)
             for number, owners in enumerate(self.placement)
             if owners[0] == storage
+        )
+
+    def held_by(self, storage: NodeName) -> tuple[PartitionId, ...]:
+        """The partitions of which `storage` is a voter, ascending."""
+        return tuple(
+            PartitionId(number)
+            for number, owners in enumerate(self.placement)
+            if storage in owners[: self.voters]
         )
 
     def to_json(self) -> bytes:
@@ -101,7 +113,8 @@ class RingDocument:
         sound = (
             all(type(number) is int and number > 0 for number in numbers)
             and len(rows) == numbers[1]
-            and all(isinstance(row, list) and row for row in rows)
+            and numbers[3] <= numbers[2]
+            and all(isinstance(row, list) and len(row) == numbers[2] for row in rows)
             and all(isinstance(name, str) for row in rows for name in row)
         )
         if not sound:
@@ -112,7 +125,7 @@ class RingDocument:
 
 
 def ring_of(topology: TopologyLike) -> RingDocument:
-    """The ring of a topology."""
+    """The ring of a topology: every replica counts."""
     shares = [Share(one.name, one.zone, one.weight) for one in topology.storages]
     placement = placed(topology.partitions, topology.replicas, shares)
     replicas = len(placement[0])

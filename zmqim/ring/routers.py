@@ -19,3 +19,8 @@ def _score(partition: PartitionId, router: NodeName) -> tuple[int, NodeName]:
 def router_of(partition: PartitionId, live: Iterable[NodeName]) -> NodeName | None:
     """The router of `partition` among those that live; None if none does."""
     return max(live, key=lambda router: _score(partition, router), default=None)
+
+
+def routers_of(partition: PartitionId, live: Iterable[NodeName]) -> tuple[NodeName, ...]:
+    """All that live, the router of `partition` first, then who would be it without that one, …"""
+    return tuple(sorted(live, key=lambda router: _score(partition, router), reverse=True))

@@ -17,6 +17,7 @@ from zmqim.bus.messages import (
     DeliverAck,
     Dirty,
     Kick,
+    LeaderMoved,
     Login,
     LoginAck,
     Message,
@@ -34,6 +35,7 @@ from zmqim.bus.messages import (
     UserChanged,
     Withdraw,
 )
+from zmqim.bus.replication import Leading
 from zmqim.chat.channels import route_key_of_user
 from zmqim.ids import Milliseconds, NodeName, PartitionId
 from zmqim.limits import PRESENCE_SETTLE_MS_MAX, PRESENCE_SETTLE_MS_MIN
@@ -136,9 +138,12 @@ class RouterCore:
         if isinstance(message, Submit):
             self.routing.submit(source, message.items)
         elif isinstance(message, Outcomes):
-            self.routing.outcomes(message.items)
+            self.routing.outcomes(source, message.items)
         elif isinstance(message, Notices):
             self._notices(now, source, message)
+        elif isinstance(message, Leading):
+            for partition, term in message.groups:
+                self.routing.learn_leader(partition, source, term)
         elif self._peers[source].role == Role.GATEWAY:
             self._receive_from_gateway(now, source, message)
         else:
@@ -146,7 +151,7 @@ class RouterCore:
 
     def _notices(self, now: Milliseconds, source: NodeName, batch: Notices) -> None:
         if 0 <= batch.partition < self._partitions and self.fanout.notices(now, source, batch):
-            self.routing.learn_leader(PartitionId(batch.partition), source)
+            self.routing.learn_leader(batch.partition, source, batch.term)
 
     def _receive_from_gateway(self, now: Milliseconds, source: NodeName, message: Message) -> None:
         match message:
@@ -205,13 +210,25 @@ class RouterCore:
     def turn(self, now: Milliseconds) -> list[Send]:
         """End of the turn: what gathered, in batches per peer."""
         self._settle(now)
+        moved = self.routing.take_moved()
+        for partition in moved:
+            self.fanout.leader_moved(now, partition)
         while own := self.routing.take_own_outcomes():
             for outcome in own:
                 self.fanout.own_outcome(now, outcome)
         sends, self._sends = self._sends, []
         sends += self.routing.take_sends()
+        sends += self._tell_moved(moved)
         sends += self.fanout.take_sends()
         return sends
+
+    def _tell_moved(self, partitions: list[PartitionId]) -> list[Send]:
+        """To gateways, behind the answers of the turn: what is still without one is asked again."""
+        if not partitions:
+            return []
+        message = LeaderMoved([*partitions])
+        gateways = [name for name in self._linked if self._peers[name].role == Role.GATEWAY]
+        return [Send(name, message) for name in gateways]
 
     def next_wake(self) -> Milliseconds | None:
         """When `wake` and a turn are needed at the latest."""
@@ -253,6 +270,7 @@ class RouterCore:
         return {
             "items_routed": self.routing.items_routed,
             "items_refused": self.routing.items_refused,
+            "leader_moves": self.routing.leader_moves,
             "kicks": self.kicks,
             "strays": self.strays,
             **self.fanout.counters(),

@@ -18,6 +18,7 @@ from functools import partial
 import msgspec
 from msgspec import structs
 
+from zmqim import limits
 from zmqim.bus.effects import Send
 from zmqim.bus.messages import (
     Delivery,
@@ -38,13 +39,6 @@ from zmqim.chat.operations import (
     encode,
 )
 from zmqim.ids import Channel, Milliseconds, NodeName, PartitionId
-from zmqim.limits import (
-    LARGE_CHANNEL_DOWN_COUNT,
-    LARGE_CHANNEL_UP_COUNT,
-    NOT_LEADER_RETRY_MS,
-    NOTICES_UNACKED_MAX,
-    REQUEST_RETRY_MS,
-)
 from zmqim.router.credits import GatewayLink, LinkCounts, TurnMark
 from zmqim.router.members import Members, Reading, Snapshot
 from zmqim.router.plans import LargeChannel, Places, Plans
@@ -122,7 +116,7 @@ class Fanout:
         if batch.previous > stream.last:
             self.gaps += 1
             self._answer(partition, stream)
-        elif len(stream.queue) < NOTICES_UNACKED_MAX:
+        elif len(stream.queue) < limits.NOTICES_UNACKED_MAX:
             self._take_in(now, partition, stream, batch.items)
         return True
 
@@ -287,10 +281,10 @@ class Fanout:
         count = len(snapshot.uids)
         large = self._plans.get(channel)
         if large is None:
-            if count <= LARGE_CHANNEL_UP_COUNT:
+            if count <= limits.LARGE_CHANNEL_UP_COUNT:
                 return None
             return self._plans.build(channel, snapshot.uids, self._places)
-        if count < LARGE_CHANNEL_DOWN_COUNT:
+        if count < limits.LARGE_CHANNEL_DOWN_COUNT:
             self._end_plan(channel)
             return None
         return large
@@ -327,6 +321,12 @@ class Fanout:
         query = reading.ask(now, self._last_request)
         self._ask(reading.partition, self._last_request, encode(query))
 
+    def leader_moved(self, now: Milliseconds, partition: PartitionId) -> None:
+        """Members that were asked of another storage than the one asked now are asked again."""
+        stream = self._waiting.get(partition)
+        if stream is not None and stream.reading is not None:
+            self._ask_members(now, stream, stream.reading)
+
     def own_outcome(self, now: Milliseconds, outcome: Outcome) -> None:
         """An answer to `_ask_members`; one that was given up for another is left aside."""
         stream = self._readings.pop(outcome.request, None)
@@ -356,7 +356,7 @@ class Fanout:
     def gateway_up(self, now: Milliseconds, gateway: NodeName) -> None:
         """A link to a gateway stands."""
         if self._nudge_at is None:
-            self._nudge_at = Milliseconds(now + REQUEST_RETRY_MS)
+            self._nudge_at = Milliseconds(now + limits.REQUEST_RETRY_MS)
         link = self._links.get(gateway)
         if link is None:
             link = self._links[gateway] = GatewayLink(gateway, self._settled, self._counts)
@@ -386,7 +386,7 @@ class Fanout:
         """The bus did not take a frame for that gateway: it goes again in a moment."""
         link = self._links.get(gateway)
         if link is not None and link.refused(message):
-            self._retry_at = Milliseconds(now + NOT_LEADER_RETRY_MS)
+            self._retry_at = Milliseconds(now + limits.NOT_LEADER_RETRY_MS)
 
     def missing_plan(self, gateway: NodeName, missing: MissingPlan) -> None:
         """Send the list anew and repeat from the frame that named it; plan 0: only the frames.
@@ -446,7 +446,7 @@ class Fanout:
             for name, link in self._links.items():
                 link.retry(partial(self._renewed, name))
         if self._nudge_at is not None and self._nudge_at <= now:
-            self._nudge_at = Milliseconds(now + REQUEST_RETRY_MS) if self._links else None
+            self._nudge_at = Milliseconds(now + limits.REQUEST_RETRY_MS) if self._links else None
             for name, link in self._links.items():
                 link.nudge(partial(self._renewed, name))
 

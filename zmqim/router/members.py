@@ -17,6 +17,7 @@ from zmqim.chat.operations import MembersNotice, MembersPage, MembersQuery, deco
 from zmqim.errors import WireError
 from zmqim.ids import Channel, Milliseconds, PartitionId
 from zmqim.limits import (
+    LEADER_RETRY_MS_MAX,
     MEMBER_SNAPSHOTS_MAX,
     MEMBERS_PAGE_MAX,
     NOT_LEADER_RETRY_MS,
@@ -149,7 +150,7 @@ class Reading:
                 return None
             return Snapshot(max(self._version, self._wanted), self._uids)
         self.due = Milliseconds(now + self._pause)
-        self._pause = min(2 * self._pause, REQUEST_RETRY_MS)
+        self._pause = min(2 * self._pause, LEADER_RETRY_MS_MAX)
         return None
 
 

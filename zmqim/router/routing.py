@@ -1,15 +1,22 @@
 """Which storage gets an item, and who gets the answer.
 
-An item's route key decides its partition, the ring (corrected by what storages said) the leader.
+An item's route key decides its partition. Who leads that partition is told by storages (`Leading`,
+`Notices`), and of two the higher term is right. While nobody told, the voters are asked in the
+order of the ring: the next one after each NOT_LEADER that names no other. An item goes to exactly
+one storage: the gateway alone sends again, and is told when that is worth while, because another
+storage leads now (`take_moved`; docs/ARCHITECTURE.md 4).
+
 All items of a turn for one storage travel in one `Propose`, all answers of a turn for one gateway
-in one `Answers`. Nothing is kept for an item on its way: who asked travels along as `origin`, a
-small number for one life of one process. The gateway alone sends again (docs/ARCHITECTURE.md 4).
+in one `Answers`. What came in one `Submit` for one storage is never cut in two: a storage that
+took the second half of a batch and not the first would change the order of a sender's messages.
+Nothing is kept for an item on its way: who asked travels along as `origin`, a small number for one
+life of one process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from zmqim.bus.effects import Peer, Send
 from zmqim.bus.messages import (
@@ -30,7 +37,7 @@ OWN_ORIGIN = 0
 PARTITION_CACHE_MAX = 65_536
 """Route keys whose partition is remembered. Full: forgotten at once, computed anew."""
 
-_Sized = TypeVar("_Sized", RoutedItem, Answer)
+_NOT_LEADER = int(OutcomeCode.NOT_LEADER)
 
 
 class Ring(Protocol):
@@ -38,19 +45,26 @@ class Ring(Protocol):
 
     @property
     def partitions(self) -> int: ...
-    def leader_of(self, partition: PartitionId) -> NodeName: ...
+    def voters_of(self, partition: PartitionId) -> tuple[NodeName, ...]: ...
 
 
 class Routing:
     """Items to storages and outcomes back. `partition_of` hashes a route key."""
 
     def __init__(self, ring: Ring, partition_of: Callable[[bytes], PartitionId]) -> None:
-        self._ring = ring
         self._partition_of = partition_of
         self._partitions: dict[bytes, PartitionId] = {}
-        self._leaders = [ring.leader_of(PartitionId(one)) for one in range(ring.partitions)]
+        self._voters = [ring.voters_of(PartitionId(one)) for one in range(ring.partitions)]
+        self._asked: list[NodeName | None] = [None] * ring.partitions
+        """Whom each partition's items go to, always linked; None: no voter is linked."""
+        self._told = [False] * ring.partitions
+        """Whether that one is held for the leader; else it is only the next to be asked."""
+        self._terms = [0] * ring.partitions
+        """The highest term in which somebody said that it leads."""
+        self._moved: dict[PartitionId, None] = {}
         self._linked: set[NodeName] = set()
-        self._proposals: dict[NodeName, list[RoutedItem]] = {}
+        self._proposals: dict[NodeName, list[list[RoutedItem]]] = {}
+        """The parts of this turn's Submits for each storage; no part is ever cut."""
         self._answers: dict[NodeName, list[Answer]] = {}
         self._own_outcomes: list[Outcome] = []
         self._origins: dict[NodeName, tuple[Peer, int]] = {}
@@ -59,31 +73,83 @@ class Routing:
         self.items_routed = 0
         self.items_in_flight = 0
         self.items_refused = 0
+        self.leader_moves = 0
 
     # Peers ---------------------------------------------------------------------------------------
 
     def peer_up(self, peer: Peer) -> None:
         """A process may ask and be asked; a new life gets a new origin number."""
-        self._linked.add(peer.name)
-        known = self._origins.get(peer.name)
+        name = peer.name
+        self._linked.add(name)
+        known = self._origins.get(name)
         if known is None or known[0] != peer:
             if known is not None:
                 del self._names[known[1]]
             self._last_origin += 1
-            self._origins[peer.name] = (peer, self._last_origin)
-            self._names[self._last_origin] = peer.name
+            self._origins[name] = (peer, self._last_origin)
+            self._names[self._last_origin] = name
+        for partition, voters in enumerate(self._voters):
+            if name in voters and not self._told[partition]:
+                self._asked[partition] = self._linked_after(partition, -1)
 
     def peer_down(self, name: NodeName) -> None:
-        """No link: what it leads goes to whom the ring says, once that has changed."""
+        """No link: whatever was sent there may be lost, and the next voter is asked."""
         self._linked.discard(name)
-        for partition, leader in enumerate(self._leaders):
-            if leader == name:
-                self._leaders[partition] = self._ring.leader_of(PartitionId(partition))
+        for partition, asked in enumerate(self._asked):
+            if asked == name:
+                self._ask_next(partition, name)
+                self._moved[PartitionId(partition)] = None
 
-    def learn_leader(self, partition: PartitionId, leader: NodeName) -> None:
-        """A storage leads that partition: it said so, or the one that was asked did."""
-        if leader in self._linked:
-            self._leaders[partition] = leader
+    # Who leads -----------------------------------------------------------------------------------
+
+    def learn_leader(self, partition: int, leader: NodeName, term: int) -> None:
+        """A storage says that it leads and serves `partition` in `term`.
+
+        It knows better than the ring who the voters are, so it need not be one of the ring's.
+        """
+        if not 0 <= partition < len(self._voters) or leader not in self._linked:
+            return
+        known = self._terms[partition]
+        if term < known:
+            return
+        if 0 < known < term or self._asked[partition] != leader:
+            self._moved[PartitionId(partition)] = None
+            self.leader_moves += 1
+        self._terms[partition] = term
+        self._asked[partition] = leader
+        self._told[partition] = True
+
+    def _not_leader(self, source: NodeName, partition: int, result: bytes) -> None:
+        """The storage that is asked does not lead: ask whom it names, or the next voter.
+
+        Only the first of a batch's answers moves on; what others say is of the past.
+        """
+        if not 0 <= partition < len(self._voters) or self._asked[partition] != source:
+            return
+        hint = NodeName(result.decode("utf-8", "replace"))
+        if hint != source and hint in self._linked and hint in self._voters[partition]:
+            self._asked[partition] = hint
+            self._told[partition] = True
+        else:
+            self._ask_next(partition, source)
+
+    def _ask_next(self, partition: int, after: NodeName) -> None:
+        voters = self._voters[partition]
+        place = voters.index(after) if after in voters else -1
+        self._told[partition] = False
+        self._asked[partition] = self._linked_after(partition, place)
+
+    def _linked_after(self, partition: int, place: int) -> NodeName | None:
+        """The first linked voter behind that place of the ring's order, all the way round."""
+        voters = self._voters[partition]
+        order = voters[place + 1 :] + voters[: place + 1]
+        return next((name for name in order if name in self._linked), None)
+
+    def take_moved(self) -> list[PartitionId]:
+        """Partitions of which another storage is asked now, or one that serves only now."""
+        moved = sorted(self._moved)
+        self._moved.clear()
+        return moved
 
     # Asking --------------------------------------------------------------------------------------
 
@@ -91,33 +157,37 @@ class Routing:
         """Route a batch; what has no link is answered UNAVAILABLE at once."""
         origin = self._origins[source][1]
         partitions = self._partitions
-        leaders = self._leaders
-        linked = self._linked
-        proposals = self._proposals
+        asked = self._asked
+        parts: dict[NodeName, list[RoutedItem]] = {}
         self.items_in_flight += len(items)
         for item in items:
             partition = partitions.get(item.key)
             if partition is None:
                 partition = self._remember(item.key)
-            leader = leaders[partition]
+            storage = asked[partition]
             routed = RoutedItem(origin, item.request, partition, item.kind, item.body)
-            if leader in proposals:
-                proposals[leader].append(routed)
-            elif leader in linked:
-                proposals[leader] = [routed]
-            else:
+            if storage is None:
                 self._refuse(routed, OutcomeCode.UNAVAILABLE)
+            elif storage in parts:
+                parts[storage].append(routed)
+            else:
+                parts[storage] = [routed]
+        for storage, part in parts.items():
+            self._propose(storage, part)
         self.items_routed += len(items)
 
     def ask(self, partition: PartitionId, request: int, query: bytes) -> None:
         """A question of the router itself; the outcome comes from `take_own_outcomes`."""
-        leader = self._leaders[partition]
+        storage = self._asked[partition]
         self.items_in_flight += 1
         item = RoutedItem(OWN_ORIGIN, request, partition, ItemKind.READ, query)
-        if leader in self._linked:
-            self._proposals.setdefault(leader, []).append(item)
-        else:
+        if storage is None:
             self._refuse(item, OutcomeCode.UNAVAILABLE)
+        else:
+            self._propose(storage, [item])
+
+    def _propose(self, storage: NodeName, part: list[RoutedItem]) -> None:
+        self._proposals.setdefault(storage, []).append(part)
 
     def _remember(self, key: bytes) -> PartitionId:
         if len(self._partitions) >= PARTITION_CACHE_MAX:
@@ -127,21 +197,24 @@ class Routing:
 
     # Answering -----------------------------------------------------------------------------------
 
-    def outcomes(self, items: Sequence[Outcome]) -> None:
-        """Hand outcomes to whoever asked. NOT_LEADER corrects who leads."""
+    def outcomes(self, source: NodeName, items: Sequence[Outcome]) -> None:
+        """Hand a storage's outcomes to whoever asked. NOT_LEADER corrects who is asked."""
+        for item in items:
+            if item.code == _NOT_LEADER:
+                self._not_leader(source, item.partition, item.result)
+        self._hand_out(items)
+
+    def _hand_out(self, items: Sequence[Outcome]) -> None:
         names = self._names
         answers = self._answers
         self.items_in_flight = max(0, self.items_in_flight - len(items))
         for item in items:
-            code = item.code
-            if code == OutcomeCode.NOT_LEADER:
-                self._correct(PartitionId(item.partition), item.result)
             name = names.get(item.origin)
             if name is None:
                 if item.origin == OWN_ORIGIN:
                     self._own_outcomes.append(item)
                 continue
-            answer = Answer(item.request, code, item.result)
+            answer = Answer(item.request, item.code, item.result)
             if name in answers:
                 answers[name].append(answer)
             else:
@@ -155,15 +228,7 @@ class Routing:
 
     def _refuse(self, item: RoutedItem, code: OutcomeCode) -> None:
         self.items_refused += 1
-        self.outcomes([Outcome(item.origin, item.request, item.partition, code, b"")])
-
-    def _correct(self, partition: PartitionId, result: bytes) -> None:
-        if not 0 <= partition < len(self._leaders):
-            return
-        hinted = NodeName(result.decode("utf-8", "replace"))
-        self._leaders[partition] = (
-            hinted if hinted in self._linked else self._ring.leader_of(partition)
-        )
+        self._hand_out([Outcome(item.origin, item.request, item.partition, code, b"")])
 
     # End of the turn -----------------------------------------------------------------------------
 
@@ -179,19 +244,38 @@ class Routing:
         answers, self._answers = self._answers, {}
         for name, items in answers.items():
             if name in self._linked:
-                for batch in _batches(items, [len(one.result) for one in items]):
+                for batch in _batches(items):
                     yield Send(name, Answers(batch))
         proposals, self._proposals = self._proposals, {}
-        for name, proposed in proposals.items():
-            for part in _batches(proposed, [len(one.body) for one in proposed]):
-                yield Send(name, Propose(part))
+        for name, parts in proposals.items():
+            for proposed in _joined(parts):
+                yield Send(name, Propose(proposed))
 
 
-def _batches(items: list[_Sized], sizes: list[int]) -> list[list[_Sized]]:
+def _joined(parts: list[list[RoutedItem]]) -> Iterator[list[RoutedItem]]:
+    """`parts` in as few batches as the bounds allow, each part in one of them.
+
+    A part comes from one Submit, which keeps to the bounds itself; of one that does not, alone.
+    """
+    batch: list[RoutedItem] = []
+    bytes_left = BATCH_BYTES_MAX
+    for part in parts:
+        size = sum([len(item.body) for item in part])
+        if batch and (size > bytes_left or len(batch) + len(part) > BATCH_ITEMS_MAX):
+            yield batch
+            batch, bytes_left = [], BATCH_BYTES_MAX
+        bytes_left -= size
+        batch.extend(part)
+    if batch:
+        yield batch
+
+
+def _batches(items: list[Answer]) -> list[list[Answer]]:
     """`items` cut so that each part keeps to BATCH_ITEMS_MAX and BATCH_BYTES_MAX."""
+    sizes = [len(item.result) for item in items]
     if len(items) <= BATCH_ITEMS_MAX and sum(sizes) <= BATCH_BYTES_MAX:
         return [items]
-    batch: list[_Sized] = []
+    batch: list[Answer] = []
     batches = [batch]
     bytes_left = BATCH_BYTES_MAX
     for item, size in zip(items, sizes, strict=True):

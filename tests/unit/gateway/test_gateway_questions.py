@@ -7,7 +7,7 @@ from gateway_rig import Rig, messages, queries, submitted
 
 from zmqim import limits
 from zmqim.bus.effects import Send
-from zmqim.bus.messages import ItemKind, OnlineAnswer, OnlineQuery, OutcomeCode
+from zmqim.bus.messages import ItemKind, LeaderMoved, OnlineAnswer, OnlineQuery, OutcomeCode
 from zmqim.chat.operations import Done, Probe, SendMessage, UserQuery, encode
 from zmqim.gateway.effects import Answered, Effect, OnlineFound
 
@@ -139,6 +139,55 @@ class TestRetries:
         rig.answer(item, None, OutcomeCode.NOT_LEADER)
         rig.advance(80)
         assert rig.asked == [item]
+
+
+class TestLeaderMoved:
+    ALL = LeaderMoved([0, 1, 2, 3])
+
+    @pytest.mark.promise("P6")
+    def test_what_is_in_flight_or_pauses_goes_again_at_once(self, rig: Rig) -> None:
+        ask(rig)
+        rig.turn()
+        item = rig.asked.pop()
+        rig.receive(self.ALL)
+        rig.turn()
+        assert rig.asked.pop() == item
+        rig.answer(item, None, OutcomeCode.UNAVAILABLE)
+        rig.receive(self.ALL)
+        rig.turn()
+        assert rig.asked == [item]
+        rig.answer(item, Done())
+        assert answers(rig.turn()) == [Answered(31, OutcomeCode.DONE, encode(Done()))]
+        assert answers(rig.advance(6_000)) == []
+
+    def test_what_was_in_flight_may_have_been_done(self, rig: Rig) -> None:
+        ask(rig)
+        rig.turn()
+        rig.receive(self.ALL)
+        rig.turn()
+        rig.answer(rig.asked[0], None, OutcomeCode.BUSY)
+        assert answers(rig.turn()) == []
+        assert answers(rig.advance(5_100)) == [Answered(31, OutcomeCode.UNKNOWN, b"")]
+
+    def test_other_partitions_stay(self, rig: Rig) -> None:
+        ask(rig)
+        rig.turn()
+        rig.receive(LeaderMoved([99]))
+        rig.receive(self.ALL, "router-2")
+        assert submitted(rig.turn()) == []
+
+
+@pytest.mark.promise("P6")
+def test_a_question_goes_to_another_router_when_the_first_cannot_reach_the_leader(rig: Rig) -> None:
+    rig.up("router-2")
+    ask(rig)
+    asked = []
+    while len(asked) < limits.ROUTER_TRIES + 1:
+        asked += [e.to for e in rig.advance(20) if submitted([e]) and isinstance(e, Send)]
+        for item in list(rig.asked):
+            rig.answer(item, None, OutcomeCode.NOT_LEADER)
+    assert set(asked[:-1]) == {asked[0]}
+    assert asked[-1] != asked[0]
 
 
 @pytest.mark.promise("P9")

@@ -7,12 +7,22 @@ from gateway_rig import ORIGIN, Rig, closed, send_packet, submitted, to_client
 
 from zmqim import limits
 from zmqim.bus.effects import Peer, Send
-from zmqim.bus.messages import Answer, Answers, Item, ItemKind, OutcomeCode, Role, Submit
+from zmqim.bus.messages import (
+    Answer,
+    Answers,
+    Item,
+    ItemKind,
+    LeaderMoved,
+    OutcomeCode,
+    Role,
+    Submit,
+)
 from zmqim.chat.channels import person_channel_id, route_key_of_channel
 from zmqim.chat.operations import Done, Rejected, SendMessage, encode
 from zmqim.gateway.effects import SetReading, ToClient
 from zmqim.gateway.plugin import CloseReason
 from zmqim.gateway.sending import LANES_MAX
+from zmqim.ring.partitions import partition_of
 from zmqim.wkproto.packets import Sendack
 
 ADA_BOB = person_channel_id("ada", "bob")
@@ -29,6 +39,13 @@ def rig() -> Rig:
 def payloads(rig: Rig) -> list[bytes]:
     """Payloads of what the turn submits."""
     return [message.payload for message in submitted(rig.turn())]
+
+
+def frames(rig: Rig) -> list[list[bytes]]:
+    """Payloads of the turn's SENDs, Submit by Submit."""
+    return [
+        [m.payload for m in submitted([effect])] for effect in rig.turn() if submitted([effect])
+    ]
 
 
 class TestOneSend:
@@ -175,19 +192,32 @@ class TestLanes:
         rig.packets(1, send_packet("fresh", b"x", 1), send_packet("u1", b"y", 2))
         assert payloads(rig) == [b"x", b"y"]
 
-    def test_frames_are_cut_at_their_bounds(
+    @pytest.mark.promise("P2")
+    def test_a_batch_is_never_cut_and_keeps_to_the_bounds_of_a_frame(
         self, rig: Rig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(limits, "BATCH_ITEMS_MAX", 3)
-        for seq in range(1, 8):
+        for seq in range(1, 5):
             rig.send(1, "bob", b"%d" % seq, seq)
-        frames = [e.message.items for e in rig.turn()]  # type: ignore[union-attr]
-        assert [len(items) for items in frames] == [3, 3, 1]
+        for seq in range(5, 7):
+            rig.send(1, "cid", b"%d" % seq, seq)
+        rig.send(1, "dan", b"7", 7)
+        assert frames(rig) == [[b"1", b"2", b"3"], [b"5", b"6", b"7"]]
+        for item in rig.asked[:3]:
+            rig.sent(item, 1)
+        assert frames(rig) == [[b"4"]]
+
+    def test_a_batch_keeps_to_the_bytes_of_a_frame(
+        self, rig: Rig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(limits, "BATCH_BYTES_MAX", 3_000)
-        for seq in range(10, 16):
-            rig.packets(1, send_packet("cid", b"x" * 1_000, seq))
-        frames = [e.message.items for e in rig.turn()]  # type: ignore[union-attr]
-        assert [len(items) for items in frames] == [2, 2, 2]
+        for seq in range(1, 5):
+            rig.packets(1, send_packet("bob", b"x" * 1_000, seq))
+        rig.packets(1, send_packet("cid", b"x" * 4_000, 5), send_packet("cid", b"y", 6))
+        assert [len(payloads) for payloads in frames(rig)] == [2, 1]
+        for item in list(rig.asked):
+            rig.sent(item, 1)
+        assert frames(rig) == [[b"x" * 1_000] * 2 + [b"y"]]
 
 
 class TestRetries:
@@ -202,16 +232,29 @@ class TestRetries:
         rig.turn()
         item = rig.asked.pop()
         times = []
-        for _ in range(6):
+        for _ in range(5):
             rig.answer(item, None, code)
             started = rig.now
             while not rig.asked:
                 rig.advance(10)
             assert rig.asked.pop() == item
             times.append(rig.now - started)
-        assert times == pytest.approx([50, 100, 200, 400, 800, 1_000], abs=30)
+        assert times == pytest.approx([50, 100, 200, 250, 250], abs=30)
         rig.sent(item, 1)
         assert [ack.reason for ack in to_client(rig.turn(), 1)] == [1]  # type: ignore[union-attr]
+
+    def test_a_full_link_is_left_alone_for_longer(self, rig: Rig) -> None:
+        rig.send(1, "bob")
+        [submit] = [e.message for e in rig.turn() if isinstance(e, Send)]
+        times = []
+        for _ in range(6):
+            rig.core.undeliverable(rig.now, "router-1", submit)
+            rig.asked.clear()
+            started = rig.now
+            while not rig.asked:
+                rig.advance(10)
+            times.append(rig.now - started)
+        assert times == pytest.approx([50, 100, 200, 400, 800, 1_000], abs=30)
 
     def test_silence_is_asked_again_after_a_second(self, rig: Rig) -> None:
         rig.send(1, "bob")
@@ -255,6 +298,24 @@ class TestRetries:
         assert submitted(rig.advance(300)) == []
         rig.up("router-2", answer_probes=False)
         assert rig.asked == [item]
+
+    @pytest.mark.promise("P6")
+    @pytest.mark.parametrize("code", [OutcomeCode.UNAVAILABLE, None])
+    def test_after_some_tries_that_come_to_nothing_another_router_is_asked(
+        self, rig: Rig, code: OutcomeCode | None
+    ) -> None:
+        rig.up("router-2", answer_probes=False)
+        asked: list[str] = []
+        rig.send(1, "bob")
+        while len(asked) < 2 * limits.ROUTER_TRIES + 1:
+            asked += [e.to for e in rig.advance(20) if submitted([e]) and isinstance(e, Send)]
+            for item in rig.asked if code is not None else []:
+                rig.answer(item, None, code, source=asked[-1])
+            rig.asked.clear()
+        first, second = asked[0], asked[limits.ROUTER_TRIES]
+        assert {first, second} == {"router-1", "router-2"}
+        tries = limits.ROUTER_TRIES
+        assert asked == [first] * tries + [second] * tries + [first]
 
     def test_without_a_router_sends_wait(self) -> None:
         rig = Rig()
@@ -342,6 +403,94 @@ class TestDefiniteRefusals:
         rig.turn()
         rig.answer(rig.asked[0], None, OutcomeCode.BAD_REQUEST)
         assert to_client(rig.turn(), 1) == [Sendack(0, 1, 0, 15, "no-1")]
+
+    @pytest.mark.promise("P9")
+    def test_what_comes_behind_a_send_without_room_is_refused_for_the_turn(
+        self, rig: Rig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "GATEWAY_REQUESTS_MAX", 1)
+        rig.send(1, "cid", b"0", 1)
+        assert payloads(rig) == [b"0"]
+        rig.send(1, "bob", b"1", 2)
+        rig.sent(rig.asked[0], 1)
+        rig.send(1, "bob", b"2", 3)
+        effects = rig.turn()
+        assert submitted(effects) == []
+        acks = [(ack.client_seq, ack.reason) for ack in to_client(effects, 1)]  # type: ignore[union-attr]
+        assert acks == [(2, 22), (1, 1), (3, 22)]
+        rig.send(1, "bob", b"3", 4)
+        assert payloads(rig) == [b"3"]
+
+
+class TestLeaderMoved:
+    """A router says that it asks another storage now: what it had may never be answered."""
+
+    ALL = LeaderMoved([0, 1, 2, 3])
+
+    @pytest.mark.promise("P6")
+    def test_what_is_in_flight_goes_again_at_once_with_the_same_bytes(self, rig: Rig) -> None:
+        for seq in (1, 2, 3):
+            rig.send(1, "bob", b"%d" % seq, seq)
+        rig.turn()
+        first, second, third = rig.asked
+        rig.sent(first, 1)
+        rig.asked.clear()
+        rig.receive(self.ALL)
+        assert payloads(rig) == [b"2", b"3"]
+        assert rig.asked == [second, third]
+        rig.answer(second, None, OutcomeCode.BUSY)
+        assert to_client(rig.advance(80), 1) == []
+        assert rig.asked == [third, second, third]
+
+    @pytest.mark.promise("P6")
+    def test_a_pause_ends_at_once(self, rig: Rig) -> None:
+        rig.send(1, "bob")
+        rig.turn()
+        item = rig.asked.pop()
+        rig.answer(item, None, OutcomeCode.UNAVAILABLE)
+        rig.receive(self.ALL)
+        rig.turn()
+        assert rig.asked == [item]
+        rig.sent(item, 1)
+        assert [ack.reason for ack in to_client(rig.turn(), 1)] == [1]  # type: ignore[union-attr]
+        assert submitted(rig.advance(2_000)) == []
+
+    def test_other_partitions_and_other_routers_flights_stay(self, rig: Rig) -> None:
+        rig.send(1, "bob")
+        rig.turn()
+        rig.up("router-2", answer_probes=False)
+        rig.asked.clear()
+        key = route_key_of_channel(1, ADA_BOB)
+        partition = partition_of(key, 4)
+        rig.receive(LeaderMoved([one for one in range(4) if one != partition]))
+        rig.receive(LeaderMoved([partition]), "router-2")
+        rig.receive(LeaderMoved([99, -1]))
+        assert submitted(rig.turn()) == []
+        rig.receive(LeaderMoved([partition]))
+        assert len(submitted(rig.turn())) == 1
+
+    def test_what_pauses_goes_to_the_router_that_knows_and_only_once(self, rig: Rig) -> None:
+        rig.send(1, "bob")
+        rig.turn()
+        rig.up("router-2", answer_probes=False)
+        for item in rig.asked:
+            rig.answer(item, None, OutcomeCode.NOT_LEADER)
+        for router in ("router-2", "router-1"):
+            rig.receive(self.ALL, router)
+        assert [e.to for e in rig.turn() if isinstance(e, Send)] == ["router-2"]
+
+    def test_a_late_answer_of_the_old_leader_makes_no_refusal_definite(self, rig: Rig) -> None:
+        rig.send(1, "bob")
+        rig.turn()
+        item = rig.asked.pop()
+        rig.receive(self.ALL)
+        rig.turn()
+        rig.answer(item, None, OutcomeCode.NOT_LEADER)
+        rig.advance(80)
+        rig.answer(item, None, OutcomeCode.BUSY)
+        assert to_client(rig.turn(), 1) == []
+        rig.sent(item, 1)
+        assert [ack.reason for ack in to_client(rig.turn(), 1)] == [1]  # type: ignore[union-attr]
 
 
 class TestBackpressure:

@@ -32,17 +32,36 @@ def test_the_document_survives_the_wire() -> None:
     assert RingDocument.from_json(ring.to_json()) == ring
 
 
-def test_leaders_and_voters_are_taken_from_the_placement() -> None:
+def test_every_replica_is_a_voter_and_the_first_is_the_home_leader() -> None:
     ring = ring_of(THREE)
-    assert (ring.voters, ring.replicas, ring.partitions) == (1, 3, 64)
+    names = {storage.name for storage in THREE.storages}
+    assert (ring.voters, ring.replicas, ring.partitions) == (3, 3, 64)
     for number in range(64):
         partition = PartitionId(number)
-        leader = ring.leader_of(partition)
-        assert ring.voters_of(partition) == (leader,)
-        assert partition in ring.led_by(leader)
+        voters = ring.voters_of(partition)
+        assert set(voters) == names
+        assert ring.leader_of(partition) == voters[0]
+        assert partition in ring.led_by(voters[0])
     led = [len(ring.led_by(storage.name)) for storage in THREE.storages]
     assert sum(led) == 64
     assert max(led) - min(led) <= 1
+
+
+def test_a_storage_holds_what_it_is_a_voter_of() -> None:
+    ring = ring_of(changed("replicas = 3", "replicas = 2"))
+    held = [ring.held_by(storage.name) for storage in THREE.storages]
+    assert sum(map(len, held)) == 2 * 64
+    for storage, partitions in zip(THREE.storages, held, strict=True):
+        assert set(ring.led_by(storage.name)) < set(partitions)
+        assert all(storage.name in ring.voters_of(partition) for partition in partitions)
+    assert ring.held_by(NodeName("nobody")) == ()
+
+
+def test_of_more_replicas_than_voters_only_the_first_count() -> None:
+    one, two = NodeName("storage-1"), NodeName("storage-2")
+    ring = RingDocument(1, 1, 2, 1, ((one, two),))
+    assert ring.voters_of(PartitionId(0)) == (one,)
+    assert (ring.held_by(one), ring.held_by(two)) == ((0,), ())
 
 
 def test_a_single_storage_leads_everything() -> None:
@@ -64,6 +83,8 @@ def test_a_single_storage_leads_everything() -> None:
         b'{"version":1,"partitions":1,"replicas":1,"voters":1,"placement":[[1]]}',
         b'{"version":"1","partitions":1,"replicas":1,"voters":1,"placement":[["a"]]}',
         b'{"version":1,"partitions":1,"replicas":0,"voters":1,"placement":[["a"]]}',
+        b'{"version":1,"partitions":1,"replicas":1,"voters":2,"placement":[["a"]]}',
+        b'{"version":1,"partitions":1,"replicas":2,"voters":2,"placement":[["a"]]}',
     ],
 )
 def test_what_is_no_ring_document_is_refused(text: bytes) -> None:

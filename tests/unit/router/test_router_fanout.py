@@ -6,9 +6,11 @@ import pytest
 from router_rig import (
     GATEWAY_1,
     GATEWAY_2,
+    RING_OF_THREE,
     ROUTER,
     STORAGE_1,
     STORAGE_2,
+    STORAGE_3,
     Rig,
     delivery,
     entry,
@@ -24,6 +26,7 @@ from zmqim.bus.messages import (
     Announce,
     Deliver,
     DeliverAck,
+    LeaderMoved,
     NoticeAck,
     NoticeItem,
     Notices,
@@ -36,6 +39,7 @@ from zmqim.bus.messages import (
     Submit,
     UserChanged,
 )
+from zmqim.bus.replication import Leading
 from zmqim.chat.operations import (
     MembersPage,
     MembersQuery,
@@ -140,7 +144,10 @@ def test_a_new_leader_takes_over_and_the_old_one_is_not_heard_any_more() -> None
     one, two = message("cid@bob", 1), message("cid@bob", 2)
     rig.say(STORAGE_2, notices(PARTITION, 0, (7, one)))
     sends = rig.say(STORAGE_1, notices(PARTITION, 0, (7, one), (9, two), term=2))
+    moved = LeaderMoved([PARTITION])
     assert sends == [
+        Send(GATEWAY_1, moved),
+        Send(GATEWAY_2, moved),
         Send(GATEWAY_2, Deliver(2, [delivery(two, [3, 2])])),
         Send(STORAGE_1, NoticeAck(PARTITION, 2, 0)),
     ]
@@ -382,6 +389,28 @@ def test_the_storage_that_sends_notices_is_the_leader_that_is_asked() -> None:
     sends = rig.say(STORAGE_1, notices(PARTITION, 7, (8, group), term=4))
     assert [send.to for send in sends] == [STORAGE_1]
     assert to(sends, STORAGE_1, Propose) != []
+
+
+@pytest.mark.promise("P4")
+@pytest.mark.parametrize("is_silent", [True, False])
+def test_members_are_read_from_the_new_leader_at_once(is_silent: bool) -> None:
+    rig = Rig(RING_OF_THREE)
+    rig.say(GATEWAY_2, Announce([entry(1, "ann")]))
+    group = message("group", 1, channel_type=2, member_version=5)
+    sends = rig.say(STORAGE_2, notices(PARTITION, 0, (8, group), term=2))
+    (asked,) = to(sends, STORAGE_2, Propose)
+    if not is_silent:
+        code = OutcomeCode.NOT_LEADER
+        rig.say(STORAGE_2, Outcomes([Outcome(0, asked.items[0].request, PARTITION, code, b"")]))  # type: ignore[union-attr]
+    sends = rig.say(STORAGE_3, Leading([(PARTITION, 3)]))
+    (again,) = to(sends, STORAGE_3, Propose)
+    assert [decode_query(item.body) for item in again.items] == [  # type: ignore[union-attr]
+        MembersQuery(2, "group", "", 10_000)
+    ]
+    page = encode(MembersPage(5, 1, ["ann"], False))
+    request = again.items[0].request  # type: ignore[union-attr]
+    sends = rig.say(STORAGE_3, Outcomes([Outcome(0, request, PARTITION, 0, page)]))
+    assert to(sends, GATEWAY_2, Deliver) == [Deliver(1, [delivery(group, [1])])]
 
 
 @pytest.mark.promise("P4")
