@@ -42,7 +42,7 @@ class Surroundings:
         state = self.states.get(name, "alive")
         if state in ("alive", "suspect"):
             return f"{name} runs but does not answer its leader"
-        return f"{name} has left" if state == "left" else f"{name} is {state}"
+        return f"{name} {'has' if state in ('left', 'failed') else 'is'} {state}"
 
 
 def problems(partitions: Sequence[Partition], around: Surroundings) -> list[str]:
