@@ -184,7 +184,11 @@ def summary(found: Mapping[str, Any]) -> list[str]:
 def _meta(group: Mapping[str, Any]) -> str:
     if group["leader"] is None:
         return "The meta group has no leader."
-    state = {True: "fully replicated", False: "not fully replicated", None: "its replicas are not known here"}
+    state = {
+        True: "fully replicated",
+        False: "not fully replicated",
+        None: "its replicas are not known here",
+    }
     words = state[group["fully_replicated"]]
     return f"The meta group: {group['leader']} leads in term {group['term']}, {words}."
 

@@ -119,9 +119,8 @@ def test_a_meta_group_without_leader_is_said() -> None:
     told["storage-1"]["partitions"].append(follows("meta"))
     found = together(told)
     assert "The meta group has no leader." in printed(found)
-    assert "the meta group has no leader: nothing can be read or written there." in (
-        found["problems"]
-    )
+    sentence = "the meta group has no leader: nothing can be read or written there."
+    assert sentence in found["problems"]
 
 
 def test_watching_needs_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
