@@ -233,6 +233,9 @@ CONTROL_ANSWER_MS = 2_000
 """How long `zmqim status` waits for a process. Passed: it says so and goes on."""
 CONTROL_BYTES_MAX = 4 * MB
 """An answer on a control socket. Above: the asker gives up."""
+CAUGHT_UP_ENTRIES_MAX = 1_000
+"""What a voter may lack and still be shown as a whole copy (REPLICATION.md 2.8). From here on
+`zmqim status` says that it is catching up."""
 
 # ---- HTTP ------------------------------------------------------------------------------------
 HTTP_BODY_BYTES_MAX = 8 * MB

@@ -131,39 +131,9 @@ class Topology:
         names = [process.name for process in self.processes()]
         raise UsageError(f"The topology has no process {name!r}{did_you_mean(name, names)}.")
 
-    def guarantee(self) -> str:
-        """What an acknowledgement means in this topology, in words."""
-        wanted = _count(self.replicas, "replica")
-        if self.replicas == 1:
-            return (
-                f"{wanted}: an acknowledged message survives a crash of any process, "
-                "not the loss of this disk"
-                if len(self.storages) == 1
-                else f"{wanted}: an acknowledged message survives a crash of any process, "
-                "not the loss of the disk that holds its partition"
-            )
-        return (
-            f"{wanted} wanted, but this version runs one voter a partition (replication comes "
-            "with the next version): an acknowledged message survives a crash of any process, "
-            "not the loss of the disk that holds its partition"
-        )
-
     def notes(self) -> tuple[str, ...]:
-        """What is allowed but should be known before it is relied upon."""
+        """What is allowed but should be known; about replicas see `zmqim.ring.guarantee`."""
         found = []
-        zones = {storage.zone for storage in self.storages}
-        if self.replicas > len(self.storages):
-            verb = "is" if len(self.storages) == 1 else "are"
-            found.append(
-                f"replicas = {self.replicas}, but there {verb} only "
-                f"{_count(len(self.storages), 'storage')}: a partition cannot have more replicas "
-                "than storages"
-            )
-        elif self.replicas > len(zones):
-            found.append(
-                f"replicas = {self.replicas}, but the storages are in only "
-                f"{_count(len(zones), 'zone')}: losing a zone may lose several replicas at once"
-            )
         if self.insecure_bus and not all(is_loopback(p.bus_host) for p in self.processes()):
             found.append(
                 "the bus is not encrypted and not authenticated (insecure_bus = true): "
@@ -187,8 +157,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _count(number: int, noun: str) -> str:
-    words = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
-    return f"{words.get(number, str(number))} {noun}" + ("" if number == 1 else "s")

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from running_cluster import RunningCluster, topology_text, wait_for, zmqim
 
+from zmqim.ring.guarantee import guarantee
 from zmqim.topology import load
 
 ClusterMaker = Callable[..., RunningCluster]
@@ -34,7 +35,7 @@ def test_up_prints_addresses_guarantee_key_and_what_to_try(cluster: RunningClust
     shown = cluster.output()
     for listener in load(cluster.topology).gateways[0].listeners:
         assert listener.url in shown
-    assert load(cluster.topology).guarantee() in shown
+    assert guarantee(load(cluster.topology)) in shown
     assert str(cluster.data / "secrets" / "api_key") in shown
     assert f"chat --as alice --with bob --data {cluster.data}" in shown
     assert cluster.api_key not in shown

@@ -56,6 +56,10 @@ def test_a_promise_of_this_version_without_a_test_is_a_fault(tool: ModuleType) -
     assert tool.faults_of(promises, {"P1": ["a::b"]}) == [
         "P2 is made since 0.1 in part, but no test is marked with it: partly"
     ]
+    newer = {"P7": ("kept", "0.2")}
+    assert tool.faults_of(newer, {}) == [
+        "P7 is made since 0.2, but no test is marked with it: kept"
+    ]
     assert "no promise" in tool.faults_of(promises, {"P1": ["a"], "P2": ["b"], "P9": ["c"]})[0]
 
 

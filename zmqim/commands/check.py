@@ -18,6 +18,7 @@ from rich.table import Table
 
 from zmqim.commands.tables import print_table
 from zmqim.errors import EXIT_OK
+from zmqim.ring.guarantee import guarantee, warnings
 from zmqim.topology import Gateway, Process, Storage, find, load
 
 
@@ -33,8 +34,8 @@ def run(arguments: Mapping[str, str]) -> int:
             process.name, process.role.name.lower(), process.host, process.address, _more(process)
         )
     print_table(table)
-    print(f"{topology.partitions} partitions; {topology.guarantee()}.")
-    for note in topology.notes():
+    print(f"{topology.partitions} partitions; {guarantee(topology)}.")
+    for note in (*warnings(topology), *topology.notes()):
         print(f"Note: {note}.")
     print(f"{path}: no faults")
     return EXIT_OK

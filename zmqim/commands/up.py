@@ -36,6 +36,7 @@ from zmqim.node.folders import (
 )
 from zmqim.node.ports import check_ports
 from zmqim.node.supervisor import SUPERVISOR, Supervisor
+from zmqim.ring.guarantee import guarantee, warnings
 from zmqim.telemetry.logs import file_logger
 from zmqim.toml_tables import did_you_mean
 from zmqim.topology import (
@@ -97,7 +98,7 @@ class Terminal:
         names = ", ".join(process.name for process in self._topology.processes(self._host))
         self.say(f"zmqim {version('zmqim')}: starting {self._topology.cluster} ({_shown(path)})")
         self.say(f"  {names}")
-        for note in self._topology.notes():
+        for note in (*warnings(self._topology), *self._topology.notes()):
             self.say(f"Warning: {note}.")
 
     def say(self, line: str) -> None:
@@ -116,7 +117,7 @@ class Terminal:
             if not self._host or gateway.host == self._host:
                 rows.append((gateway.name, "  ".join(one.url for one in gateway.listeners)))
         serves_clients = bool(rows)
-        rows.append(("guarantee", topology.guarantee()))
+        rows.append(("guarantee", guarantee(topology)))
         rows.append(("data", str(self._data.path)))
         rows.append(("API key", str(self._key_path or f"from {API_KEY_VARIABLE}")))
         if serves_clients:

@@ -1,23 +1,28 @@
 """A running cluster, seen from outside: what status, down, chat and bench find in a data folder.
 
 The supervisor knows pids and who is starting or failed; gossip, as any process sees it, knows who
-is alive for the others and what runs on other hosts. `merged` puts the two together.
+is alive for the others and what runs on other hosts; the storages know their replicas. `merged`
+puts all that together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from zmqim.errors import NotRunning, ZmqimError
+from zmqim.node import partition_words
 from zmqim.node.control import ask
 from zmqim.node.folders import DataFolder, read_api_key
+from zmqim.node.partition_words import Surroundings
+from zmqim.node.partitions import partitions_of, shares_of
 from zmqim.node.supervision import Condition
 from zmqim.node.supervisor import SUPERVISOR
+from zmqim.ring.document import ring_of
 from zmqim.topology import Topology, load
 
 ROLE_WORDS = ("gateway", "router", "storage")
@@ -69,15 +74,20 @@ class Running:
         return list(self.answers(self.supervisor())[0].values())
 
     def answers(self, supervisor: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], list[str]]:
-        """What each ready process says of itself, by name, and a sentence for each silent one."""
+        """What each process says of itself, by name, and a sentence for each silent one.
+
+        Who is starting is asked too: a storage that waits for its peers knows for whom. Of it,
+        silence is no fault.
+        """
         found: dict[str, dict[str, Any]] = {}
         problems: list[str] = []
         for name, child in supervisor["processes"].items():
-            if child["condition"] == Condition.READY:
+            if child["condition"] in (Condition.READY, Condition.STARTING):
                 try:
                     found[name] = self.status(name)
                 except ZmqimError as error:
-                    problems.append(error.what)
+                    if child["condition"] == Condition.READY:
+                        problems.append(error.what)
         return found, problems
 
 
@@ -110,10 +120,41 @@ def merged(
     answers: Mapping[str, Mapping[str, Any]],
     silent: Iterable[str],
 ) -> dict[str, Any]:
-    """What `zmqim status --json` prints: every process of the topology, and what is wrong."""
-    children = supervisor["processes"]
+    """What `zmqim status --json` prints but for the details: what runs, what is stored how often,
+    and what is wrong. Only the storages of this host are among the `answers`.
+    """
     problems: list[str] = list(silent)
-    views = _views(answers)
+    rows = _processes(topology, supervisor, _views(answers), problems)
+    for name, answer in answers.items():
+        problems += [f"{name}: {text}" for text in answer.get("problems", ())]
+    storages = [storage.name for storage in topology.storages]
+    partitions = partitions_of(topology.partitions, storages, answers, _ended(supervisor))
+    around = Surroundings(
+        states={row["name"]: row["state"] for row in rows},
+        storages=frozenset(storages),
+        here=frozenset(one.name for one in topology.storages if not host or one.host == host),
+    )
+    problems += partition_words.problems(partitions, around)
+    homes = [owners[0] for owners in ring_of(topology).placement]
+    return {
+        "cluster": topology.cluster,
+        "host": host,
+        "processes": rows,
+        "storages": [asdict(share) for share in shares_of(partitions, storages, homes)],
+        "partitions": [partition.to_json() for partition in partitions],
+        "problems": problems,
+        "notes": partition_words.notes(partitions, around),
+    }
+
+
+def _processes(
+    topology: Topology,
+    supervisor: Mapping[str, Any],
+    views: Mapping[str, Mapping[str, str]],
+    problems: list[str],
+) -> list[dict[str, Any]]:
+    """A row for every process of the topology; what is wrong with it is added to `problems`."""
+    children = supervisor["processes"]
     rows: list[dict[str, Any]] = []
     for process in topology.processes():
         seen = views.get(process.name, {})
@@ -139,9 +180,14 @@ def merged(
                 "host": process.host,
             }
         )
-    for name, answer in answers.items():
-        problems += [f"{name}: {text}" for text in answer.get("problems", ())]
-    return {"cluster": topology.cluster, "host": host, "processes": rows, "problems": problems}
+    return rows
+
+
+def _ended(supervisor: Mapping[str, Any]) -> frozenset[str]:
+    """The processes of this host that do not run: no gossip is needed to know."""
+    runs = (Condition.STARTING, Condition.READY)
+    children = supervisor["processes"].items()
+    return frozenset(name for name, child in children if child["condition"] not in runs)
 
 
 def _views(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:

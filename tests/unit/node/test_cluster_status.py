@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from zmqim.node.cluster import merged
+from zmqim.errors import NotRunning
+from zmqim.node import cluster
+from zmqim.node.cluster import Running, merged
+from zmqim.node.folders import DataFolder
 from zmqim.topology import parse
 
 TOPOLOGY = parse(
@@ -105,3 +109,36 @@ def test_silence_and_what_processes_complain_of_are_problems() -> None:
     found = merged(TOPOLOGY, "left", supervisor(), views, ["gateway-1 did not answer within 2 s."])
     assert "gateway-1 did not answer within 2 s." in found["problems"]
     assert "router-1: no storage answers" in found["problems"]
+
+
+def test_who_is_starting_is_asked_too_but_its_silence_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def ask(folder: Path, name: str, question: str) -> dict[str, object]:
+        if name == "storage-1":
+            return {"problems": ["waits for storage-2"]}
+        raise NotRunning(f"{name} does not run.")
+
+    monkeypatch.setattr(cluster, "ask", ask)
+    conditions = {
+        "storage-1": "starting", "router-1": "starting", "gateway-1": "ready", "x": "failed",
+    }  # fmt: skip
+    children = {name: {"condition": condition} for name, condition in conditions.items()}
+    running = Running(DataFolder(tmp_path), "test", "", (), "")
+    assert running.answers({"processes": children}) == (
+        {"storage-1": {"problems": ["waits for storage-2"]}},
+        ["gateway-1 does not run."],
+    )
+
+
+def test_on_one_of_several_hosts_what_the_storages_elsewhere_hold_is_a_note() -> None:
+    views = {
+        "gateway-1": answer(router_1="alive", storage_1="alive"),
+        "router-1": answer(gateway_1="alive", storage_1="alive"),
+    }
+    found = merged(TOPOLOGY, "left", supervisor(), views, ())
+    assert {one["known_by"] for one in found["partitions"]} == {"nobody"}
+    assert found["notes"] == [
+        "nothing is known here of 64 partitions: no storage that answers holds a replica."
+    ]
+    assert found["problems"] == []
