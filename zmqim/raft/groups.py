@@ -87,6 +87,8 @@ class Groups:
         self._lead_since: dict[int, int] = {}
         self._round = 0
         self._is_round_wanted = False
+        self._reading: set[int] = set()
+        """Groups with reads that wait for echoes: touched when the next one comes."""
         self._next_round = now
         self._next_home = now + HAND_HOME_MS
         self._last_tick = now
@@ -237,12 +239,15 @@ class Groups:
                 core.term_seen(term)
                 self._follow_up(now, core, before)
         peer.told.echo(echo)
+        self.touched |= self._reading
+        self._reading.clear()
 
     # ---- reads -----------------------------------------------------------------------------------
 
-    def ask_round(self) -> int:
+    def ask_round(self, partition: int) -> int:
         """A round that begins after now; it is sent with the next turn."""
         self._is_round_wanted = True
+        self._reading.add(partition)
         return self._round + 1
 
     def confirmed(self, partition: int) -> int:
@@ -253,6 +258,10 @@ class Groups:
             reverse=True,
         )
         return rounds[len(rounds) // 2]
+
+    def await_echo(self, partition: int) -> None:
+        """A read of the group is not confirmed yet: touch it when the next echo comes."""
+        self._reading.add(partition)
 
     def _echoed(self, name: str) -> int:
         if name == self.me:

@@ -75,7 +75,7 @@ class Proposals:
         try:
             if item.kind == _WRITE:
                 return self._propose(group, wall_ms, source, item)
-            round_number = self._replicas.ask_round()
+            round_number = self._replicas.ask_round(item.partition)
             if item.kind == _TRANSIENT:
                 send = decode_send(item.body)
                 group.waiting.append((group.raft.last, round_number, source, item, send))
@@ -132,6 +132,7 @@ class Proposals:
                 if confirmed < 0:
                     confirmed = self._replicas.confirmed(group.partition)
                 if confirmed < round_number:
+                    self._replicas.await_echo(group.partition)
                     return
             waiting.popleft()
             if asked is None:
