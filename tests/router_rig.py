@@ -16,6 +16,7 @@ from zmqim.bus.messages import (
     PresenceEntry,
     Role,
 )
+from zmqim.bus.replication import Leading
 from zmqim.chat.channels import route_key_of_channel
 from zmqim.chat.operations import (
     MembersNotice,
@@ -126,15 +127,25 @@ def partition_of_channel(channel_id: str, channel_type: int = 1) -> PartitionId:
 
 
 class Rig:
-    """Two gateways and the ring's storages linked to one router, which has settled."""
+    """Two gateways and the ring's storages linked to one router, which has settled.
 
-    def __init__(self, ring: RingDocument = RING, *, settled: bool = True) -> None:
+    `told`: the home leaders have said that they lead, in term 1.
+    """
+
+    def __init__(
+        self, ring: RingDocument = RING, *, settled: bool = True, told: bool = True
+    ) -> None:
         self.now = Milliseconds(1_000_000)
         self.core = RouterCore(ROUTER, ring, Random(7))
         storages = tuple(sorted({name for owners in ring.placement for name in owners}))
         self.core.view_changed(self.now, View((GATEWAY_1, GATEWAY_2), (ROUTER,), storages))
         for name in (*storages, GATEWAY_1, GATEWAY_2):
             self.core.peer_up(self.now, peer(name))
+        if told:
+            for storage in storages:
+                led = [(partition, 1) for partition in ring.led_by(storage)]
+                self.core.receive(self.now, storage, Leading(led))
+            self.turn()
         if settled:
             self.wait(PRESENCE_SETTLE_MS_MAX)
 

@@ -112,7 +112,7 @@ class Routing:
         known = self._terms[partition]
         if term < known:
             return
-        if 0 < known < term or self._asked[partition] != leader:
+        if term > known or self._asked[partition] != leader:
             self._moved[PartitionId(partition)] = None
             self.leader_moves += 1
         self._terms[partition] = term

@@ -17,6 +17,7 @@ from zmqim.bus.effects import Send
 from zmqim.bus.messages import (
     Announce,
     Kick,
+    LeaderMoved,
     Login,
     LoginAck,
     OutcomeCode,
@@ -224,6 +225,40 @@ class TestTemporaryTrouble:
         assert messages(rig.advance(500)) == []
         effects = rig.up("router-2")
         assert any(isinstance(message, Login) for message in messages(effects, "router-2"))
+
+    @pytest.mark.promise("P6")
+    def test_a_login_is_asked_of_another_router_soon_after_the_first_died(self, rig: Rig) -> None:
+        rig.up("router-2")
+        rig.accept(1)
+        rig.packets(1, connect_packet("ada"))
+        rig.turn()
+        rig.answer(rig.asked[-1], user_row("ada"))
+        [send] = [e for e in rig.turn() if isinstance(e, Send) and isinstance(e.message, Login)]
+        other = "router-1" if send.to == "router-2" else "router-2"
+        rig.down(other)
+        assert rig.advance(100) == []
+        rig.up(other)
+        rig.down(send.to)
+        effects = rig.advance(2_900)
+        assert messages(effects, other) == [send.message] * 3
+        rig.admit([Send(other, send.message)])
+        assert [p.reason for p in to_client(rig.turn(), 1)] == [1]  # type: ignore[union-attr]
+
+    @pytest.mark.promise("P6")
+    def test_an_election_shorter_than_the_deadline_only_delays_the_login(self, rig: Rig) -> None:
+        rig.accept(1)
+        rig.packets(1, connect_packet("ada"))
+        rig.turn()
+        item = rig.asked.pop()
+        until = rig.now + 2_500
+        while rig.now < until:
+            rig.answer(item, None, OutcomeCode.NOT_LEADER)
+            rig.advance(300)
+        rig.receive(LeaderMoved([0, 1, 2, 3]))
+        rig.turn()
+        rig.answer(item, user_row("ada"))
+        rig.admit(rig.turn())
+        assert [p.reason for p in to_client(rig.turn(), 1)] == [1]  # type: ignore[union-attr]
 
     def test_a_bounced_login_is_asked_again_soon(self, rig: Rig) -> None:
         rig.accept(1)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from gateway_rig import Rig, messages
+from gateway_rig import Rig, connect_packet, messages, user_row
 
 from zmqim import limits
 from zmqim.bus.effects import Peer, Send
 from zmqim.bus.messages import (
     Announce,
+    Login,
+    LoginAck,
     Ping,
     PresenceDiffers,
     PresenceDigest,
@@ -73,6 +75,30 @@ def test_a_router_that_comes_up_is_told_everything(
     monkeypatch.setattr(limits, "PRESENCE_BATCH_MAX", 2)
     found = messages(rig.up("router-2"), "router-2")
     assert found[:3] == [Announce([ADA, BOB]), Announce([CID]), digest_of(ADA, BOB, CID)]
+
+
+@pytest.mark.promise("P12")
+def test_a_router_that_died_is_told_everything_in_its_next_life(rig: Rig) -> None:
+    rig.up("router-2")
+    rig.down("router-1")
+    rig.core.session_closed(rig.now, 2)
+    rig.turn()
+    found = messages(rig.up("router-1"), "router-1")
+    assert found[:2] == [Announce([ADA, CID]), digest_of(ADA, CID)]
+
+
+@pytest.mark.promise("P12")
+def test_a_login_that_the_dead_router_had_admitted_is_known_to_the_next(rig: Rig) -> None:
+    rig.up("router-2")
+    rig.accept(4)
+    rig.packets(4, connect_packet("dan"))
+    rig.turn()
+    rig.answer(rig.asked[-1], user_row("dan"))
+    [send] = [e for e in rig.turn() if isinstance(e, Send) and isinstance(e.message, Login)]
+    rig.receive(LoginAck(send.message.request, 1), send.to)  # type: ignore[union-attr]
+    rig.down(send.to)
+    other = "router-1" if send.to == "router-2" else "router-2"
+    assert Announce([entry(4, "dan")]) in messages(rig.turn(), other)
 
 
 def test_a_router_that_goes_down_at_once_is_told_nothing(rig: Rig) -> None:

@@ -8,9 +8,7 @@ with its reason, "nothing happened" is 503 with ``busy`` or ``unavailable``, and
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, TypeVar
-
-from litestar.params import Dependency
+from typing import TypeVar
 
 from zmqim import limits
 from zmqim.bus.messages import ItemKind, OutcomeCode
@@ -23,6 +21,7 @@ from zmqim.chat.operations import (
     Reason,
     Rejected,
     Result,
+    SendMessage,
     decode_result,
     encode,
 )
@@ -46,12 +45,12 @@ _NOT_DONE = {
     OutcomeCode.UNAVAILABLE: _UNAVAILABLE,
     OutcomeCode.NOT_LEADER: _UNAVAILABLE,
 }
-_UNKNOWN = Problem(
-    503,
-    "unknown_outcome",
-    "no answer in time: it may or may not have been done",
-    hint="send again with the same client_msg_no (messages) or the same values",
-)
+
+
+def _unknown(hint: str) -> Problem:
+    return Problem(
+        503, "unknown_outcome", "no answer in time: it may or may not have been done", hint=hint
+    )
 
 
 class Asking:
@@ -70,11 +69,14 @@ class Asking:
         body = encode(query)
         return await self._ask(ItemKind.READ, key, body, limits.READ_DEADLINE_MS, expected)
 
-    async def send(self, key: bytes, operation: Operation, kind: ItemKind) -> Result:
-        """Send a message: `Sent` or `Rejected`; raises `Problem` for anything less definite."""
-        return decode_result(
-            await self._body(kind, key, encode(operation), limits.SEND_DEADLINE_MS)
-        )
+    async def send(self, key: bytes, message: SendMessage, kind: ItemKind) -> Result:
+        """Send a message: `Sent` or `Rejected`; raises `Problem` for anything less definite.
+
+        The hint names the client_msg_no, which the caller may not have given.
+        """
+        hint = f"send again with the same client_msg_no, {message.client_msg_no}"
+        body = encode(message)
+        return decode_result(await self._body(kind, key, body, limits.SEND_DEADLINE_MS, hint))
 
     async def _ask(
         self, kind: ItemKind, key: bytes, body: bytes, deadline_ms: int, expected: type[ResultT]
@@ -85,19 +87,20 @@ class Asking:
         assert isinstance(result, expected), f"{type(result).__name__} for {expected.__name__}"
         return result
 
-    async def _body(self, kind: ItemKind, key: bytes, body: bytes, deadline_ms: int) -> bytes:
+    async def _body(
+        self,
+        kind: ItemKind,
+        key: bytes,
+        body: bytes,
+        deadline_ms: int,
+        hint: str = "ask again with the same values",
+    ) -> bytes:
         answer = await self._port.ask(kind, key, body, deadline_ms)
         if answer.code == OutcomeCode.DONE:
             return answer.result
         if answer.code == OutcomeCode.BAD_REQUEST:
             raise bad_request(answer.result.decode(errors="replace"))
-        raise _NOT_DONE.get(OutcomeCode(answer.code), _UNKNOWN)
-
-
-Given = Annotated[Asking, Dependency(skip_validation=True)]
-"""The listener's `Asking`, as handlers get it."""
-GivenPort = Annotated[GatewayPort, Dependency(skip_validation=True)]
-"""The gateway's port, as handlers get it."""
+        raise _NOT_DONE.get(OutcomeCode(answer.code)) or _unknown(hint)
 
 
 def slices(uids: Sequence[str]) -> Iterator[list[str]]:

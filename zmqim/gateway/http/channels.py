@@ -32,7 +32,8 @@ from zmqim.chat.operations import (
     SetUser,
     UpsertChannel,
 )
-from zmqim.gateway.http.asking import Asking, Given, check_group, check_uid, check_uids, slices
+from zmqim.gateway.http.asking import Asking, check_group, check_uid, check_uids, slices
+from zmqim.gateway.http.given import Given
 from zmqim.gateway.http.problems import Problem, bad_request, refused
 from zmqim.gateway.http.shapes import (
     ChannelCreateRequest,

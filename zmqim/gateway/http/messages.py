@@ -24,7 +24,8 @@ from zmqim.chat.operations import (
     UserRow,
     decode_send,
 )
-from zmqim.gateway.http.asking import Asking, Given, channel_of, check_uid
+from zmqim.gateway.http.asking import Asking, channel_of, check_uid
+from zmqim.gateway.http.given import Given
 from zmqim.gateway.http.problems import bad_request, refused
 from zmqim.gateway.http.shapes import (
     HeaderAnswer,

@@ -7,7 +7,7 @@ from typing import Any
 import xxhash
 from litestar import Response, get
 
-from zmqim.gateway.http.asking import GivenPort
+from zmqim.gateway.http.given import GivenPort
 from zmqim.gateway.http.problems import Problem
 from zmqim.gateway.http.shapes import Ok, RouteAnswer
 from zmqim.gateway.plugin import GatewayPort

@@ -10,7 +10,8 @@ from msgspec import Meta
 
 from zmqim.chat.channels import route_key_of_user
 from zmqim.chat.operations import ClearToken, Reason, SetToken, UserQuery, UserRow
-from zmqim.gateway.http.asking import Given, GivenPort, check_uid
+from zmqim.gateway.http.asking import check_uid
+from zmqim.gateway.http.given import Given, GivenPort
 from zmqim.gateway.http.shapes import DeviceQuitRequest, Ok, OnlineDevice, Text, TokenRequest
 from zmqim.gateway.tokens import SALT_BYTES, token_hash
 
