@@ -21,13 +21,10 @@ from zmqim.store.identity import BirthRecord, read_birth, write_birth
 from zmqim.store.interface import End, Journal, JournalBatch, Rows, RowStore
 from zmqim.store.journal import open_journal
 from zmqim.store.mark import DurableMark
+from zmqim.store.names import JOURNAL_NAME, MARK_NAME, RESERVE_NAME, ROWS_NAME
 from zmqim.store.rows import open_rows
 from zmqim.topology_values import Topology
 
-JOURNAL_NAME = "raft"
-ROWS_NAME = "state"
-MARK_NAME = "durable.mark"
-RESERVE_NAME = "reserve"
 META_LOGS = 1
 """The meta group's log, which has the number behind the last partition."""
 SYNCS_KEPT = 1_000
