@@ -80,7 +80,7 @@ class File:
         self._keep(count)
         offset, data = torn
         if data:
-            end = offset + random.randint(0, len(data))
+            end = offset + random.choice((0, random.randint(0, len(data))))
             if end < len(self._synced):
                 end = max(offset, end // SECTOR_BYTES * SECTOR_BYTES)
             _write(self._synced, offset, data[: end - offset])
@@ -253,9 +253,7 @@ class PowerCutFiles:
         self._tree.check()
         return self._handle(self._tree.find(path))
 
-    def readdir(
-        self, path: str | None, handle: int
-    ) -> Iterator[tuple[str, dict[str, int], int]]:
+    def readdir(self, path: str | None, handle: int) -> Iterator[tuple[str, dict[str, int], int]]:
         self._tree.check()
         folder = self._handles[handle]
         assert isinstance(folder, Folder)
@@ -269,7 +267,10 @@ class PowerCutFiles:
 
     def open(self, path: str, flags: int) -> int:
         self._tree.check()
-        return self._handle(self._tree.find(path))
+        handle = self._handle(self._tree.find(path))
+        if flags & os.O_TRUNC:
+            self.truncate(path, 0)
+        return handle
 
     def create(self, path: str, mode: int) -> int:
         self._tree.step()
