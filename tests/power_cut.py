@@ -13,7 +13,8 @@ orders arrive as one of them, written to the attribute ``user.power`` of the roo
 
     disk = PowerCutDisk(folder)      mounts it there, empty
     disk.fail_after(30)              30 changes from now the power fails: EIO for everything
-    disk.cut(seed)                   forgets, and is usable again
+    disk.cut(seed)                   forgets, and is usable again; without a seed, all it may forget
+    disk.lie()                       from now until the cut, syncs do nothing
     disk.close()
 """
 
@@ -34,6 +35,7 @@ from typing import Any
 
 SECTOR_BYTES = 512
 ORDERS = "user.power"
+FORGET_ALL = -1
 BLOCK_BYTES = 4096
 FREE_BLOCKS = 4 * 2**30 // BLOCK_BYTES
 MOUNT_OPTIONS = {
@@ -73,8 +75,14 @@ class File:
     def sync(self) -> None:
         self._keep(len(self._pending))
 
-    def cut(self, random: Random) -> None:
-        """Keep a prefix of what is pending."""
+    def cut(self, random: Random | None) -> None:
+        """Keep a prefix of what is pending, or nothing of it."""
+        if random is not None:
+            self._keep_some(random)
+        self._pending.clear()
+        self.content = bytearray(self._synced)
+
+    def _keep_some(self, random: Random) -> None:
         count = random.choice((0, random.randint(0, len(self._pending)), len(self._pending)))
         torn = self._pending[count] if count < len(self._pending) else (0, None)
         self._keep(count)
@@ -84,8 +92,6 @@ class File:
             if end < len(self._synced):
                 end = max(offset, end // SECTOR_BYTES * SECTOR_BYTES)
             _write(self._synced, offset, data[: end - offset])
-        self._pending.clear()
-        self.content = bytearray(self._synced)
 
     def _keep(self, count: int) -> None:
         for offset, data in self._pending[:count]:
@@ -122,7 +128,7 @@ class Tree:
         """Changes until the power fails."""
         self.steps = 0
         """Changes since the last cut."""
-        self.syncs = 0
+        self.is_lying = False
 
     @property
     def is_off(self) -> bool:
@@ -178,24 +184,30 @@ class Tree:
 
     def sync(self, file: File | None) -> None:
         """The content of the file, if it is one, and all names."""
+        if self.is_lying:
+            return
         if file is not None:
             file.sync()
         self._keep(len(self._changes))
-        self.syncs += 1
 
     def fail_after(self, steps: int) -> None:
         self._left = steps + 1 if steps else 0
 
+    def lie(self, _: int) -> None:
+        self.is_lying = True
+
     def cut(self, seed: int) -> None:
-        """Forget what was not synced, or some of it; the power is back."""
-        random = Random(seed)
-        self._keep(random.randint(0, len(self._changes)))
+        """Forget what was not synced, all of it or what the seed says; the power is back."""
+        random = None if seed == FORGET_ALL else Random(seed)
+        if random is not None:
+            self._keep(random.randint(0, len(self._changes)))
         self._changes.clear()
         self._settle(self._root, random)
         self._left = None
-        self.steps = self.syncs = 0
+        self.is_lying = False
+        self.steps = 0
 
-    def _settle(self, folder: Folder, random: Random) -> None:
+    def _settle(self, folder: Folder, random: Random | None) -> None:
         folder.names = dict(folder.kept)
         for _, node in sorted(folder.names.items()):
             if isinstance(node, Folder):
@@ -341,14 +353,15 @@ class PowerCutFiles:
         if (path, name) != ("/", ORDERS):
             raise OSError(errno.EOPNOTSUPP, name)
         order, number = value.split()
-        {b"cut": self._tree.cut, b"fail": self._tree.fail_after}[order](int(number))
+        tree = self._tree
+        {b"cut": tree.cut, b"fail": tree.fail_after, b"lie": tree.lie}[order](int(number))
 
     def getxattr(self, path: str, name: str, position: int = 0) -> bytes:
         """How things are."""
         if (path, name) != ("/", ORDERS):
             raise OSError(errno.ENODATA, name)
         tree = self._tree
-        return json.dumps({"off": tree.is_off, "steps": tree.steps, "syncs": tree.syncs}).encode()
+        return json.dumps({"off": tree.is_off, "steps": tree.steps}).encode()
 
     def _handle(self, node: File | Folder) -> int:
         self._last_handle += 1
@@ -386,9 +399,13 @@ class PowerCutDisk:
         """The power fails before the change that follows `steps` more."""
         os.setxattr(self.folder, ORDERS, b"fail %d" % steps)
 
-    def cut(self, seed: int) -> None:
-        """Forget what was not synced and go on."""
-        os.setxattr(self.folder, ORDERS, b"cut %d" % seed)
+    def cut(self, seed: int | None = None) -> None:
+        """Forget what was not synced and go on; a seed lets some of it survive."""
+        os.setxattr(self.folder, ORDERS, b"cut %d" % (FORGET_ALL if seed is None else seed))
+
+    def lie(self) -> None:
+        """Syncs do nothing until the next cut."""
+        os.setxattr(self.folder, ORDERS, b"lie 1")
 
     @property
     def is_off(self) -> bool:
