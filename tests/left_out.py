@@ -8,22 +8,27 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from functools import cache
 from pathlib import Path
 
 import pytest
+from power_cut import PowerCutDisk
 
 STRICT_VARIABLE = "ZMQIM_NOTHING_LEFT_OUT"
 CLIENTS = Path(__file__).parent / "clients"
 NODE_HINT = "apt-get install -y nodejs npm && rm -f .venv/.installed && make test"
 ROOT_HINT = "sudo make test"
+FUSE_HINT = "apt-get install -y fuse3 && sudo make test (a container needs /dev/fuse)"
 
 
 def apply(items: list[pytest.Item]) -> None:
-    """Marks what needs Node.js or root as skipped where that is missing."""
+    """Marks what needs Node.js, FUSE or root as skipped where that is missing."""
     for item in items:
         if item.get_closest_marker("needs_root") and not root_is_here():
             item.add_marker(pytest.mark.skip(reason=f"needs root: {ROOT_HINT}"))
+        if item.get_closest_marker("needs_fuse") and not fuse_is_here():
+            item.add_marker(pytest.mark.skip(reason=f"needs FUSE mounts: {FUSE_HINT}"))
         if item.get_closest_marker("needs_node") and not node_is_here():
             item.add_marker(pytest.mark.skip(reason=f"needs Node.js with npm: {NODE_HINT}"))
 
@@ -56,6 +61,19 @@ def root_is_here() -> bool:
         ["unshare", "--mount", "--net", "true"], capture_output=True, check=False
     )
     return probe.returncode == 0
+
+
+@cache
+def fuse_is_here() -> bool:
+    """Whether a file system of our own can be mounted: it is tried."""
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            PowerCutDisk(Path(folder)).close()
+        except OSError:
+            return False
+    return True
 
 
 def node_is_here() -> bool:

@@ -9,7 +9,8 @@
     cluster.data      data folder (Path)
     cluster.topology  topology file (Path)
 
-`up()` starts and waits until it serves, `down()` stops it in order, `kill(name)` is kill -9,
+`up()` starts and waits until it serves, `down()` stops it in order, `kill(name)` is kill -9 and
+`kill_all()` is that for every process at once,
 `status()` is `zmqim status --json`, `close()` leaves nothing behind.
 """
 
@@ -153,6 +154,22 @@ class RunningCluster:
         os.kill(pid, signal.SIGKILL)
         return int(pid)
 
+    def kill_all(self) -> None:
+        """kill -9 of the supervisor and all its processes; returns when they are gone.
+
+        Reads nothing in the data folder.
+        """
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGSTOP)  # it would start them again
+        children = _children_of(self.process.pid)
+        self.process.kill()
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+        wait_for(lambda: not any(map(_runs, children)), 20, f"the end of {children}")
+
     def status(self) -> dict[str, Any]:
         """What `zmqim status --json` prints."""
         done = zmqim("status", "--json", "--data", str(self.data))
@@ -232,6 +249,19 @@ def _is_ours(pid: int) -> bool:
     """Pids are given out again: only a process of a cluster is ended."""
     try:
         return b"zmqim" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _children_of(parent: int) -> list[int]:
+    children = Path(f"/proc/{parent}/task/{parent}/children")
+    return [int(pid) for pid in children.read_text().split()] if children.exists() else []
+
+
+def _runs(pid: int) -> bool:
+    """Whether it still holds anything: a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
 

@@ -18,7 +18,15 @@ from store_damage import cut, flip_byte
 
 from zmqim.errors import DamagedData
 from zmqim.limits import KB, TEST_WRITE_BUFFER_BYTES
-from zmqim.store.interface import Extent, Journal, JournalBatch, Rows, RowStore
+from zmqim.store.interface import (
+    End,
+    Extent,
+    Journal,
+    JournalBatch,
+    Rows,
+    RowSnapshot,
+    RowStore,
+)
 from zmqim.store.journal import LevelJournal, open_journal
 from zmqim.store.mark import DurableMark
 from zmqim.store.memory import MemoryJournal, MemoryRowStore
@@ -89,6 +97,8 @@ class JournalMachine(RuleBasedStateMachine):
         self.memory = MemoryJournal()
         self.mark = DurableMark(self.folder / "durable.mark", PARTITIONS, create=True)
         self.extents: dict[int, Extent] = {}
+        self.ends: dict[int, End] = {}
+        self.term_max = 0
         self.life = 0
 
     def teardown(self) -> None:
@@ -97,20 +107,34 @@ class JournalMachine(RuleBasedStateMachine):
         shutil.rmtree(self.top)
 
     def write(self, batch: JournalBatch) -> None:
+        """Write it everywhere. A log's chain stands for the term of its last entry here."""
+        ends = {p: (extent.base_chain, extent.last) for p, extent in batch.extents.items()}
+        self.term_max = max(self.term_max, *[term for term, _ in ends.values()])
+        batch.lowered |= {p: end for p, end in ends.items() if end < self.ends.get(p, (0, 0))}
+        self.mark.announce(ends, batch.lowered)
         self.level.write(batch)
         self.memory.write(batch)
+        self.mark.note(ends)
         self.extents.update(batch.extents)
-        self.mark.note({partition: (1, each.last) for partition, each in batch.extents.items()})
+        self.ends.update(ends)
 
-    def grown(self, partition: int, cut: int, added: int, forgotten: int) -> JournalBatch:
-        """Cut the end, append, forget the beginning."""
+    def term(self, partition: int) -> int:
+        return self.ends.get(partition, (1, 0))[0]
+
+    def entries(self, partition: int, after: int, count: int) -> list[tuple[int, int, bytes]]:
         self.life += 1
+        body = b"%d " % self.life * 30
+        return [(partition, index, body) for index in range(after + 1, after + count + 1)]
+
+    def grown(
+        self, partition: int, term: int, cut: int, added: int, forgotten: int
+    ) -> JournalBatch:
+        """Cut the end, append, forget the beginning."""
         old = self.extents.get(partition, Extent(1, 0, 0, 0))
         keep = max(old.first - 1, old.last - cut)
         first = min(old.first + forgotten, keep + added + 1)
-        body = b"%d " % self.life * 30
-        entries = [(partition, index, body) for index in range(keep + 1, keep + added + 1)]
-        return JournalBatch(entries, {partition: Extent(first, keep + added, 0, self.life)})
+        entries = self.entries(partition, keep, added)
+        return JournalBatch(entries, {partition: Extent(first, keep + added, self.life, term)})
 
     @rule(
         partition=partitions,
@@ -119,22 +143,40 @@ class JournalMachine(RuleBasedStateMachine):
         forgotten=st.sampled_from([0, 0, 3, 100]),
     )
     def append(self, partition: int, cut: int, added: int, forgotten: int) -> None:
-        self.write(self.grown(partition, cut, added, forgotten))
+        # What is cut was of an earlier term than what comes in its place.
+        term = self.term(partition) + bool(cut)
+        self.write(self.grown(partition, term, cut, added, forgotten))
 
-    @rule(partition=partitions, above=st.integers(1, 50))
-    def install(self, partition: int, above: int) -> None:
-        first = self.extents.get(partition, Extent(1, 0, 0, 0)).last + above
-        self.write(JournalBatch(extents={partition: Extent(first, first - 1, 1, 2**64 - 1)}))
+    @rule(
+        partition=partitions,
+        beyond=st.sampled_from([50, 1, 0, -1, -20, -1_000]),
+        added=st.sampled_from([0, 0, 1, 12]),
+        term=st.integers(1, 3),
+        stopped=st.booleans(),
+    )
+    def reset_by_a_snapshot(
+        self, partition: int, beyond: int, added: int, term: int, stopped: bool
+    ) -> None:
+        base = max(0, self.extents.get(partition, Extent(1, 0, 0, 0)).last + beyond)
+        batch = JournalBatch(
+            self.entries(partition, base, added),
+            {partition: Extent(base + 1, base + added, 2**64 - 1, term)},
+        )
+        end = (term, base + added)
+        if stopped and end < self.ends.get(partition, (0, 0)):
+            self.mark.announce({partition: end}, {partition: end})
+            self.open_again(Random(self.life))
+        self.write(batch)
 
     @rule(partition=partitions, body=small, uuid=small, number=st.integers(0, 2**64 - 1))
     def remember(self, partition: int, body: bytes, uuid: bytes, number: int) -> None:
-        self.write(
-            JournalBatch(
-                hard_states={partition: body},
-                replica_metas={partition: body * 2},
-                peers={uuid: number},
-            )
+        batch = JournalBatch(
+            hard_states={partition: body},
+            replica_metas={partition: body * 2},
+            peers={uuid: number},
         )
+        self.level.write(batch)
+        self.memory.write(batch)
 
     @rule(partition=partitions, data=st.data(), bytes_max=st.sampled_from([0, 100, ALL_BYTES]))
     def read(self, partition: int, data: st.DataObject, bytes_max: int) -> None:
@@ -147,19 +189,28 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(seed=st.integers())
     def restart(self, seed: int) -> None:
+        self.open_again(Random(seed))
+
+    def open_again(self, random: Random) -> None:
         self.level.close()
         self.level = open_raft(self.folder)
-        self.memory.crash(Random(seed))
+        self.memory.crash(random)
         assert contents(self.level) == contents(self.memory)
-        self.mark.check({partition: (1, each.last) for partition, each in self.extents.items()}, {})
+        extents = {number: each.extent for number, each in self.level.load().items() if each.extent}
+        assert extents == self.extents
+        self.mark.close()
+        self.mark = DurableMark(self.folder / "durable.mark", PARTITIONS)
+        self.mark.check(self.ends, {})
 
     @precondition(lambda self: len(self.extents) == PARTITIONS)
     @rule(seed=st.integers())
     def damage(self, seed: int) -> None:
-        # All partitions in the last batch, so that the mark knows of whatever a lost tail takes.
+        # All partitions in the last batch, and in a new term, so that the mark knows of whatever a
+        # lost tail takes.
         batch = JournalBatch()
+        term = self.term_max + 1
         for partition in range(PARTITIONS):
-            grown = self.grown(partition, 0, 1, 0)
+            grown = self.grown(partition, term, 0, 1, 0)
             batch.entries += grown.entries
             batch.extents |= grown.extents
         self.write(batch)
@@ -177,8 +228,8 @@ class JournalMachine(RuleBasedStateMachine):
             return
         try:
             loaded = journal.load()
-            ends = {number: each.extent.last for number, each in loaded.items() if each.extent}
-            mark.check({number: (1, last) for number, last in ends.items()}, {})
+            extents = {number: each.extent for number, each in loaded.items() if each.extent}
+            mark.check({p: (extent.base_chain, extent.last) for p, extent in extents.items()}, {})
             assert contents(journal) == contents(self.memory)
         except DamagedData:
             return
@@ -200,6 +251,7 @@ class RowMachine(RuleBasedStateMachine):
         self.level = self.open_state(self.folder, create=True)
         self.memory = MemoryRowStore()
         self.history: list[list[tuple[bytes, bytes]]] = [[]]
+        self.snapshots: list[tuple[RowSnapshot, RowSnapshot, list[tuple[bytes, bytes]]]] = []
 
     def open_state(self, folder: Path, *, create: bool = False) -> RowStore:
         return open_rows(
@@ -227,9 +279,35 @@ class RowMachine(RuleBasedStateMachine):
         found = self.level.scan(start, stop, reverse=reverse, limit=limit)
         assert found == self.memory.scan(start, stop, reverse=reverse, limit=limit)
 
+    @precondition(lambda self: len(self.snapshots) < 3)
+    @rule()
+    def take_a_snapshot(self) -> None:
+        self.snapshots.append((self.level.snapshot(), self.memory.snapshot(), self.history[-1]))
+
+    @precondition(lambda self: self.snapshots)
+    @rule(
+        start=keys,
+        stop=keys,
+        limit=st.none() | st.integers(0, 5),
+        bytes_max=st.sampled_from([None, 0, 1, 500, ALL_BYTES]),
+        close=st.booleans(),
+    )
+    def read_a_snapshot(
+        self, start: bytes, stop: bytes, limit: int | None, bytes_max: int | None, close: bool
+    ) -> None:
+        level, memory, rows = self.snapshots[0]
+        found = level.scan(start, stop, limit=limit, bytes_max=bytes_max)
+        assert found == memory.scan(start, stop, limit=limit, bytes_max=bytes_max)
+        assert level.scan(b"", b"\xff" * 4) == memory.scan(b"", b"\xff" * 4) == rows
+        if close:
+            level.close()
+            memory.close()
+            del self.snapshots[0]
+
     @rule(seed=st.integers())
     def restart(self, seed: int) -> None:
         self.level.close()
+        self.snapshots.clear()
         self.level = self.open_state(self.folder)
         self.memory.crash(Random(seed))
         everything = self.level.scan(b"", b"\xff" * 4)
@@ -239,6 +317,7 @@ class RowMachine(RuleBasedStateMachine):
     def damage(self, seed: int) -> None:
         # A lost tail of the rows is a state of earlier: the journal brings the rest again.
         self.level.close()
+        self.snapshots.clear()
         copy = damaged_copy(self.folder, Random(seed))
         self.level = self.open_state(self.folder)
         try:

@@ -11,10 +11,9 @@ from random import Random
 
 from zmqim.errors import DamagedData
 from zmqim.sim.world import World
-from zmqim.store.interface import JournalBatch, Rows
+from zmqim.store.interface import End, JournalBatch, Rows
 from zmqim.store.memory import MemoryJournal, MemoryRowStore
 
-End = tuple[int, int]
 WRITE_BUFFER_BYTES = 4_096
 """Small, so that memtables change often and a crash finds two log files."""
 
@@ -38,6 +37,8 @@ class Disk:
 
     def write_journal(self, batch: JournalBatch, terms: dict[int, int]) -> None:
         """A synced write returned."""
+        for partition, end in batch.lowered.items():
+            self._ends[partition] = min(end, self._ends.get(partition, end))
         self.journal.write(batch)
         for partition, extent in batch.extents.items():
             self._ends[partition] = (terms[partition], extent.last)

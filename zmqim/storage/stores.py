@@ -16,16 +16,15 @@ from zmqim.ring.document import RingDocument
 from zmqim.storage.genesis import first_configs, first_metas, group_uuid
 from zmqim.store.disk import DiskRoom, DiskState, ReserveFile
 from zmqim.store.identity import BirthRecord, read_birth, write_birth
-from zmqim.store.interface import Journal, JournalBatch, Rows, RowStore
+from zmqim.store.interface import End, Journal, JournalBatch, Rows, RowStore
 from zmqim.store.journal import open_journal
-from zmqim.store.mark import DurableMark, End
+from zmqim.store.mark import DurableMark
+from zmqim.store.names import JOURNAL_NAME, MARK_NAME, RESERVE_NAME, ROWS_NAME
 from zmqim.store.rows import open_rows
 from zmqim.topology_values import Topology
 
-JOURNAL_NAME = "raft"
-ROWS_NAME = "state"
-MARK_NAME = "durable.mark"
-RESERVE_NAME = "reserve"
+META_LOGS = 1
+"""The meta group's log, which has the number behind the last partition."""
 SYNCS_KEPT = 1_000
 """Durations of the last syncs, of which a percentile is told."""
 
@@ -48,18 +47,21 @@ class Stores:
         self.mark.check(ends, applied)
 
     def write_journal(self, batch: JournalBatch, terms: dict[int, int]) -> None:
-        """Write and sync entries, then tell the witness; `terms` are the current ones."""
+        """Write and sync entries, then tell the witness; `terms` are those of the last entries.
+
+        An end that goes down is told to the witness before.
+        """
+        ends = {
+            partition: (terms[partition], extent.last)
+            for partition, extent in batch.extents.items()
+        }
+        self.mark.announce(ends, batch.lowered)
         began = perf_counter_ns()
         self.journal.write(batch)
         if len(self._sync_us) >= SYNCS_KEPT:
             del self._sync_us[: SYNCS_KEPT // 2]
         self._sync_us.append((perf_counter_ns() - began) // 1_000)
-        self.mark.note(
-            {
-                partition: (terms[partition], extent.last)
-                for partition, extent in batch.extents.items()
-            }
-        )
+        self.mark.note(ends)
         self.written += sum([len(body) for _, _, body in batch.entries])
 
     def write_rows(self, rows: Rows) -> None:
@@ -112,7 +114,7 @@ def open_stores(
         _check_birth(folder, birth, topology, ring)
     create = birth is None
     buffer = limits.write_buffer_bytes
-    mark = DurableMark(folder / MARK_NAME, ring.partitions, create=create)
+    mark = DurableMark(folder / MARK_NAME, ring.partitions + META_LOGS, create=create)
     journal = open_journal(folder / JOURNAL_NAME, create=create, write_buffer_bytes=buffer)
     rows = open_rows(folder / ROWS_NAME, create=create, write_buffer_bytes=buffer)
     stores = Stores(journal, rows, mark, room)

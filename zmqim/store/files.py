@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from zmqim.errors import AlreadyRunning, DiskError
-
-TEMPORARY_SUFFIX = ".tmp"
+from zmqim.store.names import TEMPORARY_SUFFIX
 
 
 @contextmanager

@@ -22,21 +22,14 @@ from zlib import crc32
 from zmqim.errors import UsageError
 from zmqim.ids import ClusterId, Incarnation, NodeUuid
 from zmqim.store.damage import damaged
-from zmqim.store.files import (
-    TEMPORARY_SUFFIX,
-    FileLock,
-    create_folder,
-    disk_errors,
-    sync_folder,
-)
+from zmqim.store.files import FileLock, create_folder, disk_errors, sync_folder
+from zmqim.store.names import BIRTH_NAME, LOCK_NAME, NODE_NAME, NOT_DATA, TEMPORARY_SUFFIX
+from zmqim.store.quarantine import finish_quarantine
 
-NODE_NAME = "NODE"
-BIRTH_NAME = "BIRTH"
-LOCK_NAME = "node.lock"
 FORMAT = 1
 
-_NOT_DATA = {LOCK_NAME, NODE_NAME + TEMPORARY_SUFFIX, "lost+found"}
-"""What an empty folder may hold: our lock, a first start cut short, the root of a file system."""
+_NOT_STRANGE = NOT_DATA | {NODE_NAME + TEMPORARY_SUFFIX}
+"""What a folder may hold before its first start was finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +59,14 @@ def open_node(
 ) -> NodeIdentity:
     """Lock the folder, read or make NODE, and begin the next incarnation, durably.
 
+    Data that was being put into quarantine is moved there first: the folder is empty then.
     Raises `AlreadyRunning` if the folder is in use, `UsageError` if it belongs to another cluster,
     is a copy, or holds something else, and `DamagedData` if NODE is damaged.
     """
     create_folder(folder)
     lock = FileLock(folder / LOCK_NAME, folder)
     try:
+        finish_quarantine(folder)
         path = folder / NODE_NAME
         is_new = not path.exists()
         if is_new:
@@ -124,7 +119,7 @@ def write_birth(folder: Path, record: BirthRecord) -> None:
 def _refuse_strange_content(folder: Path) -> None:
     """A first start takes only an empty folder: anything else may be data without its NODE."""
     with disk_errors(folder):
-        strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in _NOT_DATA)
+        strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in _NOT_STRANGE)
     if strange:
         raise UsageError(
             f"{folder} has no {NODE_NAME} file but holds other things: {', '.join(strange[:5])}.",

@@ -19,14 +19,21 @@ Rows = list[tuple[bytes, bytes | None]]
 
 
 Extent = LogExtent
-"""Entries beyond `last` are dead even if their bytes are still there."""
+"""Entries outside of `first` to `last` are dead even if their bytes are still there."""
+
+End = tuple[int, int]
+"""(term, index) of the last entry of a log; (0, 0) if there never was one. Compared in this
+order."""
 
 
 @dataclass(slots=True)
 class JournalBatch:
-    """What one turn adds to the journal, written and synced as one.
+    """What one turn changes in the journal, written and synced as one.
 
-    Every partition that appears in `entries` appears in `extents`.
+    Every partition that appears in `entries` appears in `extents`, and its entries reach up to the
+    `last` there: writing an entry makes all that the log held after it dead. An extent may end
+    below the one before (a conflict) or begin elsewhere (a snapshot): nothing else needs to be
+    said, and what it leaves out is dead for good, even if the log grows over it again.
     """
 
     entries: list[tuple[int, int, bytes]] = field(default_factory=list)
@@ -36,6 +43,9 @@ class JournalBatch:
     replica_metas: dict[int, bytes] = field(default_factory=dict)
     peers: dict[bytes, int] = field(default_factory=dict)
     """Highest incarnation seen, by node uuid."""
+    lowered: dict[int, End] = field(default_factory=dict)
+    """New ends of logs that end below their old one, which only a snapshot may do. Not written:
+    the durable mark is told of it before the batch is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +71,38 @@ class RowReader(Protocol):
         ...
 
 
+class RowSnapshot(Protocol):
+    """The rows as they were at one moment, whatever is written meanwhile.
+
+    Closed soon: it keeps what it shows from being compacted away. Closed before its store is.
+    """
+
+    def scan(
+        self,
+        start: bytes,
+        stop: bytes,
+        *,
+        limit: int | None = None,
+        bytes_max: int | None = None,
+    ) -> list[tuple[bytes, bytes]]:
+        """(key, body) of the rows with `start` <= key < `stop`.
+
+        At most `limit` of them, or up to the one whose body reaches `bytes_max` in sum, so at
+        least one comes back if there is one.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give it back; a second call does nothing."""
+        ...
+
+
 class RowStore(RowReader, Protocol):
     """The applied state of all partitions of a storage."""
+
+    def snapshot(self) -> RowSnapshot:
+        """A view of the rows of now, for sending them elsewhere piece by piece."""
+        ...
 
     def write(self, rows: Rows) -> None:
         """Write all rows or none; durable when it returns."""

@@ -143,6 +143,7 @@ class LevelFolder:
             self._lock.release()
             raise
         self._get = self._database.get
+        self._snapshots: list[LevelSnapshot] = []
 
     def get(self, key: bytes) -> bytes | None:
         """Body of the row, or None if there is none."""
@@ -168,6 +169,29 @@ class LevelFolder:
         bytes_max: int | None = None,
     ) -> list[tuple[bytes, bytes]]:
         """Rows with `start` <= key < `stop`: at most `limit`, or until `bytes_max` is reached."""
+        return self.scan_in(self._database, start, stop, reverse, limit, bytes_max)
+
+    def snapshot(self) -> LevelSnapshot:
+        """A view of the rows of now. It keeps old rows on the disk until it is closed."""
+        if self._broken is not None:
+            raise self._given_up()
+        self._snapshots.append(LevelSnapshot(self, self._database.snapshot()))
+        return self._snapshots[-1]
+
+    def forget(self, snapshot: LevelSnapshot) -> None:
+        """Called by the snapshot that was closed."""
+        self._snapshots.remove(snapshot)
+
+    def scan_in(
+        self,
+        view: Any,
+        start: bytes,
+        stop: bytes,
+        reverse: bool,
+        limit: int | None,
+        bytes_max: int | None,
+    ) -> list[tuple[bytes, bytes]]:
+        """`scan` in plyvel's database or in one of its snapshots."""
         if self._broken is not None:
             raise self._given_up()
         left = -1 if limit is None else limit
@@ -175,7 +199,7 @@ class LevelFolder:
         found: list[tuple[bytes, bytes]] = []
         if start >= stop or left == 0:
             return found
-        iterator = self._database.raw_iterator(verify_checksums=True)
+        iterator = view.raw_iterator(verify_checksums=True)
         step = iterator.prev if reverse else iterator.next
         try:
             _position(iterator, start, stop, reverse)
@@ -231,6 +255,8 @@ class LevelFolder:
 
     def close(self) -> None:
         """Close the database and give back the lock; a second call does nothing."""
+        for snapshot in list(self._snapshots):
+            snapshot.close()
         self._broken = self._broken or "it was closed"
         self._database.close()
         self._lock.release()
@@ -267,6 +293,35 @@ class LevelFolder:
     def _tables(self, low: bytes, high: bytes) -> list[Path]:
         tables = self._database.get_property(b"leveldb.sstables") or b""
         return files_around(self.path, tables.decode("latin-1"), low, high)
+
+
+class LevelSnapshot:
+    """A `RowSnapshot` of a folder. The folder closes those that nobody closed."""
+
+    def __init__(self, folder: LevelFolder, snapshot: Any) -> None:
+        """Called by `LevelFolder.snapshot`."""
+        self._folder = folder
+        self._snapshot = snapshot
+        self._is_open = True
+
+    def scan(
+        self,
+        start: bytes,
+        stop: bytes,
+        *,
+        limit: int | None = None,
+        bytes_max: int | None = None,
+    ) -> list[tuple[bytes, bytes]]:
+        """Rows of then with `start` <= key < `stop`, verified as in `LevelFolder.scan`."""
+        assert self._is_open, "the snapshot was closed"
+        return self._folder.scan_in(self._snapshot, start, stop, False, limit, bytes_max)
+
+    def close(self) -> None:
+        """Give it back; a second call does nothing."""
+        if self._is_open:
+            self._is_open = False
+            self._snapshot.close()
+            self._folder.forget(self)
 
 
 def _keys_in_words(low: bytes, high: bytes) -> str:

@@ -7,6 +7,10 @@ this file; it is never ahead of a healthy journal, and a journal that ends below
 A slot is ``partition u32 | term u64 | index u64 | crc32 u32``, 24 bytes. Slots are overwritten in
 place, 21 to a sector of 512 bytes, so that none lies on a boundary where a power cut could tear it.
 They are written at once (a killed process loses none) and made durable once a second.
+
+A log whose new end is below its old one, which a snapshot can bring about, has its slot lowered,
+durably, before the batch is written: then a crash between the two leaves a mark that is too low,
+which harms nobody, and never one that is too high.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from zlib import crc32
 from zmqim.errors import DamagedData
 from zmqim.store.damage import damaged
 from zmqim.store.files import disk_errors, write_file
+from zmqim.store.interface import End
 
 SECTOR_BYTES = 512
 SLOTS_PER_SECTOR = 21
@@ -29,15 +34,15 @@ _BODY = Struct(">IQQ")
 
 assert _SLOT.size * SLOTS_PER_SECTOR <= SECTOR_BYTES
 
-End = tuple[int, int]
-"""(term, index) of the last entry; (0, 0) if there never was one. Compared in this order."""
-
 
 class DurableMark:
     """The open mark file of a storage."""
 
     def __init__(self, path: Path, partitions: int, *, create: bool = False) -> None:
-        """Open the file; with `create` (only before the birth record exists) make it if missing."""
+        """Open the file; with `create` (only before the birth record exists) make it if missing.
+
+        `partitions` counts the logs: the meta group's is the last one.
+        """
         self._path = path
         if create and not path.exists():
             write_file(path, _empty(partitions))
@@ -57,19 +62,24 @@ class DurableMark:
         """What the file says, by partition."""
         return dict(self._ends)
 
+    def announce(self, ends: Mapping[int, End], lowered: Mapping[int, End]) -> None:
+        """Call it before a batch with these new ends is written; `lowered` become durable here.
+
+        To end a log below its mark without saying so is a mistake of the caller: at the next start
+        the journal would count as damaged.
+        """
+        for number, end in ends.items():
+            low = lowered.get(number, self._ends[number])
+            assert end >= low, f"partition {number} would end at {end}, below its mark {low}"
+        below = {number: end for number, end in lowered.items() if end < self._ends[number]}
+        if below:
+            self._put_ends(below)
+            self.sync()
+
     def note(self, ends: Mapping[int, End]) -> None:
         """Record the ends of partitions whose batch is synced: call it after the write returned."""
-        if not ends:
-            return
-        content = self._content
-        for partition, (term, index) in ends.items():
-            _put(content, partition, term, index)
-        self._ends.update(ends)
-        begin = min(ends) // SLOTS_PER_SECTOR * SECTOR_BYTES
-        stop = (max(ends) // SLOTS_PER_SECTOR + 1) * SECTOR_BYTES
-        with disk_errors(self._path):
-            os.pwrite(self._descriptor, memoryview(content)[begin:stop], begin)
-        self._is_synced = False
+        if ends:
+            self._put_ends(ends)
 
     def sync(self) -> None:
         """Make what was noted durable: call it once in DURABLE_MARK_MS."""
@@ -102,6 +112,17 @@ class DurableMark:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def _put_ends(self, ends: Mapping[int, End]) -> None:
+        content = self._content
+        for partition, (term, index) in ends.items():
+            _put(content, partition, term, index)
+        self._ends.update(ends)
+        begin = min(ends) // SLOTS_PER_SECTOR * SECTOR_BYTES
+        stop = (max(ends) // SLOTS_PER_SECTOR + 1) * SECTOR_BYTES
+        with disk_errors(self._path):
+            os.pwrite(self._descriptor, memoryview(content)[begin:stop], begin)
+        self._is_synced = False
 
     def _read(self, partitions: int) -> dict[int, End]:
         if len(self._content) != len(_empty(partitions)):

@@ -11,12 +11,13 @@ is the fault that the simulator plants.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 
 from zmqim.errors import DamagedData
 from zmqim.limits import TEST_WRITE_BUFFER_BYTES
-from zmqim.store.interface import JournalBatch, LoadedPartition, Rows
+from zmqim.store.interface import Extent, JournalBatch, LoadedPartition, Rows
 from zmqim.store.keys import ENTRY_TAG, JournalState, entry_key, rows_of
 
 END_OF_KEYS = b"\xff" * 32
@@ -61,6 +62,11 @@ class MemoryRowStore:
         if reverse:
             keys.reverse()
         return [(key, self._rows[key]) for key in keys[:limit]]
+
+    def snapshot(self) -> MemorySnapshot:
+        """A view of the rows of now."""
+        assert self._is_open, "the store was closed"
+        return MemorySnapshot(list(self._keys), dict(self._rows))
 
     def write(self, rows: Rows) -> None:
         """Write all rows; durable when it returns, if the store is a synced one."""
@@ -111,6 +117,40 @@ class MemoryRowStore:
                 del self._keys[bisect_left(self._keys, key)]
 
 
+class MemorySnapshot:
+    """A `RowSnapshot`: a copy."""
+
+    def __init__(self, keys: list[bytes], rows: dict[bytes, bytes]) -> None:
+        """Called by `MemoryRowStore.snapshot`; the keys are sorted."""
+        self._keys = keys
+        self._rows = rows
+        self._is_open = True
+
+    def scan(
+        self,
+        start: bytes,
+        stop: bytes,
+        *,
+        limit: int | None = None,
+        bytes_max: int | None = None,
+    ) -> list[tuple[bytes, bytes]]:
+        """Rows of then with `start` <= key < `stop`: at most `limit`, or until `bytes_max`."""
+        assert self._is_open, "the snapshot was closed"
+        found: list[tuple[bytes, bytes]] = []
+        size = 0
+        keys = self._keys[bisect_left(self._keys, start) : bisect_left(self._keys, stop)]
+        for key in keys[:limit]:
+            found.append((key, self._rows[key]))
+            size += len(self._rows[key])
+            if bytes_max is not None and size >= bytes_max:
+                break
+        return found
+
+    def close(self) -> None:
+        """Give it back; a second call does nothing."""
+        self._is_open = False
+
+
 class MemoryJournal:
     """A `Journal` in memory. It stands for the disk: it survives `close` and `crash`."""
 
@@ -133,12 +173,11 @@ class MemoryJournal:
     def write(self, batch: JournalBatch) -> None:
         """Write all of `batch`; durable when it returns, if the journal is a synced one."""
         assert {partition for partition, _, _ in batch.entries} <= batch.extents.keys()
-        rows = rows_of(batch)
+        rows: Rows = []
         for partition, extent in batch.extents.items():
-            before = self._state.extents.get(partition)
-            if before is not None:
-                for index in range(before.first, min(extent.first, before.last + 1)):
-                    rows.append((entry_key(partition, index), None))
+            before = self._state.extents.get(partition, extent)
+            rows += [(entry_key(partition, index), None) for index in _dead(before, extent)]
+        rows += rows_of(batch)
         self._store.write(rows)
         self._bytes_used += sum(len(key) + len(body or b"") for key, body in rows)
         self._state.take(batch)
@@ -178,6 +217,13 @@ class MemoryJournal:
         self._state = JournalState()
         self._state.read(self._store.scan(b"", ENTRY_TAG))
         self._state.read(self._store.scan(bytes([ENTRY_TAG[0] + 1]), END_OF_KEYS))
+
+
+def _dead(before: Extent, now: Extent) -> Iterator[int]:
+    """Which entries a new extent leaves out. Here they are gone at once, so that one which a log
+    wrongly counts as its own is missing instead of old."""
+    yield from range(before.first, min(now.first, before.last + 1))
+    yield from range(max(before.first, now.last + 1), before.last + 1)
 
 
 def _into(tables: dict[bytes, bytes], batches: list[Rows]) -> None:
