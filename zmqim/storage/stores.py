@@ -7,17 +7,18 @@ move data.
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter_ns
 
+from zmqim.bus.envelope import NO_NODE
 from zmqim.errors import UsageError
 from zmqim.ids import NodeName, NodeUuid
+from zmqim.meta.record import BirthRecord, born
 from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
 from zmqim.ring.document import RingDocument
 from zmqim.storage.group import INSTALL, REPLICA
 from zmqim.store.disk import DiskRoom, DiskState, ReserveFile
-from zmqim.store.identity import BirthRecord, read_birth, write_birth
+from zmqim.store.identity import read_birth, write_birth
 from zmqim.store.interface import Journal, JournalBatch, Rows, RowStore
 from zmqim.store.journal import open_journal
 from zmqim.store.mark import DurableMark, End
@@ -134,7 +135,10 @@ def _be_born(
     journal: Journal,
 ) -> None:
     """Write who the replicas are, then the record after which nothing is created any more."""
-    groups = tuple(_group_uuid(topology, partition) for partition in range(ring.partitions))
+    uuids: dict[str, bytes] = {storage.name: NO_NODE for storage in topology.storages}
+    uuids[name] = node_uuid
+    record = born(topology.cluster_id, ring, topology.storages, uuids).with_complete(True)
+    groups = record.group_uuids
     metas = {
         int(partition): ReplicaMeta(
             groups[partition], REPLICA, REPLICA, INSTALL, ReplicaStatus.VOTER
@@ -142,16 +146,7 @@ def _be_born(
         for partition in ring.led_by(name)
     }
     journal.write(JournalBatch(replica_metas=metas))
-    record = BirthRecord(
-        topology.cluster_id, {name: node_uuid}, ring.version, ring.hash, ring.partitions, groups
-    )
     write_birth(folder, record)
-
-
-def _group_uuid(topology: Topology, partition: int) -> bytes:
-    """Which history of a partition: the same on all storages that are born without talking."""
-    text = topology.cluster_id + partition.to_bytes(4, "big")
-    return blake2b(text, digest_size=16, person=b"zmqim-group").digest()
 
 
 def _check_birth(folder: Path, birth: BirthRecord, topology: Topology, ring: RingDocument) -> None:
