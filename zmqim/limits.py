@@ -207,6 +207,24 @@ been back for as long."""
 CLOCK_JUMP_MS = 5_000
 """A leader whose wall clock is further from the others' stamps its entries without it."""
 
+# ---- meta group ------------------------------------------------------------------------------
+BIRTH_REPEAT_MS = 500
+"""How often a storage without a complete birth record asks the others again."""
+BOOT_REPEAT_MS = 500
+"""How often a storage asks for its incarnation again, another storage each time."""
+VOTE_WITHOUT_GRANT_MS = 3_000
+"""How long replicas of partitions wait for that grant before they vote without it."""
+REPORT_MS = 1_000
+REPORT_AGE_MS_MAX = 5_000
+"""A group whose leader reported nothing for so long gets no step."""
+STEP_REPEAT_MS = 2_000
+"""Pause before a step is asked again whose effect no report shows."""
+META_PROPOSAL_REPEAT_MS = 2_000
+META_PROPOSALS_MAX = 256
+"""Operations that one look of the driver proposes. Above: the rest with the next look."""
+SNAPSHOTS_PER_NODE_MAX = 4
+"""Learners that a node receives or feeds at once. Above: the partition waits for its turn."""
+
 # ---- processes -------------------------------------------------------------------------------
 RESTART_PAUSE_MS_MIN = 200
 RESTART_PAUSE_MS_MAX = 5_000
@@ -276,3 +294,4 @@ assert HEARTBEAT_MS * 4 < LINK_SILENCE_MS_MAX
 assert SEND_WINDOW_BYTES_MAX <= BATCH_BYTES_MAX
 assert 4 * NODE_HEARTBEAT_MS < LEADER_SILENCE_MS <= QUORUM_SILENCE_MS
 assert RESTART_PAUSE_MS_MIN < RESTART_PAUSE_MS_MAX
+assert REPORT_MS < STEP_REPEAT_MS < REPORT_AGE_MS_MAX

@@ -21,7 +21,8 @@ from zmqim.gateway.effects import Answered, CloseClient, OnlineFound, SetReading
 from zmqim.gateway.plugin import CloseReason
 from zmqim.ids import Incarnation, Milliseconds, NodeName, NodeUuid, WallMilliseconds
 from zmqim.limits import LINK_SILENCE_MS_MAX
-from zmqim.raft.config import GroupConfig
+from zmqim.meta.birth import BirthCore
+from zmqim.meta.record import BirthRecord, born
 from zmqim.ring.document import RingDocument, ring_of
 from zmqim.router.core import RouterCore
 from zmqim.sim.disk import Disk
@@ -30,8 +31,7 @@ from zmqim.sim.world import MS, World
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect as StorageEffect
 from zmqim.storage.effects import WriteJournal, WriteState
-from zmqim.storage.genesis import first_configs, first_metas
-from zmqim.store.interface import JournalBatch
+from zmqim.storage.genesis import first_batch
 from zmqim.topology_values import Topology
 from zmqim.wkproto.packets import FromClient, FromServer
 
@@ -70,13 +70,13 @@ class Cluster(NamedTuple):
     topology: Topology
     ring: RingDocument
     cores: Cores
-    genesis: dict[int, GroupConfig]
-    """Filled in when every storage has its uuid: the simulated cluster is born at once."""
+    record: list[BirthRecord]
+    """The one birth record, once every storage has its uuid: all are born at once."""
 
 
 def cluster_of(world: World, network: Network, topology: Topology, cores: Cores) -> Cluster:
     """A cluster without nodes."""
-    return Cluster(world, network, topology, ring_of(topology), cores, {})
+    return Cluster(world, network, topology, ring_of(topology), cores, [])
 
 
 class Node(Generic[CoreT]):
@@ -251,11 +251,12 @@ class Node(Generic[CoreT]):
 
 def give_birth(cluster: Cluster, storages: Sequence[StorageNode]) -> None:
     """Every storage gets the replicas that it holds from the beginning."""
-    uuids = {storage.name: storage.uuid for storage in storages}
-    cluster.genesis.update(first_configs(cluster.ring, uuids))
+    uuids: dict[str, bytes] = {storage.name: storage.uuid for storage in storages}
+    topology = cluster.topology
+    record = born(topology.cluster_id, cluster.ring, topology.storages, uuids)
+    cluster.record.append(record.with_complete(True))
     for storage in storages:
-        metas = first_metas(cluster.topology.cluster_id, storage.name, cluster.genesis)
-        storage.disk.journal.write(JournalBatch(replica_metas=metas))
+        storage.disk.journal.write(first_batch(record, storage.uuid))
 
 
 class RouterNode(Node[RouterCore]):
@@ -291,12 +292,23 @@ class StorageNode(Node[StorageCore]):
             disk.rows,
             disk.journal,
             disk.journal.load(),
-            self.cluster.genesis,
+            self._birth(),
             self.world.fork(),
             self.now(),
         )
         disk.check(core.log_ends())
         return core
+
+    def _birth(self) -> BirthCore:
+        topology = self.cluster.topology
+        return BirthCore(
+            self.name,
+            self._uuid,
+            topology.cluster_id,
+            self.cluster.ring,
+            topology.storages,
+            self.cluster.record[0],
+        )
 
     def _died(self) -> None:
         self.crash_in = -1

@@ -23,6 +23,8 @@ from zmqim.bus.messages import (
     RoutedItem,
 )
 from zmqim.bus.replication import (
+    BirthOffer,
+    BirthStatus,
     GroupBody,
     Leading,
     NodeHeartbeat,
@@ -35,7 +37,7 @@ from zmqim.limits import (
     HEADS_CACHED_MAX,
     JOURNAL_BYTES_MAX,
 )
-from zmqim.raft.config import GroupConfig
+from zmqim.meta.birth import BirthCore
 from zmqim.raft.groups import Groups
 from zmqim.ring.document import RingDocument
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
@@ -62,25 +64,33 @@ class StorageCore:
         rows: RowReader,
         journal: JournalReader,
         loaded: Mapping[int, LoadedPartition],
-        genesis: Mapping[int, GroupConfig],
+        birth: BirthCore,
         random: Random,
         now: int,
     ) -> None:
         """Reads the stores; raises `DamagedData` if they do not fit together.
 
-        It holds what `loaded` has a replica meta for; `genesis` are the configurations of birth.
+        It holds what `loaded` has a replica meta for; `birth` is over.
         """
+        record = birth.record
+        assert record is not None
+        self._birth = birth
         self.me = me
         self._ring = ring
         self._journal = journal
         self._view = RowView(rows)
-        held = [partition for partition, one in loaded.items() if one.replica_meta is not None]
+        held = [
+            partition
+            for partition, one in loaded.items()
+            if one.replica_meta is not None and partition < ring.partitions
+        ]
         heads_max = HEADS_CACHED_MAX // max(len(held), 1)
         self.groups: dict[int, Group] = {}
         self.replicas = Groups(me.name, random, now)
         for partition in held:
+            genesis = record.genesis[partition].config
             group = open_group(
-                partition, self._view, journal, loaded[partition], genesis[partition], heads_max
+                partition, self._view, journal, loaded[partition], genesis, heads_max
             )
             self.groups[partition] = group
             preference = ring.placement[partition]
@@ -109,6 +119,7 @@ class StorageCore:
             self._untold_routers.add(peer.name)
         elif peer.role == Role.STORAGE:
             self.replicas.peer_up(now, peer.name, peer.node_uuid)
+            self._birth.linked(peer.name, peer.node_uuid)
 
     def peer_down(self, now: int, name: NodeName) -> None:
         """The link to `name` is gone."""
@@ -117,6 +128,7 @@ class StorageCore:
             self.pushing.router_down(name)
         else:
             self.replicas.peer_down(now, name)
+            self._birth.unlinked(name)
 
     def view_changed(self, now: int, view: View) -> None:
         """Gossip sees other live processes."""
@@ -130,6 +142,8 @@ class StorageCore:
                 self._incoming.append((source, items))
             case GroupBody() | NodeHeartbeat() | NodeHeartbeatEcho():
                 self._inbox.append((source, message))
+            case BirthStatus() | BirthOffer():
+                self._birth.receive(source, message)
             case NoticeAck(partition=partition, index=index):
                 self._notice_acknowledged(now, partition, index)
             case Answers(items=items):
@@ -206,6 +220,8 @@ class StorageCore:
         """When `turn` must be called at the latest; 0: at once."""
         if self._incoming or self._inbox or self._touched or self.replicas.touched:
             return 0
+        if self._birth.next_wake() == 0:
+            return 0
         wake = min(self.pushing.look_at, self.replicas.next_wake(), self._apply_at)
         return None if wake == NEVER else wake
 
@@ -224,6 +240,7 @@ class StorageCore:
             for group in pushing.book(now, self.replicas.stamp(wall_ms)):
                 self._touched[group.partition] = group
         touched = self._take_touched()
+        effects += [effect for effect in self._birth.turn(now) if isinstance(effect, Send)]
         effects += [Send(to, append) for to, append in self.replicas.early(now, touched)]
         effects += [Send(to, beat) for to, beat in self.replicas.rounds(now, wall_ms)]
         self._append(touched, effects)

@@ -10,22 +10,24 @@ from __future__ import annotations
 
 from pathlib import Path
 from random import SystemRandom
-from time import monotonic_ns, time_ns
 from typing import assert_never
 
 from zmqim.bus.effects import Send
 from zmqim.bus.endpoint import Endpoint, feed, perform_send
 from zmqim.bus.messages import Load
 from zmqim.errors import DamagedData
-from zmqim.ids import Milliseconds, WallMilliseconds
+from zmqim.ids import Milliseconds
 from zmqim.limits import DURABLE_MARK_MS, MB
+from zmqim.meta.birth import BirthCore, Phase
 from zmqim.process import ProcessContext
-from zmqim.ring.document import ring_of
+from zmqim.ring.document import RingDocument, ring_of
+from zmqim.storage.beginning import Beginning, begin
+from zmqim.storage.clocks import now_ms, wall_ms
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import WriteJournal, WriteState
-from zmqim.storage.genesis import first_configs
-from zmqim.storage.stores import Stores, open_stores
+from zmqim.storage.stores import Stores, check_birth, open_stores
 from zmqim.store.disk import DiskState
+from zmqim.store.identity import read_birth
 
 WAIT_MS_MAX = 1_000
 """The longest sleep: heartbeats end it earlier."""
@@ -45,26 +47,54 @@ def run(context: ProcessContext) -> None:
 
 
 def _run(context: ProcessContext) -> None:
-    topology, identity = context.topology, context.identity
+    topology, identity, folder = context.topology, context.identity, context.folder
     ring = ring_of(topology)
-    stores = open_stores(context.folder, identity.name, identity.node_uuid, topology, ring)
-    core = StorageCore(
-        identity,
+    record = read_birth(folder)
+    if record is not None:
+        check_birth(folder, record, topology, ring)
+    birth = BirthCore(
+        identity.name,
+        identity.node_uuid,
+        topology.cluster_id,
         ring,
-        stores.rows,
-        stores.journal,
-        stores.journal.load(),
-        first_configs(ring, {identity.name: identity.node_uuid}),
-        SystemRandom(),
-        _now(),
+        topology.storages,
+        record,
     )
-    stores.check(core.log_ends(), core.applied_ends())
-    endpoint = Endpoint(identity, topology, ring, SystemRandom(), _now())
+    # What was born opens its data before it speaks: what is damaged is not admitted anywhere.
+    opened = None if birth.phase is Phase.WAITING else _open(context, ring, birth)
+    endpoint = Endpoint(identity, topology, ring, SystemRandom(), now_ms())
+    beginning = Beginning(birth)
     try:
+        if opened is None:
+            if not begin(context, endpoint, beginning):
+                return
+            opened = _open(context, ring, birth)
+        stores, core = opened
+        for peer in beginning.peers.values():
+            core.peer_up(now_ms(), peer)
+        core.view_changed(now_ms(), beginning.view)
         _Shell(context, endpoint, core, stores).run()
         stores.close()
     finally:
         endpoint.close()
+
+
+def _open(
+    context: ProcessContext, ring: RingDocument, birth: BirthCore
+) -> tuple[Stores, StorageCore]:
+    stores = open_stores(context.folder, context.topology)
+    core = StorageCore(
+        context.identity,
+        ring,
+        stores.rows,
+        stores.journal,
+        stores.journal.load(),
+        birth,
+        SystemRandom(),
+        now_ms(),
+    )
+    stores.check(core.log_ends(), core.applied_ends())
+    return stores, core
 
 
 class _Shell:
@@ -91,23 +121,23 @@ class _Shell:
         control_fd = context.control.fileno()
         extra_fds = (context.stopping.fileno(), control_fd)
         while True:
-            now = _now()
+            now = now_ms()
             stopping = context.stopping.requested
             self._turn(now)
             if stopping:
                 self._endpoint.leave(now)
                 return
             self._tell(now)
-            self._loop_lag_ms = max(self._loop_lag_ms, _now() - now)
+            self._loop_lag_ms = max(self._loop_lag_ms, now_ms() - now)
             if control_fd in self._endpoint.wait(self._timeout_ms(), extra_fds):
                 context.control.serve(self._status)
 
     def _turn(self, now: Milliseconds) -> None:
         endpoint, core, stores = self._endpoint, self._core, self._stores
-        wall_ms = _wall_ms()
-        feed(core, now, endpoint.turn(now, wall_ms))
+        wall = wall_ms()
+        feed(core, now, endpoint.turn(now, wall))
         self._look_at_disk(now)
-        for effect in core.turn(now, wall_ms):
+        for effect in core.turn(now, wall):
             match effect:
                 case Send():
                     perform_send(endpoint, core, now, effect)
@@ -131,7 +161,7 @@ class _Shell:
             tell("disk room", state=state.name, free_mb=self._stores.room.free_bytes // MB)
 
     def _timeout_ms(self) -> int:
-        now = _now()
+        now = now_ms()
         wake = min(self._endpoint.next_wake(now), self._next_second)
         due = self._core.next_wake()
         if due is not None:
@@ -185,14 +215,6 @@ class _Shell:
             "journal_entries": counters["journal_entries"],
             **self._gauges(),
         }
-
-
-def _now() -> Milliseconds:
-    return Milliseconds(monotonic_ns() // 1_000_000)
-
-
-def _wall_ms() -> WallMilliseconds:
-    return WallMilliseconds(time_ns() // 1_000_000)
 
 
 def _rss_mb() -> int:

@@ -115,6 +115,7 @@ def test_the_first_start_writes_who_the_replicas_are_and_the_birth_record(
         birth = read_birth(folder)
         assert birth is not None
         assert birth.node_uuids == {"storage-1": UUID}
+        assert birth.complete
         assert (birth.partitions, birth.ring_hash) == (4, ring_of(topology).hash)
         metas = {
             partition: ReplicaMeta.decode(loaded.replica_meta or b"")
