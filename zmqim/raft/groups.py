@@ -141,11 +141,17 @@ class Groups:
             and now - max(peer.pulse_at, peer.echo_at) < QUORUM_SILENCE_MS
         )
 
+    def is_at(self, now: int, core: RaftCore, replica: int) -> bool:
+        """Is that replica's own process there, and heard lately?"""
+        name = self._name_of(core, replica)
+        return name is not None and self.is_live(now, name)
+
     def leader_of(self, partition: int) -> str:
         """The name of the storage that leads, as far as it is known here; else empty."""
         core = self.cores.get(partition)
-        name = None if core is None or not core.leader else self._name_of(core, core.leader)
-        return name or ""
+        if core is None or not core.leader:
+            return ""
+        return self.me if core.lead is not None else self._name_of(core, core.leader) or ""
 
     def needed_by_live(self, partition: int) -> int:
         """A leader keeps what its slowest linked follower lacks: entries up to here may go."""

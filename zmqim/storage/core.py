@@ -48,6 +48,7 @@ from zmqim.storage.opening import open_group
 from zmqim.storage.outbox import partition_of_request
 from zmqim.storage.proposals import Proposals
 from zmqim.storage.pushing import Pushing
+from zmqim.storage.reporting import GroupStatus, status_of
 from zmqim.store.interface import JournalBatch, JournalReader, LoadedPartition, RowReader
 
 if TYPE_CHECKING:
@@ -200,6 +201,11 @@ class StorageCore:
     def counters(self) -> dict[str, int]:
         """Counts since the start, for metrics."""
         return {**self._counters, **self.proposals.counters, **self.replicas.counters}
+
+    def statuses(self, now: int) -> list[GroupStatus]:
+        """Every replica here, for `zmqim status`."""
+        wanted = self._ring.voters
+        return [status_of(self.replicas, now, p, p, wanted) for p in sorted(self.groups)]
 
     def log_ends(self) -> dict[int, tuple[int, int]]:
         """(term, index) of the last entry of each log, as loaded or appended."""

@@ -211,6 +211,7 @@ class _Shell:
         return {
             "members": self._endpoint.roster(),
             "problems": problems,
+            "partitions": self._core.statuses(now_ms()),
             "journal_syncs": counters["journal_syncs"],
             "journal_entries": counters["journal_entries"],
             **self._gauges(),
