@@ -21,6 +21,7 @@ from zmqim.bus.replication import (
     GroupPulse,
     NodeHeartbeat,
     NodeHeartbeatEcho,
+    TimeoutNow,
     VoteRequest,
 )
 from zmqim.errors import WireError
@@ -78,6 +79,10 @@ class Groups:
         """Who should lead each group, in order."""
         self.touched: set[int] = set()
         """Groups in which something happened since the owner of this set last emptied it."""
+        self.may_vote = True
+        """Whether this life may vote and stand; replicas of the meta group always may."""
+        self.meta_group = -1
+        """The number of the meta group."""
         self.counters = dict.fromkeys(("fenced", "elections", "step_downs", "clock_jumps"), 0)
         self._random = random
         self._peers: dict[NodeName, _Peer] = {}
@@ -165,12 +170,26 @@ class Groups:
         ]
         return min(matches, default=core.applied)
 
+    def disks(self) -> dict[str, bytes]:
+        """The disk that speaks under each other name now."""
+        return {
+            name: peer.node_uuid
+            for name, peer in self._peers.items()
+            if peer.is_linked and peer.node_uuid is not None
+        }
+
+    def led(self) -> list[RaftCore]:
+        """The groups that are led here."""
+        return [self.cores[partition] for partition in self._lead_since]
+
     # ---- messages --------------------------------------------------------------------------------
 
     def receive(self, now: int, wall_ms: int, source: NodeName, message: GroupBody) -> None:
         """A message of a group; what does not fit its group is dropped and counted."""
         core = self.fenced(source, message)
-        if core is None:
+        if core is None or (
+            isinstance(message, VoteRequest | TimeoutNow) and not self._votes(message.partition)
+        ):
             return
         before = (core.leader, core.term, core.role)
         peer = self._peer(now, source)
@@ -260,7 +279,7 @@ class Groups:
         """The newest round at which a majority knew of no later leader of the group."""
         core = self.cores[partition]
         rounds = sorted(
-            (self._echoed(place.name) for place in core.config.voters),
+            (self._echoed(core, place.replica) for place in core.config.voters),
             reverse=True,
         )
         return rounds[len(rounds) // 2]
@@ -269,11 +288,17 @@ class Groups:
         """A read of the group is not confirmed yet: touch it when the next echo comes."""
         self._reading.add(partition)
 
-    def _echoed(self, name: str) -> int:
-        if name == self.me:
+    def _echoed(self, core: RaftCore, replica: int) -> int:
+        """The newest round that a voter echoed while it held this group in our list."""
+        if replica == core.replica:
             return NEVER
-        peer = self._peers.get(NodeName(name))
-        return 0 if peer is None else peer.told.echoed
+        name = self._name_of(core, replica)
+        if name is None:
+            return 0
+        told = self._peers[name].told
+        pulse = told.groups.get(core.identity.partition)
+        is_told = pulse is not None and (pulse.target, pulse.term) == (replica, core.term)
+        return told.echoed if is_told else 0
 
     # ---- time ------------------------------------------------------------------------------------
 
@@ -291,7 +316,7 @@ class Groups:
         if self._peers and now >= self._next_round:
             self._watch_leaders(now)
             self._watch_quorums(now)
-            for core in self._led():
+            for core in self.led():
                 if core.lead is not None and core.lead.tick(now):
                     self.touched.add(core.identity.partition)
         if now >= self._next_home:
@@ -370,9 +395,6 @@ class Groups:
             peer = self._peers[name] = _Peer(now)
         return peer
 
-    def _led(self) -> list[RaftCore]:
-        return [self.cores[partition] for partition in self._lead_since]
-
     def _name_of(self, core: RaftCore, replica: int) -> NodeName | None:
         """Where to send; None without a link to that life of the node."""
         place = core.places.get(replica)
@@ -386,7 +408,7 @@ class Groups:
         return NodeName(place.name)
 
     def _lost(self, name: NodeName) -> None:
-        for core in self._led():
+        for core in self.led():
             for place in core.places.values():
                 if place.name == name:
                     core.lost(place.replica)
@@ -444,6 +466,9 @@ class Groups:
                 if partition in peer.told.groups:
                     peer.told.dirty.add(partition)
 
+    def _votes(self, partition: int) -> bool:
+        return self.may_vote or partition == self.meta_group
+
     def _stand_in(self, now: int, partition: int, delay: int) -> None:
         self._stand_at[partition] = now + delay
 
@@ -466,7 +491,7 @@ class Groups:
         if core.lead is not None or self._leader_alive(now, core):
             return
         self._stand_in(now, partition, self._retry())
-        if core.may_stand:
+        if core.may_stand and self._votes(partition):
             self.counters["elections"] += 1
             core.stand(self.stamp(wall_ms))
             self.touched.add(partition)
@@ -492,12 +517,15 @@ class Groups:
         }
         if len(echoing) == len(self._peers):
             return
-        for core in self._led():
+        for core in self.led():
             partition = core.identity.partition
             if now - self._lead_since[partition] <= QUORUM_SILENCE_MS:
                 continue
             voters = core.config.voters
-            heard = sum(place.name == self.me or place.name in echoing for place in voters)
+            heard = sum(
+                place.replica == core.replica or self._name_of(core, place.replica) in echoing
+                for place in voters
+            )
             if heard < len(voters) // 2 + 1:
                 before = (core.leader, core.term, core.role)
                 core.step_down()
@@ -506,7 +534,7 @@ class Groups:
     def _hand_home(self, now: int) -> None:
         """Hand a few groups to whom they should be led by, if that one has been back for long."""
         count = 0
-        for core in self._led():
+        for core in self.led():
             partition = core.identity.partition
             home = self.preference[partition][0]
             peer = self._peers.get(home)

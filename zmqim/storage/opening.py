@@ -6,7 +6,9 @@ ended, and refuses what does not fit together.
 
 from __future__ import annotations
 
-from zmqim.chat.state import ChatState
+from typing import Protocol
+
+from zmqim.chat.state import Applied, ChatState
 from zmqim.chat.view import RowView
 from zmqim.errors import DamagedData, WireError
 from zmqim.limits import MB
@@ -24,6 +26,14 @@ GROUP_BYTES = 8
 _READ_BYTES = 4 * MB
 
 
+class Machine(Protocol):
+    """What the log is applied to, as far as opening needs it."""
+
+    applied: Applied
+
+    def config(self) -> tuple[int, bytes] | None: ...
+
+
 def open_group(
     partition: int,
     view: RowView,
@@ -36,9 +46,31 @@ def open_group(
 
     `genesis` is its first configuration. `DamagedData` if log and rows do not fit together.
     """
-    assert loaded.replica_meta is not None
-    meta = _meta(partition, loaded.replica_meta)
+    meta = meta_of(partition, loaded)
     state = ChatState(partition, meta.install, view, heads_max)
+    return Group(
+        partition, open_raft(partition, meta, state, journal, loaded, genesis), state, meta
+    )
+
+
+def meta_of(partition: int, loaded: LoadedPartition) -> ReplicaMeta:
+    """Which replica the journal holds of a group of which it holds one."""
+    assert loaded.replica_meta is not None
+    try:
+        return ReplicaMeta.decode(loaded.replica_meta)
+    except WireError as error:
+        raise _damaged(partition, str(error)) from None
+
+
+def open_raft(
+    partition: int,
+    meta: ReplicaMeta,
+    state: Machine,
+    journal: JournalReader,
+    loaded: LoadedPartition,
+    genesis: GroupConfig,
+) -> RaftCore:
+    """The log core of a replica whose rows `state` holds."""
     hard_state = HardState() if loaded.hard_state is None else _vote(partition, loaded.hard_state)
     extent = loaded.extent or LogExtent()
     applied = state.applied
@@ -48,16 +80,16 @@ def open_group(
             f"its log holds entries {extent.first} to {extent.last}, "
             f"but its rows are applied up to {applied.index}",
         )
-    end, unapplied = _read_log(partition, journal, extent, state)
+    end, unapplied = _read_log(partition, journal, extent, state.applied)
     if end.term > hard_state.term:
         raise _damaged(partition, f"its log has term {end.term}, later than its vote")
     stored = state.config()
-    conf_id, config = (0, genesis) if stored is None else (stored[0], GroupConfig.decode(stored[1]))
+    conf_id, config = (0, genesis) if stored is None else (stored[0], _config(partition, stored[1]))
 
     def read(first: int, last: int, bytes_max: int) -> list[bytes]:
         return journal.read(partition, first, last, bytes_max)
 
-    raft = RaftCore(
+    return RaftCore(
         Identity(partition, meta.group_uuid[:GROUP_BYTES], meta.replica_id),
         hard_state,
         Log(extent, end, applied.index, unapplied, read),
@@ -65,14 +97,12 @@ def open_group(
         conf_id,
         is_damaged=meta.status == ReplicaStatus.DAMAGED,
     )
-    return Group(partition, raft, state, meta)
 
 
 def _read_log(
-    partition: int, journal: JournalReader, extent: LogExtent, state: ChatState
+    partition: int, journal: JournalReader, extent: LogExtent, applied: Applied
 ) -> tuple[LogEnd, list[Entry]]:
     """The end of the log and the entries above the applied one."""
-    applied = state.applied
     end = LogEnd(extent.base_term, extent.base_chain, applied.hlc)
     unapplied: list[Entry] = []
     first = max(applied.index, extent.first)
@@ -90,16 +120,16 @@ def _read_log(
     return end, unapplied
 
 
-def _meta(partition: int, body: bytes) -> ReplicaMeta:
+def _vote(partition: int, body: bytes) -> HardState:
     try:
-        return ReplicaMeta.decode(body)
+        return HardState.decode(body)
     except WireError as error:
         raise _damaged(partition, str(error)) from None
 
 
-def _vote(partition: int, body: bytes) -> HardState:
+def _config(partition: int, body: bytes) -> GroupConfig:
     try:
-        return HardState.decode(body)
+        return GroupConfig.decode(body)
     except WireError as error:
         raise _damaged(partition, str(error)) from None
 

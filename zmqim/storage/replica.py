@@ -1,0 +1,66 @@
+"""What is the same for every group that a storage holds: its log, and how far it may be cut.
+
+A partition of chat (`zmqim.storage.group`) and the meta group (`zmqim.storage.registry`) are
+replicas that apply entries to different states.
+"""
+
+from __future__ import annotations
+
+from zmqim.limits import JOURNAL_ENTRIES_KEPT
+from zmqim.raft.core import RaftCore
+from zmqim.raft.entry import decode_entry
+from zmqim.raft.replica import ReplicaMeta
+from zmqim.storage.log_size import LogSize
+from zmqim.store.interface import JournalReader
+
+
+class Replica:
+    """A group as this storage holds it."""
+
+    __slots__ = ("durable", "is_removed", "meta", "partition", "raft", "size")
+
+    def __init__(self, partition: int, raft: RaftCore, meta: ReplicaMeta) -> None:
+        self.partition = partition
+        self.raft = raft
+        self.meta = meta
+        self.size = LogSize()
+        self.durable = raft.applied
+        """Everything up to here is in the journal and in the rows for good."""
+        self.is_removed = False
+        """A configuration without this replica was applied: it is no longer held."""
+
+    def apply(self) -> None:
+        """Apply what is committed."""
+        raise NotImplementedError
+
+    def note_config(self) -> None:
+        """A configuration was applied: is this replica still in it?"""
+        _, config = self.raft.applied_config
+        if self.raft.replica not in config.places:
+            self.is_removed = True
+
+    def cut_log(self, journal: JournalReader, needed: int) -> None:
+        """Forget old entries, up to `needed`, once there are twice as many as are kept."""
+        raft = self.raft
+        if raft.applied - raft.extent.first >= 2 * JOURNAL_ENTRIES_KEPT:
+            base = min(raft.applied - JOURNAL_ENTRIES_KEPT, needed)
+            self._cut(journal, base, JOURNAL_ENTRIES_KEPT // 2)
+
+    def halve_log(self, journal: JournalReader) -> bool:
+        """Forget the older half of the bytes, if nothing here needs them; did it?"""
+        return self._cut(journal, self.size.older_half(), 0)
+
+    def needed_here(self) -> int:
+        """Entries up to this index are not needed on this storage any more."""
+        return self.raft.applied
+
+    def _cut(self, journal: JournalReader, base: int, count_min: int) -> bool:
+        """Forget the entries up to `base`, as far as they are durable and not needed."""
+        raft = self.raft
+        base = min(base, self.durable, self.needed_here())
+        first = raft.extent.first
+        if base - first < count_min or base < first:
+            return False
+        raft.log.cut_before(decode_entry(journal.read(self.partition, base, base, 1)[0]))
+        self.size.cut(base)
+        return True
