@@ -68,8 +68,8 @@ class Shape(NamedTuple):
 
 
 _SHIFT = {name: 4 * place for place, name in enumerate(Bounds._fields)}
-_ONE = {name: 1 << shift for name, shift in _SHIFT.items()}
 _CRASH, _LOSS, _REPEAT = _SHIFT["crashes"], _SHIFT["losses"], _SHIFT["repeats"]
+_WITH_ALL = "with all that was on its way to it"
 
 
 class Outcome(NamedTuple):
@@ -95,6 +95,8 @@ class Local(NamedTuple):
     outcomes: tuple[Outcome, ...]
     towards: int = 0
     """Only while nothing is in flight between it and that replica."""
+    falls: bool = False
+    """What is on its way to it may be lost as well."""
 
 
 class Table:
@@ -132,14 +134,15 @@ class World:
         self.budget = sum(left << _SHIFT[name] for name, left in bounds._asdict().items())
         self._received: dict[tuple[int, int], tuple[Outcome, ...]] = {}
         self._local: dict[int, tuple[Local, ...]] = {}
-        self._remembered: dict[tuple[int, int], tuple[int, str]] = {}
+        self._remembered: dict[tuple[int, int], tuple[int, str, bool]] = {}
         self._views = Table()
+        self._view_of: list[int] = []
         self._pairs: dict[tuple[int, int], str] = {}
-        self._logs: list[int] = []
-        self._log_table = Table()
+        self._together: dict[tuple[int, ...], str] = {}
         is_symmetric = not (bounds.changes or bounds.transfers or shape.learners)
         self._orders = list(permutations(range(self.count))) if is_symmetric else []
         self._images: dict[int, tuple[int, ...]] = {}
+        self._arranged: dict[tuple[int, ...], tuple[tuple[int, ...], tuple[int, ...]]] = {}
         self._message_images: dict[int, tuple[int, ...]] = {}
         self._history_images: dict[int, tuple[int, ...]] = {}
         self.prepare(replica_class)
@@ -162,8 +165,7 @@ class World:
         if number == len(self.views):
             view = view_of(thaw(self.replica_class, frozen))
             self.views.append(view)
-            self._views.number(view)
-            self._logs.append(self._log_table.number((view.base, view.entries), view))
+            self._view_of.append(self._views.number(view))
         return number
 
     def _message(self, message: GroupBody | GroupPulse) -> int:
@@ -174,112 +176,107 @@ class World:
 
     # ---- what happens ----------------------------------------------------------------------------
 
-    def successors(self, state: State) -> Iterator[tuple[tuple[Any, ...], State, str]]:
+    def successors(self, state: State) -> list[tuple[tuple[Any, ...], State, str]]:
         """(event, state after it, rule that it broke); rules of whole states come later."""
+        count = self.count
+        found: list[tuple[tuple[Any, ...], State, str]] = []
+        for who, budget, flying, outcome, event in self._events(state):
+            if outcome is None:
+                found.append((event, (*state[:count], budget, state[count + 1], *flying), ""))
+                continue
+            after, out, crashed, ghost, acknowledged, error, phase = outcome
+            if crashed:
+                if not budget >> _CRASH & 15:
+                    continue
+                budget -= 1 << _CRASH
+            if out:
+                if len(flying) + len(out) > self.shape.messages:
+                    continue
+                flying = tuple(sorted(flying + out))
+            history = state[count + 1]
+            replicas = (*state[:who], after, *state[who + 1 : count])
+            if ghost >= 0 and not error:
+                history, error = self._seen(history, replicas, who, ghost)
+            if not error:
+                known = self._remembered.get((history, self._view_of[after]))
+                if known is None or known[2]:
+                    history, error = self._seen(history, replicas, who, self._view_of[after])
+                else:
+                    history, error, _ = known
+            if acknowledged is not None and not error:
+                error = self._unbacked(state, replicas, who, acknowledged)
+            found.append(((event, who + 1, phase), (*replicas, budget, history, *flying), error))
+        return found
+
+    def _events(
+        self, state: State
+    ) -> Iterator[tuple[int, int, tuple[int, ...], Outcome | None, Any]]:
+        """(place of the replica, budget, in flight, outcome or None for a loss, event)."""
         count = self.count
         budget = state[count]
         flying = state[count + 2 :]
+        ends = self.ends
         before = -1
         for place, message in enumerate(flying):
             if message == before:
                 continue
             before = message
             rest = flying[:place] + flying[place + 1 :]
-            who = self.ends[message][1] - 1
+            who = ends[message][1] - 1
             if who < count:
                 known = self._received.get((state[who], message))
-                if known is None:
-                    known = self._receive(state[who], message)
-                for outcome in known:
-                    yield from self._after(state, who, budget, rest, outcome, message)
+                for outcome in known or self._receive(state[who], message):
+                    yield who, budget, rest, outcome, message
                     if budget >> _REPEAT & 15:
-                        left = budget - _ONE["repeats"]
-                        yield from self._after(state, who, left, flying, outcome, message)
+                        yield who, budget - (1 << _REPEAT), flying, outcome, message
             if budget >> _LOSS & 15:
-                left = budget - _ONE["losses"]
-                yield ("lost", message), (*state[:count], left, state[count + 1], *rest), ""
+                yield who, budget - (1 << _LOSS), rest, None, ("lost", message)
         for who in range(count):
-            locals_ = self._local.get(state[who])
-            if locals_ is None:
-                locals_ = self._local[state[who]] = tuple(self._locals(state[who]))
-            for local in locals_:
-                yield from self._do(state, who, local, budget, flying)
+            for local in self._local.get(state[who]) or self._locals_of(state[who]):
+                left = budget
+                if local.shift >= 0:
+                    if not budget >> local.shift & 15:
+                        continue
+                    left -= 1 << local.shift
+                if local.towards:
+                    pair = {who + 1, local.towards}
+                    if any(pair.issuperset(ends[message]) for message in flying):
+                        continue
+                for outcome in local.outcomes:
+                    yield who, left, flying, outcome, local.event
+                    if local.falls:
+                        kept = tuple(one for one in flying if ends[one][1] != who + 1)
+                        if kept != flying:
+                            yield who, left, kept, outcome, (*local.event, _WITH_ALL)
 
-    def _do(
-        self, state: State, who: int, local: Local, budget: int, flying: tuple[int, ...]
-    ) -> Iterator[tuple[tuple[Any, ...], State, str]]:
-        shift = local.shift
-        if shift >= 0:
-            if not budget >> shift & 15:
-                return
-            budget -= 1 << shift
-        if local.towards:
-            pair = {who + 1, local.towards}
-            if any(pair.issuperset(self.ends[message]) for message in flying):
-                return
-        for outcome in local.outcomes:
-            yield from self._after(state, who, budget, flying, outcome, local.event)
-            if local.event[0] in ("crash", "damage"):
-                kept = tuple(one for one in flying if self.ends[one][1] != who + 1)
-                if kept != flying:
-                    event = (*local.event, "with all that was on its way to it")
-                    yield from self._after(state, who, budget, kept, outcome, event)
-
-    def _after(
-        self,
-        state: State,
-        who: int,
-        budget: int,
-        flying: tuple[int, ...],
-        outcome: Outcome,
-        event: Any,
-    ) -> Iterator[tuple[tuple[Any, ...], State, str]]:
-        after, out, crashed, ghost, acknowledged, error, phase = outcome
-        if crashed:
-            if not budget >> _CRASH & 15:
-                return
-            budget -= 1 << _CRASH
-        if len(flying) + len(out) > self.shape.messages:
-            return
-        if out:
-            flying = tuple(sorted(flying + out))
-        count = self.count
-        history = state[count + 1]
-        replicas = state[:who] + (after,) + state[who + 1 : count]
-        if not error and ghost >= 0:
-            history, error = self._seen(history, replicas, who, self._views.things[ghost])
-        if not error:
-            key = (history, after)
-            found = self._remembered.get(key)
-            if found is None or found[0] != history:
-                history, error = self._seen(history, replicas, who, self.views[after])
-            else:
-                error = found[1]
-        if not error and acknowledged is not None:
-            voters = self.views[state[who]].voters
-            views = [self.views[one] for one in replicas]
-            error = not_durable(*acknowledged, voters, views)
-            error = error and f"acknowledged: {error}"
-        yield (event, who + 1, phase), (*replicas, budget, history, *flying), error
+    def _unbacked(
+        self, state: State, replicas: tuple[int, ...], who: int, acknowledged: tuple[int, int]
+    ) -> str:
+        views = [self.views[one] for one in replicas]
+        error = not_durable(*acknowledged, self.views[state[who]].voters, views)
+        return error and f"acknowledged: {error}"
 
     def _seen(
-        self, history: int, replicas: tuple[int, ...], who: int, view: View
+        self, history: int, replicas: tuple[int, ...], who: int, number: int
     ) -> tuple[int, str]:
-        """The history after `view` was seen; what it adds must be durable now."""
-        key = (history, self._views.number(view))
+        """The history after a view was seen; what it commits must be durable now."""
+        view: View = self._views.things[number]
         before: History = self.histories.things[history]
         after, error = remembered(before, view)
-        number = self.histories.number(after)
-        if number == history or error:
-            self._remembered[history, replicas[who]] = (number, error)
-            del key
-        if not error and len(after.committed) > len(before.committed):
+        grown = len(after.committed) > len(before.committed)
+        found = self.histories.number(after)
+        self._remembered[history, number] = (found, error, grown)
+        if not error and grown:
             views = [self.views[one] for one in replicas]
             views[who] = view
             index = len(after.committed)
             error = not_durable(index, after.committed[-1][0], view.voters, views)
             error = error and f"committed: {error}"
-        return number, error
+        return found, error
+
+    def _locals_of(self, number: int) -> tuple[Local, ...]:
+        found = self._local[number] = tuple(self._locals(number))
+        return found
 
     def _receive(self, number: int, message: int) -> tuple[Outcome, ...]:
         body = self.messages.things[message]
@@ -341,10 +338,11 @@ class World:
             yield from self._leaders_own(number, replica)
         if core.log.first <= core.applied:
             yield local("cuts", "cut", lambda one: one.cut())
-        yield Local(("crash",), _CRASH, self._fallen(number, lambda one: one.restart()))
+        fallen = self._fallen(number, lambda one: one.restart())
+        yield Local(("crash",), _CRASH, fallen, falls=True)
         if not replica.disk.is_damaged and replica.disk.extent.last > replica.disk.rows.index:
             damaged = self._fallen(number, lambda one: one.damage())
-            yield Local(("damage",), _SHIFT["damages"], damaged)
+            yield Local(("damage",), _SHIFT["damages"], damaged, falls=True)
 
     def _fallen(self, number: int, act: Callable[[Replica], object]) -> tuple[Outcome, ...]:
         replica = thaw(self.replica_class, self.replicas.things[number])
@@ -408,54 +406,65 @@ class World:
 
     def wrong(self, state: State) -> str:
         """What is wrong with a state in which every replica was looked at alone."""
-        count = self.count
-        views = [self.views[one] for one in state[:count]]
-        for place, one in enumerate(state[:count]):
-            for other in state[:place]:
-                key = (self._logs[one], self._logs[other])
+        replicas = state[: self.count]
+        found = self._together.get(replicas)
+        if found is None:
+            found = self._together[replicas] = self._wrong(replicas)
+        return found
+
+    def _wrong(self, replicas: tuple[int, ...]) -> str:
+        views = [self.views[one] for one in replicas]
+        for place, one in enumerate(replicas):
+            for other in replicas[:place]:
+                key = (self._view_of[one], self._view_of[other])
                 found = self._pairs.get(key)
                 if found is None:
                     found = logs_differ(self.views[one], self.views[other])
                     self._pairs[key] = found
                 if found:
                     return found
-        if sum(view.leads > 0 for view in views) > 1:
-            return two_able(views)
-        return ""
+        return two_able(views)
 
     # ---- one of those that only differ in numbers ------------------------------------------------
 
     def canonical(self, state: State) -> State:
         """Of all states that only differ in the replicas' numbers, always the same one."""
-        orders = self._orders
-        if not orders:
+        if not self._orders:
             return state
         count = self.count
-        rows = [self._images.get(one) or self._image(one) for one in state[:count]]
-        best: list[tuple[int, ...]] = []
-        least: tuple[int, ...] = ()
-        chosen: list[int] = []
-        for place, order in enumerate(orders):
-            # Replica i becomes order[i]: its image stands there.
-            moved = [0] * count
-            for old, new in enumerate(order):
-                moved[new] = rows[old][place]
-            image = tuple(moved)
-            if not best or image < least:
-                least, best, chosen = image, [image], [place]
-            elif image == least:
-                chosen.append(place)
+        replicas = state[:count]
+        arranged = self._arranged.get(replicas)
+        if arranged is None:
+            arranged = self._arranged[replicas] = self._arrange(replicas)
+        best, places_ = arranged
         history = self._history_images.get(state[count + 1])
         if history is None:
             history = self._history_image(state[count + 1])
-        messages = [
-            self._message_images.get(one) or self._message_image(one) for one in state[count + 2 :]
-        ]
-        tails = [
-            (history[place], *sorted(images[place] for images in messages)) for place in chosen
-        ]
-        tail = min(tails) if len(tails) > 1 else tails[0]
-        return (*least, state[count], *tail)
+        message_images = self._message_images
+        messages = []
+        for one in state[count + 2 :]:
+            images = message_images.get(one)
+            messages.append(self._message_image(one) if images is None else images)
+        if len(places_) == 1:
+            place = places_[0]
+            flying = sorted([images[place] for images in messages])
+            return (*best, state[count], history[place], *flying)
+        tail = min(
+            (history[place], *sorted([images[place] for images in messages])) for place in places_
+        )
+        return (*best, state[count], *tail)
+
+    def _arrange(self, replicas: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The least image of these replicas, and which orders give it."""
+        rows = [self._images.get(one) or self._image(one) for one in replicas]
+        images = []
+        for place, order in enumerate(self._orders):
+            moved = [0] * self.count
+            for old, new in enumerate(order):
+                moved[new] = rows[old][place]
+            images.append(tuple(moved))
+        best = min(images)
+        return best, tuple(place for place, image in enumerate(images) if image == best)
 
     def _relabels(self) -> list[Callable[[int], int]]:
         return [lambda one, order=order: one and order[one - 1] + 1 for order in self._orders]
