@@ -38,7 +38,7 @@ from typing import Any, NamedTuple
 from docopt import docopt
 
 from zmqim.sim.raft_replica import Replica
-from zmqim.sim.raft_world import Bounds, Shape, State, World
+from zmqim.sim.raft_world import PLENTY, Bounds, Shape, State, World
 
 CHECKPOINT_STATES = 5_000_000
 PROGRESS_STATES = 1_000_000
@@ -155,13 +155,14 @@ def explore(
 
 
 def scheduled(world: World, schedule: Iterable[str]) -> tuple[State, str, list[str]]:
-    """The state after `schedule`, without a search.
+    """The state after `schedule`, without a search; it takes nothing from the budget.
 
     Each step is the beginning of an event's name: "1: stand", "2: arrives: VoteRequest"; the first
     event that fits is taken, and one that cannot happen is an error. "*" delivers all that flies.
     """
     search = Search(world)
-    state = world.first
+    budget = world.count
+    state = (*world.first[:budget], PLENTY, *world.first[budget + 1 :])
     done: list[str] = []
     for wanted in schedule:
         while True:
@@ -181,7 +182,8 @@ def scheduled(world: World, schedule: Iterable[str]) -> tuple[State, str, list[s
                 break
         if not found and wanted != "*":
             raise ValueError(f"{wanted!r} cannot happen after {done}")
-    return state, "", done
+        state = (*state[:budget], PLENTY, *state[budget + 1 :])
+    return (*state[:budget], world.budget, *state[budget + 1 :]), "", done
 
 
 def _fits(name: str, wanted: str) -> bool:

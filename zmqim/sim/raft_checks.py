@@ -34,6 +34,10 @@ class View(NamedTuple):
     disk_base: int
     disk_chains: tuple[int, ...]
     is_damaged: bool
+    serves: bool
+    """It accepts proposals and answers reads."""
+    applied_config: tuple[int, tuple[int, ...]]
+    """(index, voters) as of the last applied entry."""
 
     def chain(self, index: int) -> int | None:
         """The chain at `index`; None where this log does not reach."""
@@ -43,8 +47,8 @@ class View(NamedTuple):
     def holds(self, index: int, chain: int) -> bool:
         """Is that entry on disk, or in the rows that stand for it?"""
         offset = index - self.disk_base
-        if offset < 0:
-            return True
+        if offset < 0 or self.is_damaged:
+            return True  # A damaged one held it: that it is gone is the fault, not the rule.
         return offset < len(self.disk_chains) and self.disk_chains[offset] == chain
 
 
@@ -74,6 +78,8 @@ def view_of(replica: Replica) -> View:
         first - 1,
         tuple(disk.held(index) or 0 for index in range(first - 1, disk.extent.last + 1)),
         core.is_damaged,
+        core.serving,
+        (core.applied_config[0], tuple(one.replica for one in core.applied_config[1].voters)),
     )
 
 
@@ -129,6 +135,8 @@ def remembered(history: History, view: View) -> tuple[History, str]:
         for index, (chain, term) in enumerate(committed, 1):
             if term < view.leads and index >= view.base and view.chain(index) != chain:
                 return history, f"the leader of term {view.leads} lacks committed entry {index}"
+            if term < view.leads and view.serves and view.applied < index:
+                return history, f"the leader serves without committed entry {index}"
     for index in range(view.base, view.commit + 1):
         if not index:
             continue
@@ -158,6 +166,8 @@ def logs_differ(one: View, other: View) -> str:
             other.entries[index - other.base][0] == term
         ):
             return f"{one.replica} and {other.replica} differ at {index} in the same term {term}"
+    if one.applied == other.applied and one.applied_config != other.applied_config:
+        return f"{one.replica} and {other.replica} applied the same, and their voters differ"
     return ""
 
 

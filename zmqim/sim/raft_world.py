@@ -69,6 +69,8 @@ class Shape(NamedTuple):
 
 _SHIFT = {name: 4 * place for place, name in enumerate(Bounds._fields)}
 _CRASH, _LOSS, _REPEAT = _SHIFT["crashes"], _SHIFT["losses"], _SHIFT["repeats"]
+PLENTY = sum(15 << shift for shift in _SHIFT.values())
+"""A budget for everything."""
 _WITH_ALL = "with all that was on its way to it"
 
 
@@ -94,7 +96,7 @@ class Local(NamedTuple):
     """Which part of the budget it takes from; -1: none."""
     outcomes: tuple[Outcome, ...]
     towards: int = 0
-    """Only while nothing is in flight between it and that replica."""
+    """Only while nothing of it is on its way to that replica."""
     falls: bool = False
     """What is on its way to it may be lost as well."""
 
@@ -204,7 +206,8 @@ class World:
                 else:
                     history, error, _ = known
             if acknowledged is not None and not error:
-                error = self._unbacked(state, replicas, who, acknowledged)
+                view = self.views[after] if ghost < 0 else self._views.things[ghost]
+                error = self._unbacked(replicas, view, acknowledged)
             found.append(((event, who + 1, phase), (*replicas, budget, history, *flying), error))
         return found
 
@@ -239,8 +242,8 @@ class World:
                         continue
                     left -= 1 << local.shift
                 if local.towards:
-                    pair = {who + 1, local.towards}
-                    if any(pair.issuperset(ends[message]) for message in flying):
+                    pair = (who + 1, local.towards)
+                    if any(ends[message] == pair for message in flying):
                         continue
                 for outcome in local.outcomes:
                     yield who, left, flying, outcome, local.event
@@ -250,10 +253,10 @@ class World:
                             yield who, left, kept, outcome, (*local.event, _WITH_ALL)
 
     def _unbacked(
-        self, state: State, replicas: tuple[int, ...], who: int, acknowledged: tuple[int, int]
+        self, replicas: tuple[int, ...], view: View, acknowledged: tuple[int, int]
     ) -> str:
         views = [self.views[one] for one in replicas]
-        error = not_durable(*acknowledged, self.views[state[who]].voters, views)
+        error = not_durable(*acknowledged, view.voters, views)
         return error and f"acknowledged: {error}"
 
     def _seen(
@@ -308,9 +311,14 @@ class World:
             act(replica)
             led = replica.core.lead is not None
             replica.turn(count)
+            if led and replica.core.lead is None:
+                led_still = thaw(self.replica_class, frozen)
+                act(led_still)
+                led_still.turn(replica.phases.index("apply"))
+                ghost = self._views.number(view_of(led_still))
+            elif led and is_cut:
+                ghost = self._views.number(view_of(replica))
             if is_cut:
-                if led or replica.core.lead is not None:
-                    ghost = self._views.number(view_of(replica))
                 replica.restart()
             after = self._number_of(replica)
             error = replica.error or step_back(before, replica.core.hard_state)
@@ -336,6 +344,8 @@ class World:
         if core.lead is not None:
             yield local("stepdowns", "step down", lambda one: one.core.step_down())
             yield from self._leaders_own(number, replica)
+            if thaw(self.replica_class, freeze(replica)).core.take_early(0, core.lead.progress):
+                yield Local(("turn",), -1, self._outcomes(number, lambda one: None))
         if core.log.first <= core.applied:
             yield local("cuts", "cut", lambda one: one.cut())
         fallen = self._fallen(number, lambda one: one.restart())
