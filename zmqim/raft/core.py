@@ -128,6 +128,14 @@ class RaftCore:
         """May something be proposed?"""
         return self.serving and self.lead is not None and not self.lead.handing_to
 
+    @property
+    def holds_back(self) -> bool:
+        """The only voter leads at once, with its term unsaved: its Appends wait for a next turn.
+
+        Else it could lead in that term a second time, after a crash, with other entries.
+        """
+        return self.lead is not None and self._hard_state_unsaved
+
     # ---- proposing -------------------------------------------------------------------------------
 
     def propose(self, payload: bytes, wall_ms: int) -> int:
@@ -228,7 +236,9 @@ class RaftCore:
 
     def take_early(self, now: int, linked: Collection[int]) -> list[Append]:
         """Entries for the followers in `linked`: to be sent before the own write."""
-        return [] if self.lead is None else self.lead.appends(now, self.commit, linked)
+        if self.lead is None or self.holds_back:
+            return []
+        return self.lead.appends(now, self.commit, linked)
 
     def take_late(self) -> list[GroupMessage]:
         """Votes, answers and requests: to be sent once everything is saved."""

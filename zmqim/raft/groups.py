@@ -326,7 +326,7 @@ class Groups:
     def next_wake(self) -> int:
         """When `tick` and a turn are needed at the latest."""
         wake = min(self._next_round, self._next_home) if self._peers else NEVER
-        if self._is_round_wanted:
+        if self._is_round_wanted or self.touched:
             return 0
         return min(wake, *self._stand_at.values()) if self._stand_at else wake
 
@@ -345,6 +345,8 @@ class Groups:
             core = self.cores[partition]
             if core.lead is None:
                 continue
+            if core.holds_back:
+                self.touched.add(partition)
             names = {
                 replica: name
                 for replica in core.lead.progress
