@@ -210,7 +210,7 @@ CLOCK_JUMP_MS = 5_000
 # ---- meta group ------------------------------------------------------------------------------
 BIRTH_REPEAT_MS = 500
 """How often a storage without a complete birth record asks the others again."""
-BOOT_REPEAT_MS = 500
+BOOT_REPEAT_MS = 200
 """How often a storage asks for its incarnation again, another storage each time."""
 VOTE_WITHOUT_GRANT_MS = 3_000
 """How long replicas of partitions wait for that grant before they vote without it."""

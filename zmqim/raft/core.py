@@ -247,6 +247,11 @@ class RaftCore:
 
     # ---- saving, committing, applying ------------------------------------------------------------
 
+    def begin_anew(self) -> None:
+        """This replica begins with nothing, whatever an earlier one of the group left on disk."""
+        assert not self.log.last
+        self._hard_state_unsaved = self.log.is_extent_unsaved = True
+
     def unsaved(self) -> Unsaved | None:
         """What must be written before anything of it is revealed; None if nothing."""
         log = self.log

@@ -295,6 +295,8 @@ class StorageNode(Node[StorageCore]):
             self._birth(),
             self.world.fork(),
             self.now(),
+            storages=self.cluster.topology.storages,
+            memory=disk.journal.peers(),
         )
         disk.check(core.log_ends())
         return core

@@ -71,6 +71,12 @@ class MetaGroup(Replica):
         state.flush()
 
 
+def boot_request(me: Peer, storages: Sequence[StorageLike], start: bytes) -> BootRequest:
+    """The question of this life; `start` is drawn for it."""
+    mine = next(one for one in storages if one.name == me.name)
+    return BootRequest(me.name, me.node_uuid, me.incarnation, start, mine.zone, mine.weight)
+
+
 class _Lead:
     """What only the leader of the meta group keeps, for one term of it."""
 
@@ -119,6 +125,11 @@ class Registry:
         return self._record.meta_group
 
     @property
+    def wanted(self) -> int:
+        """How many voters the meta group should have."""
+        return len(self._record.genesis[self.number].config.voters)
+
+    @property
     def sentence(self) -> str:
         """What the start of this storage waits for; empty if for nothing."""
         return self._boot.sentence
@@ -155,8 +166,8 @@ class Registry:
 
     # ---- the turn --------------------------------------------------------------------------------
 
-    def turn(self, now: int, wall_ms: int, linked: Mapping[NodeName, NodeUuid]) -> list[Send]:
-        """What is due; proposals go into the meta group's log. `linked` holds this disk as well."""
+    def turn(self, now: int, wall_ms: int) -> list[Send]:
+        """What is due; proposals go into the meta group's log."""
         self._follow_lead(now)
         self._replicas.may_vote = self._boot.partitions_vote(now)
         for ask in self._boot.turn(now):
@@ -229,10 +240,10 @@ class Registry:
 
     def _speaking(self) -> dict[str, bytes]:
         """Who speaks under each name now."""
-        return {**self._replicas.disks(), self._me: self._disk}
+        return {**self._replicas.peers.disks(), self._me: self._disk}
 
     def _propose(self, wall_ms: int, group: MetaGroup, operation: MetaOperation) -> int:
-        index = group.raft.propose(encode(operation), self._replicas.stamp(wall_ms))
+        index = group.raft.propose(encode(operation), self._replicas.peers.stamp(wall_ms))
         self._replicas.touched.add(self.number)
         return index
 
@@ -280,7 +291,7 @@ class Registry:
                 continue
             progress = core.lead.progress.get(replica)
             lag = core.last if progress is None else core.last - progress.match
-            live = self._replicas.is_at(now, core, replica)
+            live = self._replicas.peers.is_at(now, core, replica)
             members.append(MemberReport(replica, lag, live, False))
         return GroupReport(
             core.identity.partition,
@@ -299,9 +310,9 @@ class Registry:
         if core is None or core.identity.group != change.group:
             code, text = ChangeCode.REFUSED, "no replica of that group is here"
         else:
-            live = {r for r in core.places if self._replicas.is_at(now, core, r)}
+            live = {r for r in core.places if self._replicas.peers.is_at(now, core, r)}
             try:
-                core.change(step_of(change), live, self._replicas.stamp(wall_ms))
+                core.change(step_of(change), live, self._replicas.peers.stamp(wall_ms))
                 self._replicas.touched.add(change.partition)
                 self._report_at = now
             except StepRefused as refusal:

@@ -17,7 +17,7 @@ from zmqim.store.interface import JournalReader
 class Replica:
     """A group as this storage holds it."""
 
-    __slots__ = ("durable", "is_removed", "meta", "partition", "raft", "size")
+    __slots__ = ("_was_member", "durable", "is_removed", "meta", "partition", "raft", "size")
 
     def __init__(self, partition: int, raft: RaftCore, meta: ReplicaMeta) -> None:
         self.partition = partition
@@ -28,16 +28,19 @@ class Replica:
         """Everything up to here is in the journal and in the rows for good."""
         self.is_removed = False
         """A configuration without this replica was applied: it is no longer held."""
+        self._was_member = False
 
     def apply(self) -> None:
         """Apply what is committed."""
         raise NotImplementedError
 
     def note_config(self) -> None:
-        """A configuration was applied: is this replica still in it?"""
+        """Entries were applied: is this replica still in the configuration? A new one may apply
+        much before it comes to the entry that brought it in."""
         _, config = self.raft.applied_config
-        if self.raft.replica not in config.places:
-            self.is_removed = True
+        is_member = self.raft.replica in config.places
+        self.is_removed = self._was_member and not is_member
+        self._was_member = is_member
 
     def cut_log(self, journal: JournalReader, needed: int) -> None:
         """Forget old entries, up to `needed`, once there are twice as many as are kept."""

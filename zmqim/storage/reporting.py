@@ -85,7 +85,7 @@ def _replica(replicas: Groups, now: int, core: RaftCore, replica: int) -> Replic
     if replica == core.replica:
         return ReplicaStatus(name=name, replica=replica, match_lag=0, state="leader")
     progress = core.lead.progress[replica]
-    is_there = replicas.is_at(now, core, replica)
+    is_there = replicas.peers.is_at(now, core, replica)
     return ReplicaStatus(
         name=name,
         replica=replica,
