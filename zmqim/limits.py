@@ -218,6 +218,8 @@ BOOT_REQUESTS_MAX = 64
 """Storages that wait for the meta group to grant their start. Above: they ask again."""
 DRIVER_LOOK_MS = 500
 """How often the leader of the meta group looks for groups that are not as they should be."""
+LOOK_SOON_MS = 50
+"""The same after a report: more of them come together."""
 SETTLED_MS = 3_000
 """Who leads the meta group for so long has heard everyone that lives."""
 REPORT_MS = 1_000
