@@ -283,6 +283,8 @@ CLIENT_PING_MS = 30_000
 CLIENT_PONG_MS_MAX = 10_000
 CLIENT_SENDACK_MS_MAX = 20_000
 """Silence after a PING or a SEND. Passed: the connection is dropped; open SENDs go again."""
+CLIENT_API_MS_MAX = 20_000
+"""A call of the HTTP API. Passed: an error. A gateway needs SEND_DEADLINE_MS to give up."""
 CLIENT_RETRY_MS_MIN = 250
 CLIENT_RETRY_MS_MAX = 15_000
 """Bounds of the pause before a new connection; it doubles, and a random half of it is taken off."""
@@ -290,6 +292,7 @@ CLIENT_RETRY_MS_MAX = 15_000
 assert UNACKED_PUSHES_MAX < CLIENT_WAITING_MAX < CLIENT_RECENT_MAX
 assert CLIENT_OUTBOX_MAX < SESSION_SENDS_PENDING_MAX
 assert SEND_DEADLINE_MS < CLIENT_SENDACK_MS_MAX
+assert SEND_DEADLINE_MS < CLIENT_API_MS_MAX
 assert CLIENT_PING_MS + CLIENT_PONG_MS_MAX < IDLE_MS_MAX
 assert UNACKED_PUSHES_MAX < LAGGING_MESSAGES_MAX
 assert LARGE_CHANNEL_DOWN_COUNT < LARGE_CHANNEL_UP_COUNT
