@@ -148,11 +148,8 @@ def test_no_step_is_asked_while_one_is_under_way_or_reports_are_old_or_of_anothe
     ):
         assert not scene.plan(0, useless).asks
         scene.driver = PlacementDriver()
-    scene.meta.apply(
-        PartitionMoved(
-            0, scene.meta.state.groups[0].group_uuid, 3, 1, scene.meta.state.groups[0].config
-        )
-    )
+    group = scene.meta.state.groups[0]
+    scene.meta.apply(PartitionMoved(0, group.group_uuid, 3, 1, group.config))
     assert not scene.plan(0, report).asks
     scene = Scene().replaced()
     scene.driver.report(0, ONE, scene.report())

@@ -149,5 +149,4 @@ def test_every_step_fits_its_configuration_and_leaves_a_live_majority(
     held = [place.name for place in after.places.values()]
     assert len(held) == len(set(held))
     if after.voters != config.voters:
-        # The new voter's place in the report is that of the learner.
         assert has_live_majority(observed, after)
