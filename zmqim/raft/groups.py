@@ -106,7 +106,10 @@ class Groups:
         """A link to another storage stands."""
         peer = self._peer(now, name)
         if peer.node_uuid != node_uuid:
+            # Another life: it knows nothing of what its name was told, and its word is not the old
+            # replica's.
             peer.held.forget()
+            peer.told = ToldPulses()
         peer.node_uuid = node_uuid
         peer.is_linked = True
         peer.changed_at = now
@@ -186,6 +189,12 @@ class Groups:
             for partition, pulse in held.groups.items()
             if partition in self.cores and self.cores[partition].term > pulse.term
         ]
+        # A damaged replica may have forgotten a later term: it confirms nobody.
+        refused += [
+            (partition, 0)
+            for partition in held.groups
+            if partition in self.cores and self.cores[partition].is_damaged
+        ]
         self._echoes.append((source, held.echo(heartbeat, wall_ms, refused)))
 
     def _take_pulse(self, now: int, source: NodeName, pulse: GroupPulse) -> None:
@@ -231,16 +240,16 @@ class Groups:
         """The newest round at which a majority knew of no later leader of the group."""
         core = self.cores[partition]
         rounds = sorted(
-            (self._echoed(place.name) for place in core.config.voters),
+            (self._echoed(place.name, partition) for place in core.config.voters),
             reverse=True,
         )
         return rounds[len(rounds) // 2]
 
-    def _echoed(self, name: str) -> int:
+    def _echoed(self, name: str, partition: int) -> int:
         if name == self.me:
             return NEVER
         peer = self._peers.get(NodeName(name))
-        return 0 if peer is None else peer.told.echoed
+        return 0 if peer is None else peer.told.confirmed(partition)
 
     # ---- time ------------------------------------------------------------------------------------
 
