@@ -38,15 +38,13 @@ from zmqim.limits import (
     QUORUM_SILENCE_MS,
 )
 from zmqim.raft.core import RaftCore
-from zmqim.raft.peers import Peer, Peers
+from zmqim.raft.peers import NEVER, Peer, Peers
 from zmqim.raft.progress import Sending
+from zmqim.raft.pulses import ToldPulses
 from zmqim.raft.state import Role
 
 if TYPE_CHECKING:
     from random import Random
-
-NEVER = 1 << 63
-"""Later than any time."""
 
 
 class Groups:
@@ -100,7 +98,10 @@ class Groups:
         """A link to another storage stands."""
         peer = self.peers.make(now, name)
         if peer.node_uuid != node_uuid:
+            # Another life: it knows nothing of what its name was told, and its word is not the old
+            # replica's.
             peer.held.forget()
+            peer.told = ToldPulses()
         peer.node_uuid = node_uuid
         peer.is_linked = True
         peer.changed_at = now
@@ -194,6 +195,12 @@ class Groups:
             for partition, pulse in held.groups.items()
             if partition in self.cores and self.cores[partition].term > pulse.term
         ]
+        # A damaged replica may have forgotten a later term: it confirms nobody.
+        refused += [
+            (partition, 0)
+            for partition in held.groups
+            if partition in self.cores and self.cores[partition].is_damaged
+        ]
         self._echoes.append((source, held.echo(heartbeat, wall_ms, refused)))
 
     def _take_pulse(self, now: int, source: NodeName, pulse: GroupPulse) -> None:
@@ -242,7 +249,7 @@ class Groups:
         """The newest round at which a majority knew of no later leader of the group."""
         core = self.cores[partition]
         rounds = sorted(
-            (self._echoed(core, place.replica) for place in core.config.voters),
+            (self.peers.echoed(core, place.replica) for place in core.config.voters),
             reverse=True,
         )
         return rounds[len(rounds) // 2]
@@ -250,18 +257,6 @@ class Groups:
     def await_echo(self, partition: int) -> None:
         """A read of the group is not confirmed yet: touch it when the next echo comes."""
         self._reading.add(partition)
-
-    def _echoed(self, core: RaftCore, replica: int) -> int:
-        """The newest round that a voter echoed while it held this group in our list."""
-        if replica == core.replica:
-            return NEVER
-        name = self.peers.name_of(core, replica)
-        if name is None:
-            return 0
-        told = self.peers.by_name[name].told
-        pulse = told.groups.get(core.identity.partition)
-        is_told = pulse is not None and (pulse.target, pulse.term) == (replica, core.term)
-        return told.echoed if is_told else 0
 
     # ---- time ------------------------------------------------------------------------------------
 
