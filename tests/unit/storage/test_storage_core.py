@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
+from storage_trio import NAMES, ONE, THREE, TWO, Trio, places
 from storage_world import (
     GROUP,
     PERSON,
@@ -12,7 +14,9 @@ from storage_world import (
     key_of,
     message,
     private,
+    result_of,
     ring,
+    router_peer,
     user_key,
 )
 
@@ -21,18 +25,24 @@ from zmqim.bus.messages import (
     ItemKind,
     NoticeAck,
     Notices,
+    OutcomeCode,
     Outcomes,
     Propose,
 )
+from zmqim.bus.replication import Append, AppendResult, Leading, VoteRequest, VoteResult
 from zmqim.chat.channels import person_channel_id
 from zmqim.chat.operations import (
+    AddMembers,
     ChannelQuery,
     ChannelRow,
+    MessageFlag,
     Reason,
     Rejected,
     Sent,
     encode,
 )
+from zmqim.ids import NodeName
+from zmqim.limits import FOLLOWER_APPLY_MS
 from zmqim.raft.entry import EntryKind, decode_entry
 from zmqim.raft.state import HardState
 from zmqim.storage.effects import WriteJournal, WriteState
@@ -191,3 +201,233 @@ def test_the_same_frames_make_the_same_effects() -> None:
             seen.append(repr(world.effects))
         logs.append((seen, world.digest()))
     assert logs[0] == logs[1]
+
+
+# ---- three storages ------------------------------------------------------------------------------
+
+
+@pytest.mark.promise("P1")
+def test_an_acknowledgement_leaves_only_when_a_majority_has_synced() -> None:
+    trio = Trio()
+    trio.add("g", "alice")
+    trio.hold(TWO, ONE)
+    trio.hold(THREE, ONE)
+    item = trio.put(ONE, message("alice", "g", "1"))
+    trio.run(100)
+    assert [trio[name].last() for name in NAMES] == [3, 3, 3]
+    assert trio.outcome(item) is None, "nobody told the leader that two disks hold it"
+    trio.release(THREE, ONE)
+    trio.run(2)
+    assert isinstance(result_of(trio.answered(item)), Sent)
+
+
+@pytest.mark.promise("P1")
+def test_without_a_majority_nothing_is_acknowledged_and_with_one_it_is() -> None:
+    trio = Trio()
+    trio.add("g", "alice")
+    trio.crash(TWO)
+    assert isinstance(trio.write(message("alice", "g", "1")), Sent)
+    trio.crash(THREE)
+    item = trio.put(ONE, message("alice", "g", "2"))
+    trio.run(10_000)
+    outcome = trio.outcome(item)
+    assert outcome is not None
+    assert outcome.code == OutcomeCode.UNKNOWN
+    assert trio.leader() is None
+    trio.boot(TWO)
+    trio.until(lambda: trio.leader() is not None)
+    assert isinstance(trio.write(message("alice", "g", "2")), Sent)
+
+
+@pytest.mark.promise("P1")
+def test_appends_leave_before_the_own_write_and_answers_behind_it() -> None:
+    trio = Trio()
+    trio.add("g", "alice")
+    item = trio.put(ONE, message("alice", "g", "1"))
+    proposing = trio.turn(ONE)
+    (write,) = places(proposing, WriteJournal)
+    assert len(places(proposing, Append)) == 2
+    assert max(places(proposing, Append)) < write
+    assert places(proposing, Outcomes) == places(proposing, WriteState) == []
+    trio.step()
+    for name in (TWO, THREE):
+        following = trio[name].effects
+        (write,), (answer,) = places(following, WriteJournal), places(following, AppendResult)
+        assert write < answer
+        assert places(following, WriteState) == []
+    trio.now += 1
+    trio.step()
+    applying = trio[ONE].effects
+    (rows,), (outcome,) = places(applying, WriteState), places(applying, Outcomes)
+    assert places(applying, WriteJournal) == []
+    assert rows < outcome < places(applying, Notices)[0]
+    assert trio.outcome(item) is not None
+
+
+@pytest.mark.promise("P1")
+def test_a_vote_leaves_only_behind_the_write_that_remembers_it() -> None:
+    trio = Trio()
+    trio.crash(ONE)
+    trio.until(lambda: trio.leads(TWO))
+    told = []
+    for name in (TWO, THREE):
+        for effects in trio[name].turns:
+            written: dict[int, HardState] = {}
+            for effect in effects:
+                if isinstance(effect, WriteJournal):
+                    states = effect.batch.hard_states.items()
+                    written = {p: HardState.decode(body) for p, body in states}
+                elif isinstance(effect, Send) and isinstance(
+                    effect.message, VoteRequest | VoteResult
+                ):
+                    vote = effect.message
+                    if not vote.pre and vote.term == 2:
+                        told.append((name, type(vote), written.get(0)))
+    # Replica 2 asks, in a turn that wrote its own vote; replica 3 grants, having written that.
+    assert told == [(TWO, VoteRequest, HardState(2, 2)), (THREE, VoteResult, HardState(2, 2))]
+
+
+def _talk(trio: Trio) -> None:
+    """Something of everything that an entry may be."""
+    trio.add("g", "alice", "bob")
+    for n in range(30):
+        trio.write(message("alice", "g", str(n // 2)))
+    trio.write(message("alice", "g", "c", flags=MessageFlag.SYNC_ONCE))
+    trio.write(deny("bob", "alice", "carol"))
+    trio.write(AddMembers(GROUP, "h", ["dave"], request_id=b"r"))
+    trio.write(message("eve", "g", "refused"))
+
+
+@pytest.mark.promise("P2")
+def test_followers_hold_the_rows_of_the_leader() -> None:
+    trio = Trio()
+    _talk(trio)
+    trio.until(trio.applied_alike)
+    assert len(trio.digests()) == 1
+    trio.crash(ONE)
+    trio.until(lambda: trio.leads(TWO))
+    _talk(trio)
+    trio.boot(ONE)
+    trio.until(trio.applied_alike)
+    assert len(trio.digests()) == 1
+
+
+def test_a_follower_lets_entries_gather_and_applies_them_in_one_write() -> None:
+    trio = Trio()
+    trio.add("g", "alice")
+    trio.run(2 * FOLLOWER_APPLY_MS)
+    before = {name: len(trio[name].turns) for name in NAMES}
+    began = trio.now
+    for n in range(10):
+        trio.write(message("alice", "g", str(n)))
+    assert trio.now - began < FOLLOWER_APPLY_MS
+    trio.run(2 * FOLLOWER_APPLY_MS)
+    writes = {
+        name: sum(len(places(effects, WriteState)) for effects in trio[name].turns[before[name] :])
+        for name in NAMES
+    }
+    assert writes == {ONE: 10, TWO: 1, THREE: 1}
+    assert len(trio.digests()) == 1
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize("effects_max", range(4))
+def test_a_follower_that_dies_anywhere_in_a_turn_comes_to_the_same_rows(effects_max: int) -> None:
+    for applies in (False, True):
+        trio = Trio()
+        trio.add("g", "alice")
+        trio.run(2 * FOLLOWER_APPLY_MS)
+        trio.put(ONE, message("alice", "g", "1"))
+        trio.run(1)
+        if applies:
+            trio.now += FOLLOWER_APPLY_MS
+        trio.turn(TWO, effects_max)
+        assert isinstance(trio.write(message("alice", "g", "2")), Sent)
+        trio.boot(TWO)
+        trio.until(trio.applied_alike)
+        assert len(trio.digests()) == 1
+
+
+@pytest.mark.promise("P1")
+@pytest.mark.promise("P3")
+@pytest.mark.parametrize("effects_max", range(8))
+@pytest.mark.parametrize("steps", range(4))
+def test_a_leader_that_dies_anywhere_in_a_turn_takes_nothing_acknowledged_along(
+    effects_max: int, steps: int
+) -> None:
+    trio = Trio()
+    trio.add("g", "alice")
+    items = [trio.put(ONE, message("alice", "g", str(n))) for n in range(3)]
+    for _ in range(steps):
+        trio.step()
+        trio.now += 1
+    trio.turn(ONE, effects_max)
+    told = [trio.outcome(item) for item in items]
+    trio.until(lambda: trio.leader() is not None)
+    again = [trio.write(message("alice", "g", str(n))) for n in range(3)]
+    for before, now in zip(told, again, strict=True):
+        assert isinstance(now, Sent)
+        if before is not None:
+            assert now == msgspec.structs.replace(result_of(before), duplicate=True)
+    trio.boot(ONE)
+    trio.until(trio.applied_alike)
+    assert len(trio.digests()) == 1
+
+
+def test_routers_hear_of_a_lead_when_it_begins_and_of_all_when_they_come() -> None:
+    trio = Trio(2)
+    assert trio.leading(ONE) == [Leading([(0, 1), (1, 1)])]
+    late = NodeName("router-2")
+    trio[ONE].core.peer_up(trio.now, router_peer(late))
+    trio.run(1)
+    assert trio[ONE].sent[-1] == Send(late, Leading([(0, 1), (1, 1)]))
+    trio[TWO].core.peer_up(trio.now, router_peer(late))
+    trio.run(1)
+    assert trio.leading(TWO) == [], "a follower has nothing to tell"
+    trio.crash(ONE)
+    trio.until(lambda: trio.leads(TWO))
+    told = [send for send in trio[TWO].sent if isinstance(send.message, Leading)]
+    assert [send.to for send in told] == [ROUTER, late]
+    assert told[0].message == told[1].message == Leading([(0, 2), (1, 2)])
+
+
+def test_a_lead_that_is_lost_is_not_told_to_a_router_that_comes_later() -> None:
+    trio = Trio()
+    trio.cut(ONE)
+    trio.until(lambda: trio.leads(TWO))
+    trio.run(1)
+    before = trio.leading(ONE)
+    trio[ONE].core.peer_down(trio.now, ROUTER)
+    trio[ONE].core.peer_up(trio.now, router_peer(incarnation=2))
+    trio.run(5)
+    assert trio.leading(ONE) == before
+    trio.heal()
+    trio.until(lambda: trio.leads(ONE))
+    assert trio.leading(ONE)[len(before) :] == [Leading([(0, trio.group(ONE).raft.term)])]
+
+
+@pytest.mark.promise("P9")
+def test_a_full_disk_keeps_nobody_from_following_and_leading_but_refuses_what_is_new() -> None:
+    trio = Trio()
+    trio[TWO].core.disk_state(trio.now, True)
+    _talk(trio)
+    trio.until(trio.applied_alike)
+    assert len(trio.digests()) == 1
+    trio.crash(ONE)
+    trio.until(lambda: trio.leads(TWO))
+    refused = trio.answered(trio.put(TWO, message("alice", "g", "x")))
+    assert refused.code == OutcomeCode.DISK_FULL
+    stored = result_of(trio.answered(trio.put(TWO, message("alice", "g", "0"))))
+    assert isinstance(stored, Sent)
+    assert stored.duplicate
+
+
+def test_a_storage_is_ready_when_all_its_partitions_have_a_leader() -> None:
+    trio = Trio(2, is_led=False)
+    assert [trio[name].core.serving for name in NAMES] == [False] * 3
+    trio.until(lambda: all(trio[name].core.serving for name in NAMES))
+    assert [trio[name].core.led for name in NAMES] == [2, 0, 0]
+    trio.crash(ONE)
+    trio.crash(TWO)
+    trio.run(10_000)
+    assert trio[THREE].core.led == 0
