@@ -1,8 +1,13 @@
-"""A storage core over the memory stores, with effects performed as the shell performs them."""
+"""A storage core over the memory stores, with effects performed as the shell performs them.
+
+Here it is alone: every partition has one voter. tests/storage_trio.py joins three of them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import blake2b
+from random import Random
 
 from zmqim.bus.effects import Peer, Send, View
 from zmqim.bus.messages import (
@@ -21,10 +26,13 @@ from zmqim.bus.messages import (
     RoutedItem,
     Submit,
 )
-from zmqim.chat.channels import route_key_of_channel, route_key_of_user
+from zmqim.chat.channels import person_channel_id, route_key_of_channel, route_key_of_user
 from zmqim.chat.operations import (
     AddMembers,
+    ChangeList,
     ChannelType,
+    ListAction,
+    ListName,
     Operation,
     Query,
     Result,
@@ -33,29 +41,61 @@ from zmqim.chat.operations import (
     encode,
 )
 from zmqim.chat.view import digest_of
-from zmqim.ids import Incarnation, NodeName, NodeUuid
+from zmqim.ids import ClusterId, Incarnation, NodeName, NodeUuid
+from zmqim.raft.config import GroupConfig
 from zmqim.ring.document import RingDocument
 from zmqim.ring.partitions import partition_of
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
+from zmqim.storage.genesis import first_configs, first_metas
+from zmqim.store.interface import Journal, JournalBatch, RowReader
 from zmqim.store.memory import END_OF_KEYS, MemoryJournal, MemoryRowStore
 
 STORAGE = NodeName("storage-1")
 OTHER = NodeName("storage-2")
 ROUTER = NodeName("router-1")
+CLUSTER = ClusterId(bytes(range(16)))
 WALL_MS = 1_750_000_000_000
 GROUP = ChannelType.GROUP
 PERSON = ChannelType.PERSON
 
 
 def ring(partitions: int = 4, *, foreign: tuple[int, ...] = ()) -> RingDocument:
-    """All partitions are led by `STORAGE` but the `foreign` ones."""
+    """All partitions are held by `STORAGE` but the `foreign` ones."""
     placement = tuple((OTHER if p in foreign else STORAGE,) for p in range(partitions))
     return RingDocument(1, partitions, 1, 1, placement)
 
 
+class Steady(Random):
+    """No chance where a core draws a pause: candidates stand by their rank alone."""
+
+    def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
+        return 0
+
+
+def uuid_of(name: NodeName) -> NodeUuid:
+    return NodeUuid(blake2b(name.encode(), digest_size=16).digest())
+
+
 def router_peer(name: NodeName = ROUTER, incarnation: int = 1) -> Peer:
-    return Peer(name, Role.ROUTER, NodeUuid(name.encode().ljust(16)), Incarnation(incarnation))
+    return Peer(name, Role.ROUTER, uuid_of(name), Incarnation(incarnation))
+
+
+def storage_peer(name: NodeName, incarnation: int = 1) -> Peer:
+    return Peer(name, Role.STORAGE, uuid_of(name), Incarnation(incarnation))
+
+
+def configs_of(document: RingDocument) -> dict[int, GroupConfig]:
+    """The configurations of birth."""
+    everyone = {name for owners in document.placement for name in owners}
+    return first_configs(document, {name: uuid_of(name) for name in everyone})
+
+
+def be_born(journal: Journal, name: NodeName, document: RingDocument) -> None:
+    """A journal without anything gets the replicas that `name` holds from the beginning."""
+    if not journal.load():
+        metas = first_metas(CLUSTER, name, configs_of(document))
+        journal.write(JournalBatch(replica_metas=metas))
 
 
 def message(
@@ -70,6 +110,20 @@ def message(
     return SendMessage(
         channel_type, channel, sender, number, payload, flags=flags, privileged=privileged
     )
+
+
+def opened_core(
+    name: NodeName,
+    document: RingDocument,
+    rows: RowReader,
+    journal: Journal,
+    now: int,
+    core: type[StorageCore] = StorageCore,
+) -> StorageCore:
+    """A life of the storage `name` begins on these stores."""
+    genesis = configs_of(document)
+    peer = storage_peer(name)
+    return core(peer, document, rows, journal, journal.load(), genesis, Steady(), now)
 
 
 @dataclass
@@ -88,18 +142,17 @@ class StorageWorld:
         self.start()
 
     def open(self) -> None:
-        self.core = StorageCore(
-            STORAGE, self.document, self.rows, self.journal, self.journal.load()
-        )
+        be_born(self.journal, STORAGE, self.document)
+        self.core = opened_core(STORAGE, self.document, self.rows, self.journal, self.now)
         self.effects: list[Effect] = []
         self.sent: list[Send] = []
 
     def start(self) -> None:
         """Lead every partition, with one router linked."""
-        self.core.start(self.wall_ms)
         self.turn()
         self.core.peer_up(self.now, router_peer())
         self.core.view_changed(self.now, View((), (ROUTER,), (STORAGE,)))
+        self.turn(0)
 
     def restart(self) -> None:
         """The process dies between two turns and comes back."""
@@ -209,3 +262,12 @@ def submits_in(sent: list[Send]) -> list[Item]:
 def result_of(outcome: Outcome) -> Result:
     assert outcome.code == OutcomeCode.DONE, outcome
     return decode_result(outcome.result)
+
+
+def deny(owner: str, *uids: str) -> ChangeList:
+    """What puts one row for each of `uids` into the outbox of the owner's partition."""
+    return ChangeList(PERSON, owner, ListName.DENY, ListAction.ADD, list(uids))
+
+
+def private(sender: str, receiver: str, number: str) -> SendMessage:
+    return message(sender, person_channel_id(sender, receiver), number, channel_type=PERSON)

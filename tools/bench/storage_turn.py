@@ -33,18 +33,21 @@ from zmqim.bus.effects import Peer, Send, View
 from zmqim.bus.messages import ItemKind, Message, NoticeAck, Notices, Propose, Role, RoutedItem
 from zmqim.chat.channels import person_channel_id
 from zmqim.chat.operations import ChannelType, SendMessage, encode
-from zmqim.ids import Incarnation, NodeName, NodeUuid
+from zmqim.ids import ClusterId, Incarnation, NodeName, NodeUuid
 from zmqim.limits import PARTITIONS_DEFAULT
 from zmqim.ring.document import RingDocument
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import WriteJournal, WriteState
+from zmqim.storage.genesis import first_configs, first_metas
 from zmqim.storage.stores import Stores
 from zmqim.store.disk import DiskRoom
+from zmqim.store.interface import JournalBatch
 from zmqim.store.journal import open_journal
 from zmqim.store.mark import DurableMark
 from zmqim.store.rows import open_rows
 
 STORAGE, ROUTER = NodeName("storage-1"), NodeName("router-1")
+UUID, CLUSTER = NodeUuid(bytes(16)), ClusterId(bytes(16))
 WALL_MS = 1_750_000_000_000
 PAYLOAD = bytes(100)
 TURNS_MADE = 200
@@ -96,10 +99,15 @@ class Storage:
         self.seconds = {"core": 0.0, "journal": 0.0, "rows": 0.0}
         self.worst_ms = 0.0
         self._now = 0
-        self.core = StorageCore(STORAGE, ring, self.stores.rows, self.stores.journal, {})
-        self.core.start(WALL_MS)
-        self.turn([])
-        self.core.peer_up(0, Peer(ROUTER, Role.ROUTER, NodeUuid(bytes(16)), Incarnation(1)))
+        journal = self.stores.journal
+        configs = first_configs(ring, {STORAGE: UUID})
+        journal.write(JournalBatch(replica_metas=first_metas(CLUSTER, STORAGE, configs)))
+        me = Peer(STORAGE, Role.STORAGE, UUID, Incarnation(1))
+        rows = self.stores.rows
+        self.core = StorageCore(me, ring, rows, journal, journal.load(), configs, Random(1), 0)
+        while not self.core.serving:
+            self.turn([])
+        self.core.peer_up(0, Peer(ROUTER, Role.ROUTER, UUID, Incarnation(1)))
         self.core.view_changed(0, View((), (ROUTER,), (STORAGE,)))
 
     def turn(self, messages: list[Message]) -> list[Message]:

@@ -10,23 +10,31 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from storage_world import STORAGE, WALL_MS, StorageWorld, message
+from storage_world import (
+    STORAGE,
+    WALL_MS,
+    Steady,
+    StorageWorld,
+    message,
+    storage_peer,
+    uuid_of,
+)
 from store_damage import cut, newest_log
 
 from zmqim.chat.operations import Sent
 from zmqim.errors import DamagedData, UsageError
-from zmqim.ids import NodeUuid
 from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
 from zmqim.ring.document import RingDocument, ring_of
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import WriteJournal, WriteState
+from zmqim.storage.genesis import first_configs
 from zmqim.storage.stores import SYNCS_KEPT, Stores, open_stores
 from zmqim.store.disk import DiskState
 from zmqim.store.identity import read_birth
 from zmqim.topology import load
 from zmqim.topology_values import Topology
 
-UUID = NodeUuid(bytes(range(16)))
+UUID = uuid_of(STORAGE)
 TOPOLOGY = """
 cluster = "test"
 replicas = 1
@@ -77,7 +85,16 @@ def opened(folder: Path, topology: Topology) -> Iterator[DiskWorld]:
         world.document = ring
         world.now, world.wall_ms, world.request, world.sent = 0, WALL_MS, 0, []
         journal = stores.journal
-        world.core = StorageCore(STORAGE, ring, stores.rows, journal, journal.load())
+        world.core = StorageCore(
+            storage_peer(STORAGE),
+            ring,
+            stores.rows,
+            journal,
+            journal.load(),
+            first_configs(ring, {STORAGE: UUID}),
+            Steady(),
+            world.now,
+        )
         stores.check(world.core.log_ends(), world.core.applied_ends())
         world.start()
         yield world
@@ -122,7 +139,8 @@ def test_the_first_start_writes_who_the_replicas_are_and_the_birth_record(
             for partition, loaded in world.stores.journal.load().items()
         }
         assert metas == {
-            n: ReplicaMeta(birth.group_uuids[n], 1, 1, 1, ReplicaStatus.VOTER) for n in range(4)
+            n: ReplicaMeta(birth.group_uuids[n], n + 1, n + 1, 1, ReplicaStatus.VOTER)
+            for n in range(4)
         }
 
 

@@ -1,0 +1,199 @@
+"""Items of routers: what is refused and how, what is answered and when."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from storage_world import (
+    GROUP,
+    ROUTER,
+    StorageWorld,
+    deny,
+    key_of,
+    message,
+    notices_in,
+    outcomes_in,
+    result_of,
+    ring,
+    user_key,
+)
+
+from zmqim.bus.effects import Send
+from zmqim.bus.messages import (
+    ItemKind,
+    Outcome,
+    OutcomeCode,
+    Propose,
+    RoutedItem,
+)
+from zmqim.chat.operations import (
+    AddMembers,
+    Done,
+    MembersPage,
+    MembersQuery,
+    MessageFlag,
+    Notified,
+    OutboxQuery,
+    Probe,
+    Reason,
+    Rejected,
+    Sent,
+    encode,
+)
+from zmqim.ids import HLC_COUNTER_BITS
+from zmqim.limits import NOTICE_REPEAT_MS, READ_DEADLINE_MS
+from zmqim.storage.effects import WriteJournal
+
+
+def test_nothing_is_served_before_the_no_op_of_the_own_term_is_applied() -> None:
+    world = StorageWorld()
+    world.open()
+    assert not world.core.serving
+    probe = world.item(b"\0x", ItemKind.READ, encode(Probe()))
+    write = world.item(b"\0x", ItemKind.WRITE, encode(message("a", "g", "1")))
+    codes = [outcome.code for outcome in world.outcomes(probe, write)]
+    assert codes == [OutcomeCode.UNAVAILABLE, OutcomeCode.UNAVAILABLE]
+    assert world.core.serving
+    assert world.outcomes(probe)[0].code == OutcomeCode.DONE
+
+
+def test_a_partition_that_is_not_held_or_does_not_exist_is_refused() -> None:
+    world = StorageWorld(ring(2, foreign=(1,)))
+    items = [RoutedItem(1, n, n, ItemKind.READ, encode(Probe())) for n in (0, 1, 2)]
+    world.receive(Propose(items))
+    assert outcomes_in(world.turn()) == [
+        Outcome(1, 1, 1, OutcomeCode.NOT_LEADER, b""),
+        Outcome(1, 2, 2, OutcomeCode.BAD_REQUEST, b"no partition 2"),
+        Outcome(1, 0, 0, OutcomeCode.DONE, encode(Done(1))),
+    ]
+
+
+@pytest.mark.promise("P9")
+@pytest.mark.parametrize("kind", list(ItemKind))
+def test_what_cannot_be_decoded_is_refused_with_a_sentence(kind: ItemKind) -> None:
+    world = StorageWorld()
+    (outcome,) = world.outcomes(world.item(b"\0x", kind, b"\xc1"))
+    assert outcome.code == OutcomeCode.BAD_REQUEST
+    assert outcome.result.startswith(b"not a")
+
+
+def test_an_operation_that_only_a_leader_makes_is_refused_from_outside() -> None:
+    world = StorageWorld()
+    (outcome,) = world.outcomes(world.item(b"\0x", ItemKind.WRITE, encode(Notified(9))))
+    assert outcome.code == OutcomeCode.BAD_REQUEST
+
+
+@pytest.mark.promise("P9")
+def test_a_full_disk_refuses_writes_serves_reads_and_heals() -> None:
+    world = StorageWorld()
+    world.add("g", "alice")
+    world.core.disk_state(world.now, True)
+    one = message("alice", "g", "1")
+    write = world.item(key_of(one), ItemKind.WRITE, encode(one))
+    read = world.item(key_of(one), ItemKind.READ, encode(Probe()))
+    codes = [outcome.code for outcome in world.outcomes(write, read)]
+    assert codes == [OutcomeCode.DISK_FULL, OutcomeCode.DONE]
+    assert not [effect for effect in world.effects if isinstance(effect, WriteJournal)]
+    world.core.disk_state(world.now, False)
+    assert isinstance(result_of(world.outcomes(write)[0]), Sent)
+
+
+@pytest.mark.promise("P9")
+def test_more_than_a_partition_may_have_uncommitted_is_refused_as_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("zmqim.storage.proposals.UNCOMMITTED_PARTITION_BYTES_MAX", 300)
+    world = StorageWorld()
+    world.add("g", "alice")
+    sizes = (100, 200, 1)
+    messages = [message("alice", "g", str(size), bytes(size)) for size in sizes]
+    items = [world.item(key_of(one), ItemKind.WRITE, encode(one)) for one in messages]
+    codes = [outcome.code for outcome in world.outcomes(*items)]
+    assert codes == [OutcomeCode.DONE, OutcomeCode.BUSY, OutcomeCode.BUSY]
+    assert world.outcomes(items[1])[0].code == OutcomeCode.DONE
+
+
+@pytest.mark.promise("P3")
+def test_without_room_a_repeated_write_gets_its_first_result_and_nothing_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = StorageWorld()
+    world.add("g", "alice")
+    stored, command, fresh = (message("alice", "g", number) for number in "123")
+    command = msgspec.structs.replace(command, flags=MessageFlag.SYNC_ONCE)
+    members = AddMembers(GROUP, "g", ["bob"], request_id=b"r")
+    sent, sent_command = world.send(stored, command)
+    done = world.write(key_of(stored), members)
+    assert isinstance(sent, Sent)
+    assert isinstance(sent_command, Sent)
+    other = msgspec.structs.replace(stored, payload=b"something else")
+    unasked = AddMembers(GROUP, "g", ["carol"])
+    sends = (stored, command, other, fresh, message("alice", "no such group", "1"))
+    writes = [world.item(key_of(one), ItemKind.WRITE, encode(one)) for one in sends]
+    writes += [
+        world.item(key_of(stored), ItemKind.WRITE, encode(each)) for each in (members, unasked)
+    ]
+    world.core.disk_state(world.now, True)
+    for refusal in (OutcomeCode.DISK_FULL, OutcomeCode.BUSY):
+        again, command_again, conflict, *refused, changed, unchanged = world.outcomes(*writes)
+        assert result_of(again) == msgspec.structs.replace(sent, duplicate=True)
+        assert result_of(command_again) == msgspec.structs.replace(sent_command, duplicate=True)
+        rejected = result_of(conflict)
+        assert isinstance(rejected, Rejected)
+        assert rejected.reason == Reason.IDEMPOTENCY_CONFLICT
+        assert result_of(changed) == done
+        assert [outcome.code for outcome in (*refused, unchanged)] == [refusal] * 3
+        assert not [effect for effect in world.effects if not isinstance(effect, Send)]
+        world.core.disk_state(world.now, False)
+        monkeypatch.setattr("zmqim.storage.proposals.UNCOMMITTED_PARTITION_BYTES_MAX", 0)
+
+
+def test_a_read_sees_the_write_before_it_in_the_same_frame() -> None:
+    world = StorageWorld()
+    key = b"\x02g"
+    write = world.item(key, ItemKind.WRITE, encode(AddMembers(GROUP, "g", ["b", "a"])))
+    read = world.item(key, ItemKind.READ, encode(MembersQuery(GROUP, "g")))
+    done, page = (result_of(outcome) for outcome in world.outcomes(write, read))
+    assert isinstance(done, Done)
+    assert page == MembersPage(done.log_index, 2, ["a", "b"], False)
+
+
+def test_a_no_persist_message_is_judged_and_pushed_but_never_logged() -> None:
+    world = StorageWorld()
+    world.add("g", "alice")
+    world.turn()
+    flags = MessageFlag.NO_PERSIST
+    good, bad = message("alice", "g", "1", flags=flags), message("eve", "g", "1", flags=flags)
+    items = [world.item(key_of(one), ItemKind.TRANSIENT, encode(one)) for one in (good, bad)]
+    world.receive(Propose(items))
+    sent = world.turn()
+    first, second = (result_of(outcome) for outcome in outcomes_in(sent))
+    assert isinstance(first, Sent)
+    assert first.sequence == 0
+    assert first.message_id & 0x400
+    assert first.hlc == world.wall_ms << HLC_COUNTER_BITS
+    assert second == Rejected(Reason.NOT_SUBSCRIBER)
+    assert not [effect for effect in world.effects if not isinstance(effect, Send)]
+    (item,) = notices_in(sent)
+    assert item.index == 0
+    repeated = notices_in(world.turn(NOTICE_REPEAT_MS))
+    assert all(item.index for item in repeated)
+
+
+def test_an_outbox_question_that_is_not_drained_is_answered_at_its_deadline() -> None:
+    world = StorageWorld()
+    world.write(user_key("bob"), deny("bob", "alice"))
+    world.core.peer_down(world.now, ROUTER)
+    asked = world.item(user_key("bob"), ItemKind.READ, encode(OutboxQuery(1)))
+    world.receive(Propose([asked]))
+    world.turn()
+    assert world.core.next_wake() == world.now + READ_DEADLINE_MS
+    (answer,) = outcomes_in(world.turn(READ_DEADLINE_MS))
+    assert (answer.request, answer.code) == (asked.request, OutcomeCode.UNAVAILABLE)
+
+
+def test_too_many_uids_for_one_entry_are_refused() -> None:
+    world = StorageWorld()
+    many = AddMembers(GROUP, "g", [f"u{n}" for n in range(1_001)])
+    (outcome,) = world.outcomes(world.item(b"\x02g", ItemKind.WRITE, encode(many)))
+    assert outcome.code == OutcomeCode.BAD_REQUEST
