@@ -147,6 +147,10 @@ class Groups:
         name = None if core is None or not core.leader else self._name_of(core, core.leader)
         return name or ""
 
+    def node_of(self, partition: int, replica: int) -> NodeName | None:
+        """The linked storage that holds that replica; None if it is not linked."""
+        return self._name_of(self.cores[partition], replica)
+
     def needed_by_live(self, partition: int) -> int:
         """A leader keeps what its slowest linked follower lacks: entries up to here may go."""
         core = self.cores[partition]

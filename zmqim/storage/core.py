@@ -29,6 +29,9 @@ from zmqim.bus.replication import (
     Leading,
     NodeHeartbeat,
     NodeHeartbeatEcho,
+    SnapshotChunk,
+    SnapshotOffer,
+    SnapshotPull,
 )
 from zmqim.chat.view import RowView
 from zmqim.ids import NodeName
@@ -42,13 +45,16 @@ from zmqim.raft.groups import Groups
 from zmqim.ring.document import RingDocument
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
 from zmqim.storage.group import Group
+from zmqim.storage.installing import Installing
 from zmqim.storage.items import frames_of
 from zmqim.storage.notices import NEVER
+from zmqim.storage.offering import Offering
 from zmqim.storage.opening import open_group
 from zmqim.storage.outbox import partition_of_request
 from zmqim.storage.proposals import Proposals
 from zmqim.storage.pushing import Pushing
-from zmqim.store.interface import JournalBatch, JournalReader, LoadedPartition, RowReader
+from zmqim.storage.sizes import Sizes
+from zmqim.store.interface import JournalBatch, JournalReader, LoadedPartition, RowStore
 
 if TYPE_CHECKING:
     from random import Random
@@ -61,12 +67,13 @@ class StorageCore:
         self,
         me: Peer,
         ring: RingDocument,
-        rows: RowReader,
+        rows: RowStore,
         journal: JournalReader,
         loaded: Mapping[int, LoadedPartition],
         birth: BirthCore,
         random: Random,
         now: int,
+        sizes: Sizes = Sizes(),
     ) -> None:
         """Reads the stores; raises `DamagedData` if they do not fit together.
 
@@ -84,25 +91,36 @@ class StorageCore:
             for partition, one in loaded.items()
             if one.replica_meta is not None and partition < ring.partitions
         ]
+        genesis = {partition: record.genesis[partition].config for partition in held}
         heads_max = HEADS_CACHED_MAX // max(len(held), 1)
         self.groups: dict[int, Group] = {}
         self.replicas = Groups(me.name, random, now)
         for partition in held:
-            genesis = record.genesis[partition].config
             group = open_group(
-                partition, self._view, journal, loaded[partition], genesis, heads_max
+                partition, self._view, journal, loaded[partition], genesis[partition], heads_max
             )
             self.groups[partition] = group
             preference = ring.placement[partition]
             self.replicas.add(now, group.raft, preference)
         self.proposals = Proposals(ring.partitions, self.groups, self.replicas)
         self.pushing = Pushing(journal)
+        self._sizes = sizes
+        self.offering = Offering(self.groups, self.replicas, rows, sizes, now)
+        self.installing = Installing(
+            self.groups, self.replicas, rows, self._view, genesis, heads_max
+        )
         self._inbox: list[tuple[NodeName, GroupBody | NodeHeartbeat | NodeHeartbeatEcho]] = []
         self._incoming: list[tuple[NodeName, list[RoutedItem]]] = []
         self._touched: dict[int, Group] = {}
         self._lagging: dict[int, Group] = {}
         """Followers with something to apply: that can wait a little, for larger writes."""
         self._apply_at = NEVER
+        self._metas_unsaved = {
+            partition: group.meta.encode()
+            for partition, group in self.groups.items()
+            if group.meta.encode() != loaded[partition].replica_meta
+        }
+        """Replicas that were found damaged: the first write says so."""
         self._log_bytes = 0
         """What the logs of all partitions keep, as far as this life wrote it."""
         self._told: dict[int, int] = {}
@@ -171,6 +189,7 @@ class StorageCore:
     def disk_state(self, now: int, full: bool) -> None:
         """Is there too little room on the disk to take proposals?"""
         self.proposals.is_disk_full = full
+        self.installing.is_disk_full = full
         self.pushing.look_at = 0
 
     def wake(self, now: int) -> None:
@@ -199,7 +218,8 @@ class StorageCore:
     @property
     def counters(self) -> dict[str, int]:
         """Counts since the start, for metrics."""
-        return {**self._counters, **self.proposals.counters, **self.replicas.counters}
+        found = {**self._counters, **self.proposals.counters, **self.replicas.counters}
+        return {**found, **self.offering.counters, **self.installing.counters}
 
     def log_ends(self) -> dict[int, tuple[int, int]]:
         """(term, index) of the last entry of each log, as loaded or appended."""
@@ -223,6 +243,7 @@ class StorageCore:
         if self._birth.next_wake() == 0:
             return 0
         wake = min(self.pushing.look_at, self.replicas.next_wake(), self._apply_at)
+        wake = min(wake, self.offering.next_wake(), self.installing.next_wake())
         return None if wake == NEVER else wake
 
     # ---- the turn --------------------------------------------------------------------------------
@@ -230,7 +251,7 @@ class StorageCore:
     def turn(self, now: int, wall_ms: int) -> list[Effect]:
         """End of a turn: everything that came, as effects in order."""
         self._view.forget()
-        effects: list[Effect] = []
+        effects: list[Effect] = [*self.offering.offers(now)]
         self._take_in(now, wall_ms)
         self.replicas.tick(now, wall_ms)
         self._admit_all(now, wall_ms)
@@ -243,6 +264,7 @@ class StorageCore:
         effects += [effect for effect in self._birth.turn(now) if isinstance(effect, Send)]
         effects += [Send(to, append) for to, append in self.replicas.early(now, touched)]
         effects += [Send(to, beat) for to, beat in self.replicas.rounds(now, wall_ms)]
+        self.offering.note(touched.values())
         self._append(touched, effects)
         effects += [Send(to, message) for to, message in self.replicas.late(touched)]
         effects += [Send(to, echo) for to, echo in self.replicas.take_echoes()]
@@ -260,6 +282,8 @@ class StorageCore:
         can_book = not proposals.is_disk_full
         pushing.push(now, pushing.busy if looking else touched, effects, can_book=can_book)
         self._tell_leading(touched, effects)
+        effects += self.installing.pulls(now)
+        effects += self.offering.chunks(now)
         self._shorten(touched)
         return effects
 
@@ -273,6 +297,12 @@ class StorageCore:
                     replicas.heartbeat(now, wall_ms, source, message)
                 case NodeHeartbeatEcho():
                     replicas.echo(now, wall_ms, source, message)
+                case SnapshotOffer():
+                    self.installing.offered(now, source, message)
+                case SnapshotChunk():
+                    self.installing.received(now, source, message)
+                case SnapshotPull():
+                    self.offering.pulled(now, source, message)
                 case _:
                     replicas.receive(now, wall_ms, source, message)
 
@@ -305,9 +335,12 @@ class StorageCore:
                 self._told.pop(partition, None)
         return touched
 
-    def _append(self, touched: Mapping[int, Group], effects: list[Effect]) -> None:
+    def _append(self, touched: dict[int, Group], effects: list[Effect]) -> None:
         """One journal write for everything that was proposed, received or voted."""
         batch = JournalBatch()
+        self._log_bytes -= self.installing.switch(batch, touched)
+        batch.replica_metas.update(self._metas_unsaved)
+        self._metas_unsaved.clear()
         entries = batch.entries
         for partition, group in touched.items():
             raft = group.raft
@@ -322,7 +355,7 @@ class StorageCore:
             if unsaved.hard_state is not None:
                 batch.hard_states[partition] = unsaved.hard_state.encode()
             raft.saved()
-        if batch.extents:
+        if batch.extents or batch.replica_metas:
             effects.append(WriteJournal(batch))
             self._counters["journal_entries"] += len(entries)
             self._counters["journal_syncs"] += 1
@@ -346,9 +379,9 @@ class StorageCore:
                 touched[partition] = group
             lagging.clear()
             self._apply_at = NEVER
-        changes = self._view.changes
-        if changes:
-            effects.append(WriteState(list(changes.items())))
+        rows = [*self._view.changes.items(), *self.installing.take_rows(now)]
+        if rows:
+            effects.append(WriteState(rows))
 
     def _apply_group(self, group: Group, wall_ms: int) -> None:
         if group.raft.commit > group.raft.applied:
@@ -385,7 +418,8 @@ class StorageCore:
                     break
         for group in touched.values():
             before = group.size.bytes_kept
-            group.cut_log(self._journal, self.replicas.needed_by_live(group.partition))
+            needed = self.replicas.needed_by_live(group.partition)
+            group.cut_log(self._journal, needed, self._sizes.entries_kept)
             self._log_bytes += group.size.bytes_kept - before
             group.durable = group.raft.applied
             if group.notices_readable and self.pushing.router(group.partition) is not None:

@@ -12,7 +12,7 @@ from zmqim.bus.messages import NoticeItem, RoutedItem
 from zmqim.chat.operations import Operation, Query, SendMessage
 from zmqim.chat.state import ChatState
 from zmqim.ids import NodeName
-from zmqim.limits import JOURNAL_ENTRIES_KEPT, MB
+from zmqim.limits import MB
 from zmqim.raft.core import RaftCore
 from zmqim.raft.entry import EntryKind, decode_entry
 from zmqim.raft.replica import ReplicaMeta
@@ -122,6 +122,18 @@ class Group:
                 duties.outbox.grow(state.applied.outbox_last)
         state.outbox_added = False
 
+    def restart(self, state: ChatState, meta: ReplicaMeta, *, is_new: bool) -> None:
+        """The rows are now those of a snapshot; `is_new`: nothing of the log was kept."""
+        assert self.duties is None
+        assert not self.waiting
+        self.state = state
+        self.meta = meta
+        self.durable = self._last_notice = state.applied.index
+        if is_new:
+            self.size = LogSize()
+        else:
+            self.size.cut(state.applied.index)
+
     def give_up(self) -> deque[Waiting]:
         """The lead is lost: nothing proposed here is known to be applied. Who waits is given."""
         waiting, self.waiting = self.waiting, deque()
@@ -179,12 +191,11 @@ class Group:
 
     # ---- the length of the log -------------------------------------------------------------------
 
-    def cut_log(self, journal: JournalReader, needed: int) -> None:
-        """Forget old entries, up to `needed`, once there are twice as many as are kept."""
+    def cut_log(self, journal: JournalReader, needed: int, kept: int) -> None:
+        """Forget old entries, up to `needed`, once there are twice as many as are `kept`."""
         raft = self.raft
-        if raft.applied - raft.extent.first >= 2 * JOURNAL_ENTRIES_KEPT:
-            base = min(raft.applied - JOURNAL_ENTRIES_KEPT, needed)
-            self._cut(journal, base, JOURNAL_ENTRIES_KEPT // 2)
+        if raft.applied - raft.extent.first >= 2 * kept:
+            self._cut(journal, min(raft.applied - kept, needed), kept // 2)
 
     def halve_log(self, journal: JournalReader) -> bool:
         """Forget the older half of the bytes, if no notice needs them; did it?"""
@@ -193,6 +204,8 @@ class Group:
     def _cut(self, journal: JournalReader, base: int, count_min: int) -> bool:
         """Forget the entries up to `base`, as far as they are durable and were acknowledged."""
         raft = self.raft
+        if raft.is_damaged:
+            return False
         base = min(base, self.durable, self._needed_for_notices())
         first = raft.extent.first
         if base - first < count_min or base < first:
