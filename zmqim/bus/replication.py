@@ -85,12 +85,14 @@ class AppendResult(GroupBody, frozen=True):
     """Accepted: everything up to `match` is durable here and is the leader's.
 
     Refused: the follower has nothing at `refused` with the leader's term and chain. What it holds
-    committed, up to `match`, is the leader's all the same: there the leader begins anew.
+    committed, up to `match`, is the leader's all the same: there the leader begins anew. With
+    `damaged` it has lost its rows: it takes nothing but a snapshot.
     """
 
     accepted: bool
     match: int
     refused: int = 0
+    damaged: bool = False
 
 
 class TimeoutNow(GroupBody, frozen=True):

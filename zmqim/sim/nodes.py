@@ -23,6 +23,7 @@ from zmqim.ids import Incarnation, Milliseconds, NodeName, NodeUuid, WallMillise
 from zmqim.limits import LINK_SILENCE_MS_MAX
 from zmqim.meta.birth import BirthCore
 from zmqim.meta.record import BirthRecord, born
+from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
 from zmqim.ring.document import RingDocument, ring_of
 from zmqim.router.core import RouterCore
 from zmqim.sim.disk import Disk
@@ -32,6 +33,7 @@ from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect as StorageEffect
 from zmqim.storage.effects import WriteJournal, WriteState
 from zmqim.storage.genesis import first_batch
+from zmqim.storage.sizes import Sizes
 from zmqim.topology_values import Topology
 from zmqim.wkproto.packets import FromClient, FromServer
 
@@ -278,11 +280,16 @@ class RouterNode(Node[RouterCore]):
 class StorageNode(Node[StorageCore]):
     """A storage; its disk outlives it."""
 
-    def __init__(self, cluster: Cluster, name: NodeName, disk: Disk) -> None:
+    def __init__(
+        self, cluster: Cluster, name: NodeName, disk: Disk, sizes: Sizes = Sizes()
+    ) -> None:
         super().__init__(cluster, name, Role.STORAGE)
         self.disk = disk
+        self.sizes = sizes
         self.crash_in = -1
         """Die after so many more effects; -1: not."""
+        self.installs = 0
+        """Snapshots that took the place of the rows, in all lives."""
 
     def _make_core(self) -> StorageCore:
         disk = self.disk
@@ -297,6 +304,7 @@ class StorageNode(Node[StorageCore]):
             self.now(),
             storages=self.cluster.topology.storages,
             memory=disk.journal.peers(),
+            sizes=self.sizes,
         )
         disk.check(core.log_ends())
         return core
@@ -353,6 +361,8 @@ class StorageNode(Node[StorageCore]):
     def _write(self, effect: StorageEffect) -> None:
         match effect:
             case WriteJournal(batch):
+                metas = map(ReplicaMeta.decode, batch.replica_metas.values())
+                self.installs += sum(meta.status != ReplicaStatus.DAMAGED for meta in metas)
                 self.disk.write_journal(batch, self.core.terms(batch.extents))
             case WriteState(rows):
                 self.disk.write_rows(rows)

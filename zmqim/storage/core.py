@@ -34,6 +34,9 @@ from zmqim.bus.replication import (
     Leading,
     NodeHeartbeat,
     NodeHeartbeatEcho,
+    SnapshotChunk,
+    SnapshotOffer,
+    SnapshotPull,
 )
 from zmqim.chat.view import RowView
 from zmqim.ids import NodeName
@@ -48,15 +51,18 @@ from zmqim.ring.document import RingDocument, StorageLike
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
 from zmqim.storage.group import Group
 from zmqim.storage.holdings import Holdings
+from zmqim.storage.installing import Installing
 from zmqim.storage.items import frames_of
 from zmqim.storage.notices import NEVER
+from zmqim.storage.offering import Offering
 from zmqim.storage.outbox import partition_of_request
 from zmqim.storage.proposals import Proposals
 from zmqim.storage.pushing import Pushing
 from zmqim.storage.registry import MetaGroup, Registry, boot_request
 from zmqim.storage.replica import Replica
 from zmqim.storage.reporting import GroupStatus, status_of
-from zmqim.store.interface import JournalReader, LoadedPartition, RowReader
+from zmqim.storage.sizes import Sizes
+from zmqim.store.interface import JournalReader, LoadedPartition, RowStore
 
 if TYPE_CHECKING:
     from random import Random
@@ -83,7 +89,7 @@ class StorageCore:
         self,
         me: Peer,
         ring: RingDocument,
-        rows: RowReader,
+        rows: RowStore,
         journal: JournalReader,
         loaded: Mapping[int, LoadedPartition],
         birth: BirthCore,
@@ -92,6 +98,7 @@ class StorageCore:
         *,
         storages: Sequence[StorageLike],
         memory: Mapping[bytes, int],
+        sizes: Sizes = Sizes(),
     ) -> None:
         """Reads the stores; raises `DamagedData` if they do not fit together.
 
@@ -116,12 +123,23 @@ class StorageCore:
         self.groups = self.holdings.groups
         self.proposals = Proposals(ring.partitions, self.groups, self.replicas)
         self.pushing = Pushing(journal)
+        self._sizes = sizes
+        self.offering = Offering(self.groups, self.replicas, rows, sizes, now)
+        self.installing = Installing(
+            self.groups, self.replicas, rows, self._view, record, self.holdings.heads_max
+        )
         self._inbox: list[tuple[NodeName, Replicated]] = []
         self._incoming: list[tuple[NodeName, list[RoutedItem]]] = []
         self._touched: dict[int, Group] = {}
         self._lagging: dict[int, Group] = {}
         """Followers with something to apply: that can wait a little, for larger writes."""
         self._apply_at = NEVER
+        self._metas_unsaved = {
+            partition: group.meta.encode()
+            for partition, group in self.groups.items()
+            if group.meta.encode() != loaded[partition].replica_meta
+        }
+        """Replicas that were found damaged: the first write says so."""
         self._log_bytes = 0
         """What the logs of all partitions keep, as far as this life wrote it."""
         self._told: dict[int, int] = {}
@@ -195,6 +213,7 @@ class StorageCore:
     def disk_state(self, now: int, full: bool) -> None:
         """Is there too little room on the disk to take proposals?"""
         self.proposals.is_disk_full = full
+        self.installing.is_disk_full = full
         self.pushing.look_at = 0
 
     def wake(self, now: int) -> None:
@@ -223,7 +242,8 @@ class StorageCore:
     @property
     def counters(self) -> dict[str, int]:
         """Counts since the start, for metrics."""
-        return {**self._counters, **self.proposals.counters, **self.replicas.counters}
+        found = {**self._counters, **self.proposals.counters, **self.replicas.counters}
+        return {**found, **self.offering.counters, **self.installing.counters}
 
     def statuses(self, now: int) -> list[GroupStatus]:
         """Every replica here, for `zmqim status`."""
@@ -254,12 +274,9 @@ class StorageCore:
             return 0
         if self._birth.next_wake() == 0:
             return 0
-        wake = min(
-            self.registry.next_wake(),
-            self.pushing.look_at,
-            self.replicas.next_wake(),
-            self._apply_at,
-        )
+        wake = min(self.registry.next_wake(), self.replicas.next_wake(), self._apply_at)
+        wake = min(wake, self.offering.next_wake(), self.installing.next_wake())
+        wake = min(wake, self.pushing.look_at)
         return None if wake == NEVER else wake
 
     # ---- the turn --------------------------------------------------------------------------------
@@ -267,7 +284,7 @@ class StorageCore:
     def turn(self, now: int, wall_ms: int) -> list[Effect]:
         """End of a turn: everything that came, as effects in order."""
         self._view.forget()
-        effects: list[Effect] = []
+        effects: list[Effect] = [*self.offering.offers(now)]
         self._take_in(now, wall_ms)
         self.replicas.tick(now, wall_ms)
         self._admit_all(now, wall_ms)
@@ -282,7 +299,8 @@ class StorageCore:
         held: dict[int, Replica] = {**touched, **meta}
         effects += [Send(to, append) for to, append in self.replicas.early(now, held)]
         effects += [Send(to, beat) for to, beat in self.replicas.rounds(now, wall_ms)]
-        self._append(held, effects)
+        self.offering.note(touched.values())
+        self._append(held, touched, effects)
         effects += [Send(to, message) for to, message in self.replicas.late(held)]
         effects += [Send(to, echo) for to, echo in self.replicas.take_echoes()]
         for replica in meta.values():
@@ -304,11 +322,10 @@ class StorageCore:
         pushing.push(now, pushing.busy if looking else touched, effects, can_book=can_book)
         self._tell_leading(touched, effects)
         effects += self.registry.take_sends()
+        effects += self.installing.pulls(now)
+        effects += self.offering.chunks(now)
         self._shorten(held)
-        for number in self.holdings.drop_removed(held):
-            self._lagging.pop(number, None)
-            self.pushing.busy.pop(number, None)
-            self._told.pop(number, None)
+        self._drop_removed(held)
         return effects
 
     def _take_in(self, now: int, wall_ms: int) -> None:
@@ -321,9 +338,15 @@ class StorageCore:
                     replicas.heartbeat(now, wall_ms, source, message)
                 case NodeHeartbeatEcho():
                     replicas.echo(now, wall_ms, source, message)
+                case SnapshotOffer():
+                    self.holdings.make(now, message)
+                    self.installing.offered(now, source, message)
+                case SnapshotChunk():
+                    self.installing.received(now, source, message)
+                case SnapshotPull():
+                    self.offering.pulled(now, source, message)
                 case GroupBody():
-                    if message.partition not in replicas.cores:
-                        self.holdings.make(now, message)
+                    self.holdings.make(now, message)
                     replicas.receive(now, wall_ms, source, message)
                 case _:
                     self.registry.receive(now, wall_ms, source, message)
@@ -361,9 +384,13 @@ class StorageCore:
                 self._told.pop(partition, None)
         return touched, meta
 
-    def _append(self, held: Mapping[int, Replica], effects: list[Effect]) -> None:
+    def _append(
+        self, held: dict[int, Replica], touched: dict[int, Group], effects: list[Effect]
+    ) -> None:
         """One journal write for everything that was proposed, received or voted."""
         batch = self.holdings.begin_batch()
+        self._log_bytes -= self.installing.switch(batch, touched)
+        held.update(touched)
         entries = batch.entries
         for partition, group in held.items():
             raft = group.raft
@@ -402,9 +429,9 @@ class StorageCore:
                 touched[partition] = group
             lagging.clear()
             self._apply_at = NEVER
-        changes = self._view.changes
-        if changes:
-            effects.append(WriteState(list(changes.items())))
+        rows = [*self._view.changes.items(), *self.installing.take_rows(now)]
+        if rows:
+            effects.append(WriteState(rows))
 
     def _apply_group(self, group: Group, wall_ms: int) -> None:
         if group.raft.commit > group.raft.applied:
@@ -433,6 +460,14 @@ class StorageCore:
                 effects += [Send(r, Leading(everything)) for r in sorted(self._untold_routers)]
             self._untold_routers.clear()
 
+    def _drop_removed(self, held: Mapping[int, Replica]) -> None:
+        for number in self.holdings.drop_removed(held):
+            self._lagging.pop(number, None)
+            self.pushing.busy.pop(number, None)
+            self._told.pop(number, None)
+            self.offering.forget(number)
+            self.installing.forget(number)
+
     def _shorten(self, held: Mapping[int, Replica]) -> None:
         """Forget entries that nobody needs any more; it is told with the next write."""
         if self._log_bytes > JOURNAL_BYTES_MAX:
@@ -443,7 +478,8 @@ class StorageCore:
                     break
         for replica in held.values():
             before = replica.size.bytes_kept
-            replica.cut_log(self._journal, self.replicas.needed_by_live(replica.partition))
+            needed = self.replicas.needed_by_live(replica.partition)
+            replica.cut_log(self._journal, needed, self._sizes.entries_kept)
             self._log_bytes += replica.size.bytes_kept - before
             replica.durable = replica.raft.applied
             chat = self.groups.get(replica.partition)

@@ -16,6 +16,7 @@ from zmqim.limits import MB
 from zmqim.raft.core import RaftCore
 from zmqim.raft.entry import EntryKind, decode_entry
 from zmqim.raft.replica import ReplicaMeta
+from zmqim.storage.log_size import LogSize
 from zmqim.storage.notices import NoticeQueue
 from zmqim.storage.outbox import Outbox
 from zmqim.storage.replica import Replica
@@ -112,6 +113,18 @@ class Group(Replica):
             if state.outbox_added:
                 duties.outbox.grow(state.applied.outbox_last)
         state.outbox_added = False
+
+    def restart(self, state: ChatState, meta: ReplicaMeta, *, is_new: bool) -> None:
+        """The rows are now those of a snapshot; `is_new`: nothing of the log was kept."""
+        assert self.duties is None
+        assert not self.waiting
+        self.state = state
+        self.meta = meta
+        self.durable = self._last_notice = state.applied.index
+        if is_new:
+            self.size = LogSize()
+        else:
+            self.size.cut(state.applied.index)
 
     def give_up(self) -> deque[Waiting]:
         """The lead is lost: nothing proposed here is known to be applied. Who waits is given."""

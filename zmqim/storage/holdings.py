@@ -46,7 +46,8 @@ class Holdings:
         self._journal = journal
         self._replicas = replicas
         self._registry = registry
-        self._heads_max = HEADS_CACHED_MAX // ring.partitions
+        self.heads_max = HEADS_CACHED_MAX // ring.partitions
+        """Decoded channel heads that a partition may keep."""
         self._retired: dict[int, ReplicaMeta] = {}
         """Replicas that were removed: a later one has a higher id."""
         self._metas: dict[int, bytes] = {}
@@ -57,7 +58,7 @@ class Holdings:
     def open_all(self, now: int, loaded: Mapping[int, LoadedPartition]) -> None:
         """Take up everything that the journal holds a replica of."""
         held = [number for number, one in loaded.items() if one.replica_meta is not None]
-        self._heads_max = HEADS_CACHED_MAX // max(len(held), 1)
+        self.heads_max = HEADS_CACHED_MAX // max(len(held), 1)
         for number in held:
             self._open(now, number, loaded[number])
 
@@ -102,6 +103,8 @@ class Holdings:
         log; it is never one that was removed. A learner has no vote until that log says so.
         """
         number = message.partition
+        if number in self._replicas.cores:
+            return
         if not isinstance(message, Append | SnapshotOffer) or number > self._record.meta_group:
             return
         genesis = self._record.genesis[number]
@@ -159,6 +162,8 @@ class Holdings:
             self._registry.group = MetaGroup(number, raft, state, meta)
             self._replicas.add(now, raft, [NodeName(place.name) for place in genesis.voters])
             return
-        group = open_group(number, self._view, self._journal, loaded, genesis, self._heads_max)
+        group = open_group(number, self._view, self._journal, loaded, genesis, self.heads_max)
         self.groups[number] = group
+        if group.meta != meta:
+            self._metas[number] = group.meta.encode()  # It was found damaged.
         self._replicas.add(now, group.raft, self._ring.placement[number])

@@ -54,6 +54,10 @@ class MetaGroup(Replica):
         self.results: dict[int, MetaResult] = {}
         """Of what was proposed here, by index, until it is taken."""
 
+    def needed_here(self) -> int:
+        """Its log is never cut, so nobody needs a snapshot of it: a few entries a start."""
+        return 0
+
     def apply(self) -> None:
         """Apply what is committed."""
         raft, state = self.raft, self.state

@@ -6,7 +6,6 @@ replicas that apply entries to different states.
 
 from __future__ import annotations
 
-from zmqim.limits import JOURNAL_ENTRIES_KEPT
 from zmqim.raft.core import RaftCore
 from zmqim.raft.entry import decode_entry
 from zmqim.raft.replica import ReplicaMeta
@@ -58,12 +57,11 @@ class Replica:
         self.is_removed = self._was_member and not is_member
         self._was_member = is_member
 
-    def cut_log(self, journal: JournalReader, needed: int) -> None:
-        """Forget old entries, up to `needed`, once there are twice as many as are kept."""
+    def cut_log(self, journal: JournalReader, needed: int, kept: int) -> None:
+        """Forget old entries, up to `needed`, once there are twice as many as are `kept`."""
         raft = self.raft
-        if raft.applied - raft.extent.first >= 2 * JOURNAL_ENTRIES_KEPT:
-            base = min(raft.applied - JOURNAL_ENTRIES_KEPT, needed)
-            self._cut(journal, base, JOURNAL_ENTRIES_KEPT // 2)
+        if raft.applied - raft.extent.first >= 2 * kept:
+            self._cut(journal, min(raft.applied - kept, needed), kept // 2)
 
     def halve_log(self, journal: JournalReader) -> bool:
         """Forget the older half of the bytes, if nothing here needs them; did it?"""
@@ -76,6 +74,8 @@ class Replica:
     def _cut(self, journal: JournalReader, base: int, count_min: int) -> bool:
         """Forget the entries up to `base`, as far as they are durable and not needed."""
         raft = self.raft
+        if raft.is_damaged:
+            return False
         base = min(base, self.durable, self.needed_here())
         first = raft.extent.first
         if base - first < count_min or base < first:
