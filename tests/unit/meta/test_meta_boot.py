@@ -42,8 +42,9 @@ def test_a_storage_asks_one_after_the_other_and_then_the_leader_that_it_is_told(
     assert boot.turn(BOOT_REPEAT_MS) == [Send(TWO, asked)]
     boot.receive(501, TWO, BootResult(b"s", BootCode.NOT_LEADER, THREE))
     assert boot.turn(501) == [Send(THREE, asked)]
-    boot.receive(502, THREE, BootResult(b"s", BootCode.NOT_LEADER, ""))
-    assert boot.turn(502) == []
+    boot.receive(502, THREE, BootResult(b"s", BootCode.NOT_LEADER, TWO))
+    assert boot.turn(502) == [], "hints are not followed in circles"
+    boot.receive(503, TWO, BootResult(b"s", BootCode.NOT_LEADER, ""))
     boot.receive(503, THREE, BootResult(b"s", BootCode.WAIT, "waits for rain"))
     assert boot.sentence == "waits for rain"
     assert boot.turn(501 + BOOT_REPEAT_MS) == [Send(THREE, asked)]

@@ -189,6 +189,32 @@ def test_no_node_takes_part_in_more_snapshots_than_it_may() -> None:
     assert plan.asks == [scene.removal(p) for p in range(SNAPSHOTS_PER_NODE_MAX - 1)]
 
 
+def test_learners_that_are_copied_to_fill_the_slots_of_both_ends() -> None:
+    def waits(target: NodeName, *, live: bool, one_less: bool = False) -> bool:
+        """Does a further group wait while so many learn on `target` from the first storage?"""
+        scene = Scene(partitions=16).replaced()
+        uuid = NEW if target == THREE else scene.meta.uuids[TWO]
+        for partition in range(SNAPSHOTS_PER_NODE_MAX - one_less):
+            report = scene.report(partition)
+            allocated = scene.meta.apply(AllocateReplica(partition, uuid))
+            assert isinstance(allocated, Allocated)
+            learner = Place(allocated.replica, target, uuid)
+            config = GroupConfig((scene.place(partition, ONE),), (learner,))
+            members = [MemberReport(r, 5_000, live, False) for r in config.places]
+            group = scene.meta.state.groups[partition]
+            scene.meta.apply(PartitionMoved(partition, group.group_uuid, 5, 1, config))
+            report = msgspec.structs.replace(
+                report, conf_id=5, config=config.encode(), members=members
+            )
+            scene.plan(0, report)
+        return not scene.plan(0, scene.report(9)).asks
+
+    assert waits(THREE, live=True)
+    assert waits(TWO, live=True), "the leader feeds as many as it may"
+    assert not waits(THREE, live=False)
+    assert not waits(THREE, live=True, one_less=True)
+
+
 def test_the_last_step_of_a_replacement_is_to_say_that_it_is_done() -> None:
     scene = Scene().replaced()
     for partition, group in list(scene.meta.state.groups.items()):

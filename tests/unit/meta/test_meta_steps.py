@@ -68,6 +68,8 @@ def test_the_dead_replica_stays_until_the_new_disk_is_there_and_others_can_decid
     blocked = next_wish(seen(A, B, C, dead="BC"), REPLACED, {}, LIVE)
     assert isinstance(blocked, Wait)
     assert "replica on C cannot be replaced" in blocked.sentence
+    two_bad = next_wish(seen(A, B, C, dead="C", damaged="B"), REPLACED, {}, LIVE)
+    assert isinstance(two_bad, Wait)
 
 
 def test_a_damaged_replica_is_removed_and_comes_again_under_another_id() -> None:
