@@ -136,11 +136,6 @@ class Cluster:
             host.process.wait(DOWN_SECONDS_MAX)
             host.process = None
 
-    def restart(self, host: Host) -> None:
-        """Stop the host in order and start it again; does not wait until it serves."""
-        self.down([host])
-        self.start(host)
-
     def second_start(self, host: Host) -> int:
         """The exit code of a second `zmqim up` on the same data folder."""
         done = subprocess.run(

@@ -81,10 +81,8 @@ def _rebuild(rig: Rig, name: str, state: str) -> None:
     """From the other voters. A storage that refuses is emptied, as its operator would."""
     cluster = rig.cluster
     if state == "failed":
-        host = cluster.host_of(name)
-        cluster.down([host])
-        empty(cluster, name)
-        cluster.start(host)
+        with rig.restart(name):
+            empty(cluster, name)
     _replicated(rig, f"{name} had a damaged file")
 
 
@@ -104,10 +102,8 @@ def _put_back(rig: Rig, name: str, state: str, done: Damage) -> None:
     """
     cluster = rig.cluster
     if state == "failed":
-        host = cluster.host_of(name)
-        cluster.down([host])
-        done.put_back()
-        cluster.start(host)
+        with rig.restart(name):
+            done.put_back()
         return
     rig.wait(1.0, 2.0)
     with cluster.stopped(name):

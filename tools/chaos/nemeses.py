@@ -178,7 +178,6 @@ def cut_flapping(rig: Rig) -> str:
     links = isolate(host, _hosts(rig))
     net = rig.cluster.net
     assert net is not None
-    rig.strike_hosts(links[:1])
     times = rig.random.randint(3, 8)
     try:
         for _ in range(times):

@@ -21,6 +21,8 @@ from zmqim.sim.history import History
 if TYPE_CHECKING:
     from tools.chaos.run import Options
 
+SHOWN_MAX = 12
+"""Of the sentences; the file holds more."""
 RESULTS = Path(__file__).parents[1] / "bench" / "results"
 
 
@@ -99,7 +101,7 @@ def show(report: dict[str, Any], console: Console) -> None:
     for storage, entries in report["entries_behind"].items():
         table.add_row(f"{storage} behind at the end", f"{entries:,} entries")
     console.print(table)
-    for sentence in report["sentences"]:
+    for sentence in report["sentences"][:SHOWN_MAX]:
         console.print(sentence, style="red", markup=False, highlight=False)
     verdict = "violations: " + str(report["violations"]) if report["violations"] else "no violation"
     console.print(verdict, style="bold red" if report["violations"] else "bold green")

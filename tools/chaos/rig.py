@@ -9,7 +9,6 @@ from random import Random
 from typing import NamedTuple
 
 from tools.chaos.cluster import Cluster, NotInTime
-from tools.chaos.network import Link
 
 RECOVERY_SECONDS_MAX = 60.0
 """After a trouble has ended everybody is alive again so soon."""
@@ -32,7 +31,7 @@ class Strike(NamedTuple):
     """A moment from which partitions may stall: their leader was killed, or cut off."""
 
     kind: str
-    """kill, cut or pause."""
+    """kill, kill all, cut (off silently) or pause."""
     at: int
     partitions: tuple[int, ...]
 
@@ -75,12 +74,6 @@ class Rig:
         if led:
             self.strikes.append(Strike(kind, now_us(), led))
 
-    def strike_hosts(self, links: list[Link]) -> None:
-        """The same for storages whose host loses a link."""
-        cut = {host for link in links for host in link}
-        names = self.cluster.named("storage")
-        self.strike("cut", [one for one in names if self.cluster.host_of(one).name in cut])
-
     def count(self, outcome: str) -> None:
         """One more of these."""
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
@@ -94,6 +87,19 @@ class Rig:
         finally:
             if name.startswith("gateway"):
                 self.deaf.append((name, began, now_us()))
+
+    @contextmanager
+    def restart(self, name: str) -> Iterator[None]:
+        """Stop the host of a process in order, do the block, and start it again."""
+        host = self.cluster.host_of(name)
+        began = now_us()
+        self.cluster.down([host])
+        stopped = now_us()
+        yield
+        self.cluster.start(host)
+        for gateway in self.cluster.named("gateway"):
+            if self.cluster.host_of(gateway) is host:
+                self.deaf.append((gateway, began, stopped))
 
     def recover(self, seconds: float = RECOVERY_SECONDS_MAX) -> None:
         """Wait until everybody is alive; it is a finding if that takes too long."""
