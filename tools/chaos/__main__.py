@@ -12,6 +12,8 @@ Options:
   --rate N         Messages offered per second over all users [default: 200].
   --payload BYTES  Plain payload of a message [default: 64].
   --nemeses WORDS  Names or groups, with commas between; see --list [default: all].
+  --each           Each chosen nemesis in turn instead of by chance.
+  --longest S      No pause or cut lasts longer [default: 30].
   --count N        End a run after so many troubles instead of by time.
   --replicas N     `replicas` of the topology [default: 3].
   --netns          Three hosts in network namespaces instead of loopback: needs root.
@@ -73,6 +75,8 @@ def _options(arguments: dict[str, str], seed: int) -> Options:
         nemeses=tuple(arguments["--nemeses"].split(",")),
         netns=bool(arguments["--netns"]),
         replicas=int(arguments["--replicas"]),
+        longest=float(arguments["--longest"]),
+        each=bool(arguments["--each"]),
         count=int(arguments["--count"] or 0),
         keep=bool(arguments["--keep"]),
     )

@@ -249,6 +249,11 @@ class Cluster:
         placed = {number: owners[0] for number, owners in enumerate(self.ring.placement)}
         return {**placed, **{key: name for key, name in by_partition.items() if name}}
 
+    def voters(self) -> int:
+        """Replicas of a partition that count: as the cluster says, else as the ring places."""
+        told = (self.status() or {}).get("partitions") or []
+        return max([len(row["voters"]) for row in told], default=self.ring.voters)
+
     def is_whole(self) -> bool:
         """Whether everybody is alive and, as far as it is told, every partition replicated."""
         if set(self.states().values()) != {"alive"}:

@@ -19,8 +19,8 @@ from tools.chaos.network import Link, both_ways, bridge, isolate
 from tools.chaos.rig import RECOVERY_SECONDS_MAX, Rig
 from zmqim.errors import EXIT_ALREADY_RUNNING
 
-PAUSE_SECONDS = (0.1, 30.0)
-CUT_SECONDS = (1.0, 12.0)
+PAUSE_SECONDS_MIN = 0.1
+CUT_SECONDS_MIN = 1.0
 CLOCK_JUMPS = ("+3600", "-3600", "+30", "-30", "+7200", "+2")
 """Seconds away from the other hosts."""
 
@@ -112,8 +112,8 @@ def pause_leader(rig: Rig) -> str:
 
 
 def _pause(rig: Rig, name: str) -> str:
-    low, high = PAUSE_SECONDS
-    seconds = min(low * (high / low) ** rig.random.random(), max(low, rig.left))
+    most = max(PAUSE_SECONDS_MIN, min(rig.longest, rig.left))
+    seconds = PAUSE_SECONDS_MIN * (most / PAUSE_SECONDS_MIN) ** rig.random.random()
     if name.startswith("storage"):
         rig.strike("pause", [name])
     pid = rig.cluster.pid(name)
@@ -215,7 +215,8 @@ def _cut(rig: Rig, links: list[Link], words: str, struck: Sequence[str] = ()) ->
     assert net is not None
     if struck:
         rig.strike("cut", list(struck))
-    seconds = min(rig.random.uniform(*CUT_SECONDS), max(1.0, rig.left))
+    most = max(CUT_SECONDS_MIN, min(rig.longest, rig.left))
+    seconds = rig.random.uniform(CUT_SECONDS_MIN, most)
     net.cut(links)
     try:
         time.sleep(seconds)

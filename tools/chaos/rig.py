@@ -39,10 +39,16 @@ class Strike(NamedTuple):
 class Rig:
     """Cluster, chance and record of one run."""
 
-    def __init__(self, cluster: Cluster, random: Random, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, cluster: Cluster, random: Random, longest: float, say: Callable[[str], None]
+    ) -> None:
+        """`longest` is the most seconds that a pause or a cut lasts."""
         self.cluster = cluster
         self.random = random
+        self.longest = longest
         self.say = say
+        self.voters = cluster.voters()
+        """Replicas of a partition that count."""
         self.ends_at = time.monotonic()
         """When the run is over."""
         self.troubles: list[Trouble] = []
@@ -57,11 +63,6 @@ class Rig:
     def left(self) -> float:
         """Seconds until the run is over."""
         return self.ends_at - time.monotonic()
-
-    @property
-    def voters(self) -> int:
-        """Replicas of a partition that count."""
-        return self.cluster.ring.voters
 
     def wait(self, low: float, high: float) -> None:
         """Let time pass: so many seconds by chance, never beyond the end."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
@@ -48,6 +48,10 @@ class Options(Struct, frozen=True):
     nemeses: tuple[str, ...] = ("all",)
     netns: bool = False
     replicas: int = 3
+    longest: float = 30.0
+    """No pause or cut lasts more seconds."""
+    each: bool = False
+    """Each chosen nemesis in turn, shuffled, rather than drawn by weight."""
     count: int = 0
     """End after so many troubles, whatever the time; 0: by time."""
     keep: bool = False
@@ -112,15 +116,15 @@ def _run(options: Options, folder: Path, say: Callable[[str], None]) -> Outcome:
             clock_host=HOSTS[1] if "clock-jump" in wanted else "",
         )
         stack.callback(cluster.close)
-        names, left_out = chosen(options, cluster.ring.voters)
-        for name, why in left_out.items():
-            say(f"left out: {name} ({why})")
         if cluster.small_disk:
             size = int(options.seconds * options.rate * BYTES_PER_MESSAGE)
             cluster.mount_small_disk(max(SMALL_DISK_BYTES, size))
         say(f"seed {options.seed}: starting the cluster in {folder}")
         cluster.up()
-        rig = Rig(cluster, random, say)
+        rig = Rig(cluster, random, options.longest, say)
+        names, left_out = chosen(options, rig.voters)
+        for name, why in left_out.items():
+            say(f"left out: {name} ({why})")
         plan = plan_of(
             options.seed, options.rate, options.payload, _gateways(cluster), cluster.api_key,
             cluster.ring.partitions, str(folder / "history.pickle"),
@@ -140,11 +144,11 @@ def _run(options: Options, folder: Path, say: Callable[[str], None]) -> Outcome:
 
 def _make_trouble(rig: Rig, names: Sequence[str], options: Options, clients: Clients) -> None:
     """One nemesis after the other until the time is over; then everything is healed."""
-    weights = [NEMESES[name].weight for name in names]
+    turns = _turns(rig.random, names, options.each)
     rig.wait(1.0, 2.0)
     is_away = False
     while names and rig.left > 0 and not 0 < options.count <= len(rig.troubles):
-        [name] = rig.random.choices(names, weights)
+        name = next(turns)
         if is_away and name in PATIENT:
             rig.recover()
         began = now_us()
@@ -164,6 +168,12 @@ def _make_trouble(rig: Rig, names: Sequence[str], options: Options, clients: Cli
     while rig.left > 0 and not options.count:
         rig.wait(1.0, 1.0)
     rig.recover()
+
+
+def _turns(random: Random, names: Sequence[str], each: bool) -> Iterator[str]:
+    weights = [NEMESES[name].weight for name in names]
+    while True:
+        yield from random.sample(names, len(names)) if each else random.choices(names, weights)
 
 
 def _gateways(cluster: Cluster) -> tuple[GatewayAddress, ...]:
