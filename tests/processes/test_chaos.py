@@ -3,7 +3,7 @@ the time, every kind of kill, pause and cut in turn; then every promise is check
 
 from __future__ import annotations
 
-import copy
+import pickle
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -69,6 +69,12 @@ def test_every_replica_was_read_and_none_differs(outcome: Outcome) -> None:
     assert held == stored
 
 
+def copy_of(history: History) -> History:
+    """Faster by far than `copy.deepcopy`."""
+    found: History = pickle.loads(pickle.dumps(history))
+    return found
+
+
 def longest(history: History) -> tuple[ChannelKey, list[Seen]]:
     return max(history.stored.items(), key=lambda item: len(item[1]))
 
@@ -106,7 +112,7 @@ def put_one_before_what_was_acknowledged_earlier(history: History) -> None:
 def test_a_violation_planted_in_the_recorded_history_is_found(
     outcome: Outcome, plant: Callable[[History], None], checks: set[str]
 ) -> None:
-    history = copy.deepcopy(outcome.history)
+    history = copy_of(outcome.history)
     plant(history)
     assert checks <= judge(history, [], []).counts.keys()
 
@@ -114,7 +120,7 @@ def test_a_violation_planted_in_the_recorded_history_is_found(
 def test_a_replica_that_lacks_or_changes_a_row_is_found(outcome: Outcome) -> None:
     whole = max(outcome.replicas, key=lambda one: one.rows)
     other = replace(whole, storage="another", digest="0", messages={}, log={})
-    assert judge(copy.deepcopy(outcome.history), [whole, other], []).counts == {"I-13": 1}
+    assert judge(copy_of(outcome.history), [whole, other], []).counts == {"I-13": 1}
     channel, rows = max(whole.messages.items(), key=lambda item: len(item[1]))
     short = replace(whole, messages={channel: rows[:-1]})
-    assert "I-7" in judge(copy.deepcopy(outcome.history), [short], []).counts
+    assert "I-7" in judge(copy_of(outcome.history), [short], []).counts

@@ -234,9 +234,11 @@ class Cluster:
         return found
 
     def states(self) -> dict[str, str]:
-        """Name → state, each as its own host knows it."""
+        """Name → state, each as its own host knows it; failed where `zmqim up` itself has ended."""
         found = {}
         for host in self.hosts:
+            if host.process is None or host.process.poll() is not None:
+                found |= {name: "failed" for name in self.names if self.host_of(name) is host}
             for row in (self.status(host) or {"processes": []})["processes"]:
                 if self.host_of(row["name"]) is host:
                     found[row["name"]] = row["state"]
