@@ -37,7 +37,8 @@ def outcome() -> Iterator[Outcome]:
         rate=100.0,
         nemeses=NEMESES,
         netns=True,
-        longest=3.0,
+        longest=2.5,
+        calm=1.0,
         each=True,
         count=len(NEMESES),
     )

@@ -14,6 +14,7 @@ Options:
   --nemeses WORDS  Names or groups, with commas between; see --list [default: all].
   --each           Each chosen nemesis in turn instead of by chance.
   --longest S      No pause or cut lasts longer [default: 30].
+  --calm S         At most so long between troubles [default: 3].
   --count N        End a run after so many troubles instead of by time.
   --replicas N     `replicas` of the topology [default: 3].
   --netns          Three hosts in network namespaces instead of loopback: needs root.
@@ -76,6 +77,7 @@ def _options(arguments: dict[str, str], seed: int) -> Options:
         netns=bool(arguments["--netns"]),
         replicas=int(arguments["--replicas"]),
         longest=float(arguments["--longest"]),
+        calm=float(arguments["--calm"]),
         each=bool(arguments["--each"]),
         count=int(arguments["--count"] or 0),
         keep=bool(arguments["--keep"]),

@@ -32,7 +32,8 @@ from zmqim.topology import Topology, parse
 
 UP_SECONDS_MAX = 60.0
 DOWN_SECONDS_MAX = 60.0
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))[:1]
+"""libfaketime where Debian puts it; empty where it is not installed."""
 LIMITS = """[limits]
 reserve_file_bytes = 4_194_304
 disk_free_min_bytes = 16_777_216
@@ -235,7 +236,7 @@ class Cluster:
 
     def states(self) -> dict[str, str]:
         """Name → state, each as its own host knows it; failed where `zmqim up` itself has ended."""
-        found = {}
+        found: dict[str, str] = {}
         for host in self.hosts:
             if host.process is None or host.process.poll() is not None:
                 found |= {name: "failed" for name in self.names if self.host_of(name) is host}
@@ -293,7 +294,7 @@ class Cluster:
         if name == clock_host:
             self.clock.write_text("+0")
             environment |= {
-                "LD_PRELOAD": str(FAKETIME),
+                "LD_PRELOAD": str(FAKETIME[0]),
                 "FAKETIME_TIMESTAMP_FILE": str(self.clock),
                 "FAKETIME_CACHE_DURATION": "1",
                 "FAKETIME_DONT_FAKE_MONOTONIC": "1",
@@ -319,7 +320,7 @@ class Cluster:
 
 def clock_can_be_set() -> bool:
     """Whether libfaketime is here."""
-    return FAKETIME.exists()
+    return bool(FAKETIME)
 
 
 def disk_can_be_small() -> bool:

@@ -16,6 +16,7 @@ import gc
 import pickle
 import secrets
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -188,16 +189,18 @@ async def run(plan: Plan) -> dict[str, Any]:
     counting = asyncio.create_task(repeat(1.0, count))
     assert await asyncio.to_thread(sys.stdin.readline) == "go\n"
     load.is_offering = True
+    began, cpu_before = time.monotonic(), time.process_time()
     offering = asyncio.create_task(load.offer())
     await asyncio.to_thread(sys.stdin.readline)
     load.is_offering = False
     await offering
+    cpu_share = round((time.process_time() - cpu_before) / (time.monotonic() - began), 3)
     await load.finish()
     await read_all(plan, load.book.history)
     counting.cancel()
     with Path(plan.history).open("wb") as file:
         pickle.dump(load.book.history, file, pickle.HIGHEST_PROTOCOL)
-    return {"counted": load.counted(), "slept": load.slept}
+    return {"counted": load.counted(), "slept": load.slept, "cpu": cpu_share}
 
 
 def say(value: object) -> None:

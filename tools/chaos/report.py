@@ -87,6 +87,7 @@ def show(report: dict[str, Any], console: Console) -> None:
         table.add_row(name, f"{report[name]:,}")
     for name, count in sorted(report["clients"].items()):
         table.add_row(f"clients: {name.replace('_', ' ')}", f"{count:,}")
+    table.add_row("clients: CPU", f"{report['clients_cpu']:.2f}")
     for kind, found in report["stalls"].items():
         words = "p50 {p50} s, p99 {p99} s, max {max} s, never {never}".format(**found)
         table.add_row(f"stalls after {kind} ({found['stalls']})", words)

@@ -27,7 +27,7 @@ from tools.chaos.verdict import Verdict, deafen, judge, refused_for_good
 from zmqim.errors import ZmqimError
 from zmqim.sim.history import History
 
-CALM_SECONDS = (0.5, 3.0)
+CALM_SECONDS_MIN = 0.5
 """Between troubles."""
 IMPATIENT = 0.25
 """Of the troubles, so many are followed by the next before everybody is alive again."""
@@ -50,6 +50,8 @@ class Options(Struct, frozen=True):
     replicas: int = 3
     longest: float = 30.0
     """No pause or cut lasts more seconds."""
+    calm: float = 3.0
+    """At most so many seconds between troubles."""
     each: bool = False
     """Each chosen nemesis in turn, shuffled, rather than drawn by weight."""
     count: int = 0
@@ -164,7 +166,7 @@ def _make_trouble(rig: Rig, names: Sequence[str], options: Options, clients: Cli
             f"{name}: {detail}; {(recovered - began) / 1e6:.1f} s;"
             f" {counted['acknowledged']:,} of {counted['sent']:,} acknowledged"
         )
-        rig.wait(*CALM_SECONDS)
+        rig.wait(CALM_SECONDS_MIN, options.calm)
     while rig.left > 0 and not options.count:
         rig.wait(1.0, 1.0)
     rig.recover()
@@ -211,6 +213,7 @@ def _judge(
     writes = Writes(history, lambda key: partition_of_channel(key[0], key[1], partitions))
     report = report_of(options, rig, history, done["counted"], verdict, replicas, left_out)
     report["stalls"] = stalls_of(writes, rig.strikes)
+    report["clients_cpu"] = done["cpu"]
     report["entries_behind"] = lags(replicas)
     return Outcome(report, verdict, history, replicas)
 
