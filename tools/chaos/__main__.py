@@ -28,6 +28,7 @@ Exit code 1 when anything was lost, doubled, out of order, or did not come about
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -52,6 +53,7 @@ def main() -> int:
         return 0
     report = arguments["--report"]
     path = None if report == DATED else Path(report)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # namespaces are removed then too
     began = time.monotonic()
 
     def say(line: str) -> None:
@@ -62,7 +64,7 @@ def main() -> int:
     for seed in range(first, first + int(arguments["--runs"])):
         outcome = run(_options(arguments, seed), say)
         show(outcome.report, console)
-        say(f"appended to {save(outcome.report, path)}")
+        say(f"appended to {save(outcome.report, path)} and the table beside it")
         violations += sum(outcome.verdict.counts.values())
     return int(violations > 0)
 

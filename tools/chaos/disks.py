@@ -9,6 +9,7 @@ loss of its partitions, so that nemesis is left out.
 from __future__ import annotations
 
 import shutil
+import signal
 
 from tools.chaos.cluster import Cluster, NotInTime
 from tools.chaos.damage import Damage, damage
@@ -16,6 +17,10 @@ from tools.chaos.rig import RECOVERY_SECONDS_MAX, REPLICATION_SECONDS_MAX, Rig
 
 MAJORITY_NEEDS = 3
 """Voters with which one can be lost."""
+
+
+INTERRUPTED = 0.5
+"""Of the rebuilds, so many see another process killed."""
 
 
 def damage_files(rig: Rig) -> str:
@@ -46,6 +51,11 @@ def lose_disk(rig: Rig) -> str:
         empty(cluster, name)
     state = settled(rig, name, before)
     rig.count(f"lost disk: {state}")
+    if rig.random.random() < INTERRUPTED:
+        rig.wait(0.2, 3.0)
+        other = rig.random.choice([one for one in cluster.names if one != name])
+        cluster.signal(other, signal.SIGKILL)
+        state += f", {other} killed meanwhile"
     _replicated(rig, f"{name} lost its disk")
     return f"{name}, then {state}"
 

@@ -27,7 +27,7 @@ import uvloop
 
 from tools.chaos.person import Book, Person, now_us
 from tools.chaos.plan import GROUP, ChannelPlan, Plan
-from tools.chaos.reading import read_all
+from tools.chaos.reading import keep_reading, read_all
 from zmqim.bench.prepare import REQUESTS_AT_ONCE
 
 TICK_SECONDS = 0.002
@@ -191,11 +191,18 @@ async def run(plan: Plan) -> dict[str, Any]:
     load.is_offering = True
     began, cpu_before = time.monotonic(), time.process_time()
     offering = asyncio.create_task(load.offer())
+    readers = [
+        asyncio.create_task(keep_reading(plan, number, load.book))
+        for number in range(len(plan.gateways))
+    ]
     await asyncio.to_thread(sys.stdin.readline)
     load.is_offering = False
     await offering
     cpu_share = round((time.process_time() - cpu_before) / (time.monotonic() - began), 3)
     await load.finish()
+    for reader in readers:
+        reader.cancel()
+    await asyncio.wait(readers)
     await read_all(plan, load.book.history)
     counting.cancel()
     with Path(plan.history).open("wb") as file:

@@ -11,12 +11,18 @@ as behind a broken switch.
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import permutations
+from pathlib import Path
 
 CLIENTS_ADDRESS = "10.77.0.254"
 DROP = ("-j", "DROP")
+PREFIX = "zq"
+"""Of our namespaces; the pid of the harness follows."""
 
 Link = tuple[str, str]
 """(who does not hear, whom)."""
@@ -27,10 +33,13 @@ class Net:
 
     def __init__(self, hosts: Sequence[str]) -> None:
         self.hosts = tuple(hosts)
-        self._prefix = f"zq{os.getpid()}-"
+        self._prefix = f"{PREFIX}{os.getpid()}-"
         self._made: list[str] = []
 
     def __enter__(self) -> Net:
+        if missing := [name for name in ("ip", "iptables") if shutil.which(name) is None]:
+            raise OSError(f"{' and '.join(missing)} missing: apt-get install iproute2 iptables")
+        _remove_leftovers()
         try:
             self._make()
         except BaseException:
@@ -105,7 +114,25 @@ def bridge(middle: str, hosts: Iterable[str]) -> list[Link]:
     return list(permutations(rest, 2))
 
 
-def _run(*words: str) -> None:
+def _remove_leftovers() -> None:
+    """Namespaces, and what runs in them, of a harness that was killed."""
+    for line in _run("ip", "netns", "list").splitlines():
+        name = line.split()[0]
+        pid, dash, _ = name.removeprefix(PREFIX).partition("-")
+        if not name.startswith(PREFIX) or not dash or not pid.isdigit() or _is_alive(pid):
+            continue
+        for process in _run("ip", "netns", "pids", name).split():
+            with suppress(ProcessLookupError):
+                os.kill(int(process), signal.SIGKILL)
+        _run("ip", "netns", "del", name)
+
+
+def _is_alive(pid: str) -> bool:
+    return Path("/proc", pid).exists()
+
+
+def _run(*words: str) -> str:
     done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
     if done.returncode:
         raise OSError(f"{' '.join(words)}: {done.stderr.strip()}")
+    return done.stdout

@@ -28,6 +28,7 @@ from zmqim.sim.connections import seen_of
 from zmqim.sim.history import (
     Acknowledged,
     Attempt,
+    ChannelKey,
     History,
     Push,
     Received,
@@ -79,6 +80,8 @@ class Book:
         self.counts: Counter[str] = Counter()
         """not_offered, reconnects, kicked, gave_up, and `refused N` by reason."""
         self.acknowledged = 0
+        self.newest: dict[ChannelKey, int] = {}
+        """Highest sequence acknowledged in each channel."""
         self.online = 0
         self.sessions = 0
         self.is_over = False
@@ -151,6 +154,8 @@ class Person:
         if ack.reason == Reason.SUCCESS:
             attempt.answer = Acknowledged(now_us(), ack.message_seq, ack.message_id)
             book.acknowledged += 1
+            newest = book.newest.get(sending.channel, 0)
+            book.newest[sending.channel] = max(newest, ack.message_seq)
         else:
             attempt.answer = Refused(now_us(), ack.reason)
             book.counts[f"refused {ack.reason}"] += 1

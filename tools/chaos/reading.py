@@ -1,4 +1,8 @@
-"""Reading back, at the end: every channel through every gateway, as pages of the HTTP API."""
+"""Reading back, as pages of the HTTP API: ends of channels all the time, everything at last.
+
+A reader that the cluster lets down is let down: only pages that came are written down, and they
+must hold what was acknowledged before they were asked for, whoever leads.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import Any
 
 import aiohttp
 
+from tools.chaos.person import Book, now_us
 from tools.chaos.plan import ChannelPlan, GatewayAddress, Plan
 from zmqim.sim.history import ChannelKey, History, Pull, Seen, SessionKey
 
@@ -16,6 +21,30 @@ PAGE = 1_000
 READ_SECONDS_MAX = 60.0
 """A page that cannot be read for so long counts as missing."""
 READS_AT_ONCE = 8
+TAIL = 20
+"""Messages before the newest acknowledged one that a reader of ends asks for."""
+TAIL_EVERY_SECONDS = 0.2
+TAIL_SECONDS_MAX = 5.0
+READERS_FROM = 100
+"""Numbers of those readers, apart from those who read everything."""
+
+
+async def keep_reading(plan: Plan, number: int, book: Book) -> None:
+    """The end of one channel after the other through one gateway, until cancelled."""
+    reader: SessionKey = ("http", READERS_FROM + number, 0)
+    headers = {"token": plan.api_key}
+    timeout = aiohttp.ClientTimeout(TAIL_SECONDS_MAX)
+    api = plan.gateways[number].api
+    async with aiohttp.ClientSession(api, headers=headers, timeout=timeout) as session:
+        while True:
+            channel = book.random.choice(plan.channels)
+            start = max(1, book.newest.get(_key(channel), 0) - TAIL)
+            pull = await _page(session, plan, channel, reader, start)
+            if pull is None:
+                book.counts["reads without an answer"] += 1
+            else:
+                book.history.pulls.append(pull)
+            await asyncio.sleep(TAIL_EVERY_SECONDS)
 
 
 async def read_all(plan: Plan, history: History) -> None:
@@ -50,40 +79,41 @@ async def _read(
     """The pages of a channel; None if one cannot be had in time."""
     pulls: list[Pull] = []
     start = 1
-    while True:
-        began = time.monotonic_ns() // 1_000
-        question = {
-            "login_uid": plan.users[channel.members[0]],
-            "channel_id": channel.channel_id,
-            "channel_type": channel.channel_type,
-            "start_message_seq": start,
-            "limit": PAGE,
-            "pull_mode": 1,
-        }
-        page = await _ask(session, question)
-        if page is None:
-            return None
-        rows = tuple(_seen(_key(channel), row) for row in page["messages"])
-        last = max((row.sequence for row in rows), default=start - 1)
-        more = bool(page["more"])
-        ended = time.monotonic_ns() // 1_000
-        pulls.append(Pull(began, ended, reader, _key(channel), start, rows, more, last))
-        if not more:
-            return pulls
-        start = last + 1
+    while not pulls or pulls[-1].more:
+        deadline = time.monotonic() + READ_SECONDS_MAX
+        while (pull := await _page(session, plan, channel, reader, start)) is None:
+            if time.monotonic() > deadline:
+                return None
+            await asyncio.sleep(0.5)
+        pulls.append(pull)
+        start = pull.last_sequence + 1
+    return pulls
 
 
-async def _ask(session: aiohttp.ClientSession, question: dict[str, Any]) -> Any:
-    deadline = time.monotonic() + READ_SECONDS_MAX
-    while time.monotonic() < deadline:
-        try:
-            async with session.post("/channel/messagesync", json=question) as answer:
-                if answer.status == 200:
-                    return await answer.json()
-        except (aiohttp.ClientError, TimeoutError):
-            pass
-        await asyncio.sleep(0.5)
-    return None
+async def _page(
+    session: aiohttp.ClientSession, plan: Plan, channel: ChannelPlan, reader: SessionKey, start: int
+) -> Pull | None:
+    """One page upwards from `start`; None if it was not answered."""
+    question = {
+        "login_uid": plan.users[channel.members[0]],
+        "channel_id": channel.channel_id,
+        "channel_type": channel.channel_type,
+        "start_message_seq": start,
+        "limit": PAGE,
+        "pull_mode": 1,
+    }
+    began = now_us()
+    try:
+        async with session.post("/channel/messagesync", json=question) as answer:
+            if answer.status != 200:
+                return None
+            page = await answer.json()
+    except (aiohttp.ClientError, TimeoutError):
+        return None
+    key = _key(channel)
+    rows = tuple(_seen(key, row) for row in page["messages"])
+    last = max((row.sequence for row in rows), default=start - 1)
+    return Pull(began, now_us(), reader, key, start, rows, bool(page["more"]), last)
 
 
 def _seen(channel: ChannelKey, row: dict[str, Any]) -> Seen:

@@ -109,10 +109,12 @@ def show(report: dict[str, Any], console: Console) -> None:
 
 
 def save(report: dict[str, Any], path: Path | None) -> Path:
-    """Append the report as a line of JSON."""
+    """Append the report as a line of JSON, and its table to the file of that name in ``.txt``."""
     path = path or RESULTS / f"chaos-{time.strftime('%Y-%m-%d', time.gmtime())}.jsonl"
     with path.open("ab") as file:
         file.write(msgspec.json.encode(report) + b"\n")
+    with path.with_suffix(".txt").open("a") as text:
+        show(report, Console(file=text, width=110))
     return path
 
 
