@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tools.chaos import damage as damages
 from tools.chaos.nemeses import NEMESES
 from tools.chaos.network import both_ways, bridge, isolate
-from tools.chaos.plan import USERS, channels_of, partition_of_channel
+from tools.chaos.plan import GUESTS_FROM, channels_of, partition_of_channel
 from tools.chaos.replicas import Replica, differences, lags
 from tools.chaos.rig import Strike
 from tools.chaos.run import Options, chosen
@@ -68,12 +68,12 @@ def test_cuts_name_who_does_not_hear_whom() -> None:
     assert set(bridge("b", HOSTS)) == {("a", "c"), ("c", "a")}
 
 
-def test_every_partition_is_written_to_and_every_user_has_a_chat() -> None:
+def test_every_partition_is_written_to_and_every_user_but_the_guests_has_a_chat() -> None:
     channels = channels_of("run", 64, Random(1))
     groups = [one for one in channels if one.channel_type == 2]
     assert sorted(partition_of_channel(2, one.channel_id, 64) for one in groups) == list(range(64))
     chats = [one for one in channels if one.channel_type == 1]
-    assert sorted(member for one in chats for member in one.members) == list(range(USERS))
+    assert sorted(member for one in chats for member in one.members) == list(range(GUESTS_FROM))
 
 
 def sent(began: int, answered: int | None) -> Sending:

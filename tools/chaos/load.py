@@ -25,6 +25,7 @@ import aiohttp
 import msgspec
 import uvloop
 
+from tools.chaos.guests import keep_leaving
 from tools.chaos.person import Book, Person, now_us
 from tools.chaos.plan import GROUP, ChannelPlan, Plan
 from tools.chaos.reading import keep_reading, read_all
@@ -103,7 +104,7 @@ class Load:
             now = now_us()
             while due <= now:
                 channel = random.choice(groups if random.random() < GROUP_SHARE else chats)
-                self.persons[random.choice(channel.members)].speak(channel)
+                self.persons[random.choice(channel.speakers)].speak(channel)
                 due += int(random.expovariate(self.plan.rate) * 1_000_000)
             await asyncio.sleep(TICK_SECONDS)
             woken = now_us()
@@ -191,18 +192,19 @@ async def run(plan: Plan) -> dict[str, Any]:
     load.is_offering = True
     began, cpu_before = time.monotonic(), time.process_time()
     offering = asyncio.create_task(load.offer())
-    readers = [
-        asyncio.create_task(keep_reading(plan, number, load.book))
+    others = [
+        asyncio.create_task(act(plan, number, load.book))
         for number in range(len(plan.gateways))
+        for act in (keep_reading, keep_leaving)
     ]
     await asyncio.to_thread(sys.stdin.readline)
     load.is_offering = False
     await offering
     cpu_share = round((time.process_time() - cpu_before) / (time.monotonic() - began), 3)
     await load.finish()
-    for reader in readers:
-        reader.cancel()
-    await asyncio.wait(readers)
+    for other in others:
+        other.cancel()
+    await asyncio.wait(others)
     await read_all(plan, load.book.history)
     counting.cancel()
     with Path(plan.history).open("wb") as file:

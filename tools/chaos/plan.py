@@ -11,8 +11,11 @@ from zmqim.chat.channels import person_channel_id, route_key_of_channel
 from zmqim.ring.partitions import partition_of
 
 PERSON, GROUP = 1, 2
-USERS = 64
+GUESTS_FROM = 64
+"""Users with this number and above only listen; each is a guest in GUEST_GROUPS groups."""
+USERS = 68
 GROUP_SIZE = 4
+GUEST_GROUPS = 4
 
 
 class GatewayAddress(Struct, frozen=True):
@@ -30,6 +33,12 @@ class ChannelPlan(Struct, frozen=True):
     channel_type: int
     channel_id: str
     members: tuple[int, ...]
+    """Of a group with a guest he is the last."""
+
+    @property
+    def speakers(self) -> tuple[int, ...]:
+        """Those who write."""
+        return tuple(member for member in self.members if member < GUESTS_FROM)
 
 
 class Plan(Struct, frozen=True):
@@ -54,7 +63,7 @@ def uid_of(run: str, number: int) -> str:
 
 
 def channels_of(run: str, partitions: int, random: Random) -> tuple[ChannelPlan, ...]:
-    """A group in every partition, and every user in a private chat.
+    """A group in every partition, and every user but the guests in a private chat.
 
     So each partition is written to all the time, by users on both gateways: user n begins on
     gateway n mod 2, and a chat joins two neighbours.
@@ -66,9 +75,11 @@ def channels_of(run: str, partitions: int, random: Random) -> tuple[ChannelPlan,
             one.channel_id == f"{run}-g{number}" for one in found
         ):
             number += 1
-        members = tuple(sorted(random.sample(range(USERS), GROUP_SIZE)))
+        guest = GUESTS_FROM + partition // GUEST_GROUPS
+        guests = (guest,) if guest < USERS else ()
+        members = (*sorted(random.sample(range(GUESTS_FROM), GROUP_SIZE)), *guests)
         found.append(ChannelPlan(GROUP, f"{run}-g{number}", members))
-    for number in range(0, USERS, 2):
+    for number in range(0, GUESTS_FROM, 2):
         pair = person_channel_id(uid_of(run, number), uid_of(run, number + 1))
         found.append(ChannelPlan(PERSON, pair, (number, number + 1)))
     return tuple(found)

@@ -55,6 +55,8 @@ def report_of(
         "pushed": counted["pushed"],
         "clients": counted["counts"],
         "replicas": len(replicas),
+        "reads": len(history.pulls),
+        "absences": len(history.absences),
         "nemeses": dict(Counter(trouble.kind for trouble in rig.troubles)),
         "left_out": left_out,
         "outcomes": rig.outcomes,
@@ -83,7 +85,7 @@ def show(report: dict[str, Any], console: Console) -> None:
     table.add_column("figure")
     table.add_column("value", justify="right")
     table.add_row("lost / doubled / gaps", "{lost} / {doubled} / {gaps}".format(**report))
-    for name in ("sent", "acknowledged", "pushed", "replicas"):
+    for name in ("sent", "acknowledged", "pushed", "reads", "absences", "replicas"):
         table.add_row(name, f"{report[name]:,}")
     for name, count in sorted(report["clients"].items()):
         table.add_row(f"clients: {name.replace('_', ' ')}", f"{count:,}")
