@@ -33,7 +33,7 @@ def outcome() -> Outcome:
     options = Options(
         seed=SEED,
         seconds=RUN_SECONDS_MAX,
-        rate=100.0,
+        rate=60.0,
         nemeses=NEMESES,
         netns=True,
         longest=2.5,

@@ -120,7 +120,7 @@ class Cluster:
             )
 
     def down(self, hosts: Iterable[Host] | None = None) -> None:
-        """`zmqim down` on every host at once."""
+        """`zmqim down` on every host at once. Raises `NotInTime`."""
         chosen = [host for host in hosts or self.hosts if host.process is not None]
         asked = [
             subprocess.Popen(
@@ -132,9 +132,14 @@ class Cluster:
             for host in chosen
         ]
         for host, asking in zip(chosen, asked, strict=True):
-            asking.wait(DOWN_SECONDS_MAX)
             assert host.process is not None
-            host.process.wait(DOWN_SECONDS_MAX)
+            try:
+                asking.wait(DOWN_SECONDS_MAX)
+                host.process.wait(DOWN_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                asking.kill()
+                asking.wait()
+                raise NotInTime(f"{host.name} is not down in {DOWN_SECONDS_MAX:g} s") from None
             host.process = None
 
     def second_start(self, host: Host) -> int:
@@ -148,15 +153,21 @@ class Cluster:
         )
         return done.returncode
 
+    def kill(self) -> None:
+        """kill -9 of everything that runs, at once; nothing is started again."""
+        running = [host for host in self.hosts if host.process is not None]
+        supervisors = [host.process.pid for host in running if host.process is not None]
+        for pid in (*supervisors, *(pid for host in running for pid in self.pids(host).values())):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for host in running:
+            assert host.process is not None
+            host.process.wait()
+            host.process = None
+
     def close(self) -> None:
         """End what still runs, unmount, forget nothing else: the folder stays."""
-        for host in self.hosts:
-            if host.process is not None:
-                for pid in (host.process.pid, *self.pids(host).values()):
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                host.process.wait()
-                host.process = None
+        self.kill()
         while self._mounts:
             subprocess.run(["umount", "-l", str(self._mounts.pop())], check=False)
 
@@ -235,7 +246,7 @@ class Cluster:
         return found
 
     def states(self) -> dict[str, str]:
-        """Name → state, each as its own host knows it; failed where `zmqim up` itself has ended."""
+        """Name → state, each as its own host knows it; failed where `zmqim up` has ended."""
         found: dict[str, str] = {}
         for host in self.hosts:
             if host.process is None or host.process.poll() is not None:

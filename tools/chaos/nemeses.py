@@ -72,20 +72,11 @@ def kill_role(rig: Rig) -> str:
 def kill_all(rig: Rig) -> str:
     """Everything at once, supervisors too; then every host is started again."""
     cluster = rig.cluster
-    pids = [pid for host in cluster.hosts for pid in cluster.pids(host).values()]
-    for host in cluster.hosts:
-        assert host.process is not None
-        pids.insert(0, host.process.pid)
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    for host in cluster.hosts:
-        assert host.process is not None
-        host.process.wait()
-        host.process = None
+    count = sum(len(cluster.pids(host)) + 1 for host in cluster.hosts)
+    cluster.kill()
     rig.wait(0.0, 1.0)
     cluster.up()
-    return f"{len(pids)} processes"
+    return f"{count} processes"
 
 
 def _kill(rig: Rig, name: str) -> str:

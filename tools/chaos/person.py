@@ -57,7 +57,9 @@ OUTBOX_MAX = 500
 """Unanswered messages of a user; above, what becomes due is not offered."""
 IN_FLIGHT_MAX = 100
 """Of these on the connection; the rest waits for an answer."""
-PING_SECONDS = 2.0
+PING_SECONDS = 1.0
+PONG_SLOW_SECONDS = 0.5
+"""A gateway that takes longer cannot keep its times either: it was starved, or stopped."""
 PONG_SECONDS_MAX = 10.0
 PAUSE_SECONDS = (0.1, 0.6)
 """Before a user connects again."""
@@ -220,6 +222,7 @@ class Connection(asyncio.Protocol):
         self._transport = None
         if self.opened:
             self._book.online -= 1
+            self._judge_pace(now_us())
             session = Session(self.key, self._person.uid, self.opened, now_us())
             self._history.sessions.append(session)
         if not self._closed.done():
@@ -305,9 +308,14 @@ class Connection(asyncio.Protocol):
     def _confirm(self) -> None:
         """Everything that was written before the PING has reached the gateway."""
         now, key = now_us(), self.key
+        self._judge_pace(now)
         self._history.received.extend(Received(now, key, each) for each in self._confirming)
         self._confirming = []
         self._pinged = 0
+
+    def _judge_pace(self, now: int) -> None:
+        if self._pinged and now - self._pinged > PONG_SLOW_SECONDS * 1_000_000:
+            self._history.deaf.add(self.key)
 
     def _watch(self) -> None:
         """Give the connection up when something is overdue; else ask whether it lives."""

@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from tools.chaos.clients import Clients
-from tools.chaos.cluster import HOSTS, Cluster, clock_can_be_set, disk_can_be_small
+from tools.chaos.cluster import HOSTS, Cluster, NotInTime, clock_can_be_set, disk_can_be_small
 from tools.chaos.disks import MAJORITY_NEEDS
 from tools.chaos.nemeses import NEMESES
 from tools.chaos.network import Net
@@ -141,7 +141,11 @@ def _run(options: Options, folder: Path, say: Callable[[str], None]) -> Outcome:
             stack.enter_context(_uncollected())
             history, done = clients.end()
         say("stopping the cluster and reading every replica")
-        cluster.down()
+        try:
+            cluster.down()
+        except NotInTime as error:
+            rig.findings.append(str(error))
+            cluster.kill()
         replicas = _read_replicas(cluster, rig)
         return _judge(options, rig, history, done, replicas, left_out)
 
@@ -166,7 +170,11 @@ def _make_trouble(rig: Rig, names: Sequence[str], options: Options, clients: Cli
         if is_away and name in PATIENT:
             rig.recover()
         began = now_us()
-        detail = NEMESES[name].act(rig)
+        try:
+            detail = NEMESES[name].act(rig)
+        except NotInTime as error:
+            detail = "not in time"
+            rig.findings.append(f"{name}: {error}")
         ended = recovered = now_us()
         is_away = rig.random.random() < IMPATIENT and name not in PATIENT
         if not is_away:

@@ -1,7 +1,8 @@
 """What a run came to: the history of the clients and the replicas, asked by the simulator's checks.
 
 The history holds what clients saw, at their times. Where the harness itself stopped a gateway, or
-was late, times prove nothing: such sessions are `deaf` for the checks of redelivery. That every
+was late, or the gateway was slow to answer a PING, times prove nothing: such sessions are `deaf`
+for the check that pushes are repeated in time. That every
 push must come is not asked either (`loses_frames`): a killed router or a cut may lose hints, and
 the log is the truth.
 """
