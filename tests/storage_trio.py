@@ -25,12 +25,12 @@ from storage_world import (
     storage_peer,
 )
 
-from zmqim.bus.effects import Send, View
+from zmqim.bus.effects import Peer, Send, View
 from zmqim.bus.messages import ItemKind, Message, Outcome, Propose, RoutedItem
 from zmqim.bus.replication import Leading
 from zmqim.chat.operations import AddMembers, ChannelType, Operation, Query, Result, encode
 from zmqim.chat.view import digest_of
-from zmqim.ids import NodeName
+from zmqim.ids import Incarnation, NodeName, NodeUuid
 from zmqim.ring.document import RingDocument
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
@@ -56,14 +56,14 @@ def ring_of_three(partitions: int = 1) -> RingDocument:
 class Member:
     """One storage: its disk, and what this life of it did."""
 
-    name: NodeName
+    peer: Peer
+    """Its name, its disk and its life."""
     core: StorageCore
     journal: MemoryJournal
     rows: MemoryRowStore
     is_alive: bool = True
     is_stopped: bool = False
     """Takes no turn, as under SIGSTOP; its wires go on."""
-    incarnation: int = 1
     effects: list[Effect] = field(default_factory=list)
     """Of the last turn."""
     turns: list[list[Effect]] = field(default_factory=list)
@@ -104,7 +104,8 @@ class Trio:
         for name in NAMES:
             journal, rows = MemoryJournal(), MemoryRowStore()
             be_born(journal, name, self.document)
-            self.members[name] = Member(name, self._opened(name, rows, journal), journal, rows)
+            peer = storage_peer(name)
+            self.members[name] = Member(peer, self._opened(peer, rows, journal), journal, rows)
         for one, other in combinations(NAMES, 2):
             self._join(one, other)
         for name in NAMES:
@@ -112,14 +113,13 @@ class Trio:
         if is_led:
             self.until(lambda: self.leads(ONE))
 
-    def _opened(self, name: NodeName, rows: MemoryRowStore, journal: MemoryJournal) -> StorageCore:
-        return opened_core(name, self.document, rows, journal, self.now, self._core)
+    def _opened(self, peer: Peer, rows: MemoryRowStore, journal: MemoryJournal) -> StorageCore:
+        return opened_core(peer, self.document, rows, journal, self.now, self._core)
 
     def _join(self, one: NodeName, other: NodeName) -> None:
         """A connection between these two stands."""
-        for name, peer in ((one, other), (other, one)):
-            incarnation = self.members[peer].incarnation
-            self.members[name].core.peer_up(self.now, storage_peer(peer, incarnation))
+        for name, other_name in ((one, other), (other, one)):
+            self.members[name].core.peer_up(self.now, self.members[other_name].peer)
 
     def _see(self, name: NodeName) -> None:
         """A router is linked, and gossip sees everybody."""
@@ -283,12 +283,21 @@ class Trio:
             if other.is_alive:
                 other.core.peer_down(self.now, name)
 
+    def lose_disk(self, name: NodeName) -> None:
+        """Its folder is emptied while it is down: the next life is the first of another disk."""
+        member = self.members[name]
+        assert not member.is_alive
+        member.journal, member.rows = MemoryJournal(), MemoryRowStore()
+        node_uuid = NodeUuid(self.random.randbytes(16))
+        member.peer = member.peer._replace(node_uuid=node_uuid, incarnation=Incarnation(0))
+
     def boot(self, name: NodeName) -> None:
         """Its next life begins."""
         member = self.members[name]
         member.is_alive = True
-        member.incarnation += 1
-        member.core = self._opened(name, member.rows, member.journal)
+        peer = member.peer
+        member.peer = peer._replace(incarnation=Incarnation(peer.incarnation + 1))
+        member.core = self._opened(member.peer, member.rows, member.journal)
         member.turns = []
         for other in self.members.values():
             if other is not member and other.is_alive:

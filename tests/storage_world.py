@@ -42,13 +42,15 @@ from zmqim.chat.operations import (
 )
 from zmqim.chat.view import digest_of
 from zmqim.ids import ClusterId, Incarnation, NodeName, NodeUuid
-from zmqim.raft.config import GroupConfig
+from zmqim.meta.birth import BirthCore
+from zmqim.meta.record import BirthRecord, born
 from zmqim.ring.document import RingDocument
 from zmqim.ring.partitions import partition_of
+from zmqim.ring.placement import Share
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
-from zmqim.storage.genesis import first_configs, first_metas
-from zmqim.store.interface import Journal, JournalBatch, RowReader
+from zmqim.storage.genesis import first_batch
+from zmqim.store.interface import Journal, RowStore
 from zmqim.store.memory import END_OF_KEYS, MemoryJournal, MemoryRowStore
 
 STORAGE = NodeName("storage-1")
@@ -56,6 +58,8 @@ OTHER = NodeName("storage-2")
 ROUTER = NodeName("router-1")
 CLUSTER = ClusterId(bytes(range(16)))
 WALL_MS = 1_750_000_000_000
+START_MS_MAX = 2_000
+"""A storage that is alone leads everything within this time."""
 GROUP = ChannelType.GROUP
 PERSON = ChannelType.PERSON
 
@@ -85,17 +89,23 @@ def storage_peer(name: NodeName, incarnation: int = 1) -> Peer:
     return Peer(name, Role.STORAGE, uuid_of(name), Incarnation(incarnation))
 
 
-def configs_of(document: RingDocument) -> dict[int, GroupConfig]:
-    """The configurations of birth."""
-    everyone = {name for owners in document.placement for name in owners}
-    return first_configs(document, {name: uuid_of(name) for name in everyone})
+def shares_of(document: RingDocument) -> list[Share]:
+    """The storages of the topology, each in its own zone."""
+    names = sorted({name for owners in document.placement for name in owners} | {STORAGE})
+    return [Share(name, f"zone of {name}", 1) for name in names]
+
+
+def record_of(document: RingDocument) -> BirthRecord:
+    """The birth of the cluster, complete, with everyone on the first disk."""
+    shares = shares_of(document)
+    uuids = {share.name: uuid_of(share.name) for share in shares}
+    return born(CLUSTER, document, shares, uuids).with_complete(True)
 
 
 def be_born(journal: Journal, name: NodeName, document: RingDocument) -> None:
     """A journal without anything gets the replicas that `name` holds from the beginning."""
     if not journal.load():
-        metas = first_metas(CLUSTER, name, configs_of(document))
-        journal.write(JournalBatch(replica_metas=metas))
+        journal.write(first_batch(record_of(document), uuid_of(name)))
 
 
 def message(
@@ -113,17 +123,28 @@ def message(
 
 
 def opened_core(
-    name: NodeName,
+    me: Peer,
     document: RingDocument,
-    rows: RowReader,
+    rows: RowStore,
     journal: Journal,
     now: int,
     core: type[StorageCore] = StorageCore,
 ) -> StorageCore:
-    """A life of the storage `name` begins on these stores."""
-    genesis = configs_of(document)
-    peer = storage_peer(name)
-    return core(peer, document, rows, journal, journal.load(), genesis, Steady(), now)
+    """A life of the storage `me` begins on these stores."""
+    shares = shares_of(document)
+    record = record_of(document)
+    return core(
+        me,
+        document,
+        rows,
+        journal,
+        journal.load(),
+        BirthCore(me.name, me.node_uuid, CLUSTER, document, shares, record),
+        Steady(f"{me.name} {me.incarnation}"),
+        now,
+        storages=shares,
+        memory=journal.peers(),
+    )
 
 
 @dataclass
@@ -136,6 +157,7 @@ class StorageWorld:
     now: int = 0
     wall_ms: int = WALL_MS
     request: int = 0
+    life: int = 0
 
     def __post_init__(self) -> None:
         self.open()
@@ -143,13 +165,19 @@ class StorageWorld:
 
     def open(self) -> None:
         be_born(self.journal, STORAGE, self.document)
-        self.core = opened_core(STORAGE, self.document, self.rows, self.journal, self.now)
+        self.life += 1
+        peer = storage_peer(STORAGE, self.life)
+        self.core = opened_core(peer, self.document, self.rows, self.journal, self.now)
         self.effects: list[Effect] = []
         self.sent: list[Send] = []
 
     def start(self) -> None:
         """Lead every partition, with one router linked."""
-        self.turn()
+        end = self.now + START_MS_MAX
+        while self.core.led < len(self.core.groups) or self.core.registry.sentence:
+            assert self.now < end, self.core.registry.sentence
+            due = self.core.next_wake()
+            self.turn(1 if due is None else max(1, min(due, end) - self.now))
         self.core.peer_up(self.now, router_peer())
         self.core.view_changed(self.now, View((), (ROUTER,), (STORAGE,)))
         self.turn(0)
