@@ -35,6 +35,7 @@ from zmqim.ring.document import RingDocument
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
 from zmqim.storage.group import Group
+from zmqim.storage.sizes import Sizes
 from zmqim.store.memory import END_OF_KEYS, MemoryJournal, MemoryRowStore
 
 ONE, TWO, THREE = NAMES = (
@@ -85,7 +86,12 @@ class Trio:
     """The three, as of a moment when `ONE` leads every partition."""
 
     def __init__(
-        self, partitions: int = 1, *, is_led: bool = True, core: type[StorageCore] = StorageCore
+        self,
+        partitions: int = 1,
+        *,
+        is_led: bool = True,
+        core: type[StorageCore] = StorageCore,
+        sizes: Sizes = Sizes(),
     ) -> None:
         self.document = ring_of_three(partitions)
         self.now = 0
@@ -101,6 +107,7 @@ class Trio:
         """What is sent over these waits."""
         self.members: dict[NodeName, Member] = {}
         self._core = core
+        self._sizes = sizes
         for name in NAMES:
             journal, rows = MemoryJournal(), MemoryRowStore()
             be_born(journal, name, self.document)
@@ -114,7 +121,9 @@ class Trio:
             self.until(lambda: self.leads(ONE))
 
     def _opened(self, peer: Peer, rows: MemoryRowStore, journal: MemoryJournal) -> StorageCore:
-        return opened_core(peer, self.document, rows, journal, self.now, self._core)
+        return opened_core(
+            peer, self.document, rows, journal, self.now, core=self._core, sizes=self._sizes
+        )
 
     def _join(self, one: NodeName, other: NodeName) -> None:
         """A connection between these two stands."""
@@ -301,7 +310,7 @@ class Trio:
         member.turns = []
         for other in self.members.values():
             if other is not member and other.is_alive:
-                self._join(name, other.name)
+                self._join(name, other.peer.name)
         self._see(name)
 
     # ---- asking ----------------------------------------------------------------------------------

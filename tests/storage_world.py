@@ -50,6 +50,7 @@ from zmqim.ring.placement import Share
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
 from zmqim.storage.genesis import first_batch
+from zmqim.storage.sizes import Sizes
 from zmqim.store.interface import Journal, RowStore
 from zmqim.store.memory import END_OF_KEYS, MemoryJournal, MemoryRowStore
 
@@ -128,7 +129,9 @@ def opened_core(
     rows: RowStore,
     journal: Journal,
     now: int,
+    *,
     core: type[StorageCore] = StorageCore,
+    sizes: Sizes = Sizes(),
 ) -> StorageCore:
     """A life of the storage `me` begins on these stores."""
     shares = shares_of(document)
@@ -144,6 +147,7 @@ def opened_core(
         now,
         storages=shares,
         memory=journal.peers(),
+        sizes=sizes,
     )
 
 
@@ -158,6 +162,7 @@ class StorageWorld:
     wall_ms: int = WALL_MS
     request: int = 0
     life: int = 0
+    sizes: Sizes = Sizes()
 
     def __post_init__(self) -> None:
         self.open()
@@ -167,7 +172,9 @@ class StorageWorld:
         be_born(self.journal, STORAGE, self.document)
         self.life += 1
         peer = storage_peer(STORAGE, self.life)
-        self.core = opened_core(peer, self.document, self.rows, self.journal, self.now)
+        self.core = opened_core(
+            peer, self.document, self.rows, self.journal, self.now, sizes=self.sizes
+        )
         self.effects: list[Effect] = []
         self.sent: list[Send] = []
 
@@ -176,8 +183,7 @@ class StorageWorld:
         end = self.now + START_MS_MAX
         while self.core.led < len(self.core.groups) or self.core.registry.sentence:
             assert self.now < end, self.core.registry.sentence
-            due = self.core.next_wake()
-            self.turn(1 if due is None else max(1, min(due, end) - self.now))
+            self.wake()
         self.core.peer_up(self.now, router_peer())
         self.core.view_changed(self.now, View((), (ROUTER,), (STORAGE,)))
         self.turn(0)
@@ -206,6 +212,12 @@ class StorageWorld:
         sent = self.perform(self.effects)
         self.sent += sent
         return sent
+
+    def wake(self) -> list[Send]:
+        """Let time pass until something is due, and do that."""
+        due = self.core.next_wake()
+        assert due is not None
+        return self.turn(max(1, due - self.now))
 
     def partition(self, key: bytes) -> int:
         return partition_of(key, self.document.partitions)

@@ -82,7 +82,8 @@ def test_a_turn_writes_all_partitions_with_one_journal_write_and_one_row_write()
 def test_the_first_write_of_a_life_holds_the_new_term_the_own_vote_and_a_no_op() -> None:
     world = StorageWorld(ring(2))
     world.open()
-    world.turn()
+    while not world.core.led:
+        world.wake()
     write = world.effects[0]
     assert isinstance(write, WriteJournal)
     assert {p: HardState.decode(body) for p, body in write.batch.hard_states.items()} == {
@@ -136,7 +137,7 @@ def test_a_crash_between_journal_and_rows_leaves_the_same_rows_after_replay() ->
 
 
 def test_heads_that_reads_brought_into_memory_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zmqim.storage.core.HEADS_CACHED_MAX", 4)
+    monkeypatch.setattr("zmqim.storage.holdings.HEADS_CACHED_MAX", 4)
     world = StorageWorld(ring(1))
     for n in range(20):
         row = world.query(b"\x02g", ChannelQuery(GROUP, f"unknown{n}"))
@@ -181,11 +182,12 @@ def test_messages_that_are_not_for_a_storage_are_counted_and_dropped() -> None:
 
 def test_log_ends_and_applied_ends_are_told_for_the_witness() -> None:
     world = StorageWorld(ring(2))
-    assert world.core.log_ends() == {0: (1, 1), 1: (1, 1)}
-    assert world.core.applied_ends() == {0: (1, 1), 1: (1, 1)}
-    assert world.core.terms([1]) == {1: 1}
+    # The meta group, 2, was founded, and this disk registered and granted its life.
+    assert world.core.log_ends() == {0: (1, 1), 1: (1, 1), 2: (1, 4)}
+    assert world.core.applied_ends() == {0: (1, 1), 1: (1, 1), 2: (1, 4)}
+    assert world.core.terms([1, 2]) == {1: 1, 2: 1}
     world.restart()
-    assert world.core.log_ends() == {0: (2, 2), 1: (2, 2)}
+    assert world.core.log_ends() == {0: (2, 2), 1: (2, 2), 2: (2, 7)}
 
 
 @pytest.mark.promise("P2")
@@ -281,7 +283,7 @@ def test_a_vote_leaves_only_behind_the_write_that_remembers_it() -> None:
                     effect.message, VoteRequest | VoteResult
                 ):
                     vote = effect.message
-                    if not vote.pre and vote.term == 2:
+                    if not vote.pre and (vote.partition, vote.term) == (0, 2):
                         told.append((name, type(vote), written.get(0)))
     # Replica 2 asks, in a turn that wrote its own vote; replica 3 grants, having written that.
     assert told == [(TWO, VoteRequest, HardState(2, 2)), (THREE, VoteResult, HardState(2, 2))]

@@ -19,12 +19,12 @@ from zmqim.chat.operations import (
     Sent,
 )
 from zmqim.storage.pushing import BOOK_MS
+from zmqim.storage.sizes import Sizes
 from zmqim.store.interface import Extent
 
 
-def test_the_log_is_cut_only_behind_what_is_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zmqim.storage.group.JOURNAL_ENTRIES_KEPT", 10)
-    world = StorageWorld(ring(1))
+def test_the_log_is_cut_only_behind_what_is_acknowledged() -> None:
+    world = StorageWorld(ring(1), sizes=Sizes(entries_kept=10))
     world.add("g", "alice")
     for n in range(40):
         world.send(message("alice", "g", str(n)))
@@ -43,9 +43,8 @@ def test_the_log_is_cut_only_behind_what_is_acknowledged(monkeypatch: pytest.Mon
     assert (again.sequence, again.duplicate) == (1, True)
 
 
-def test_an_idle_log_that_was_cut_away_whole_opens_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zmqim.storage.group.JOURNAL_ENTRIES_KEPT", 0)
-    world = StorageWorld(ring(1))
+def test_an_idle_log_that_was_cut_away_whole_opens_again() -> None:
+    world = StorageWorld(ring(1), sizes=Sizes(entries_kept=0))
     for _ in range(3):
         world.add("g", "alice")
         world.receive(NoticeAck(0, 1, 99))
@@ -65,11 +64,8 @@ def _acknowledge(trio: Trio, index: int) -> None:
 
 
 @pytest.mark.promise("P4")
-def test_a_followers_log_is_not_cut_above_what_routers_were_told(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("zmqim.storage.group.JOURNAL_ENTRIES_KEPT", 10)
-    trio = Trio()
+def test_a_followers_log_is_not_cut_above_what_routers_were_told() -> None:
+    trio = Trio(sizes=Sizes(entries_kept=10))
     trio.add("g", "alice")
     for n in range(40):
         trio.write(message("alice", "g", str(n)))
@@ -86,11 +82,8 @@ def test_a_followers_log_is_not_cut_above_what_routers_were_told(
     assert trio.notices(TWO)[0] == 31
 
 
-def test_a_leader_keeps_what_a_linked_follower_lacks_and_not_what_a_lost_one_does(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("zmqim.storage.group.JOURNAL_ENTRIES_KEPT", 10)
-    trio = Trio()
+def test_a_leader_keeps_what_a_linked_follower_lacks_and_not_what_a_lost_one_does() -> None:
+    trio = Trio(sizes=Sizes(entries_kept=10))
     trio.add("g", "alice")
     trio.hold(THREE, ONE)
     held = trio.group(ONE).raft.last
