@@ -96,11 +96,11 @@ def shares_of(document: RingDocument) -> list[Share]:
     return [Share(name, f"zone of {name}", 1) for name in names]
 
 
-def record_of(document: RingDocument) -> BirthRecord:
+def record_of(document: RingDocument, cluster_id: ClusterId = CLUSTER) -> BirthRecord:
     """The birth of the cluster, complete, with everyone on the first disk."""
     shares = shares_of(document)
     uuids = {share.name: uuid_of(share.name) for share in shares}
-    return born(CLUSTER, document, shares, uuids).with_complete(True)
+    return born(cluster_id, document, shares, uuids).with_complete(True)
 
 
 def be_born(journal: Journal, name: NodeName, document: RingDocument) -> None:
@@ -132,17 +132,18 @@ def opened_core(
     *,
     core: type[StorageCore] = StorageCore,
     sizes: Sizes = Sizes(),
+    cluster_id: ClusterId = CLUSTER,
 ) -> StorageCore:
     """A life of the storage `me` begins on these stores."""
     shares = shares_of(document)
-    record = record_of(document)
+    record = record_of(document, cluster_id)
     return core(
         me,
         document,
         rows,
         journal,
         journal.load(),
-        BirthCore(me.name, me.node_uuid, CLUSTER, document, shares, record),
+        BirthCore(me.name, me.node_uuid, cluster_id, document, shares, record),
         Steady(f"{me.name} {me.incarnation}"),
         now,
         storages=shares,
