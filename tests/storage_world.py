@@ -163,7 +163,7 @@ class StorageWorld:
     wall_ms: int = WALL_MS
     request: int = 0
     life: int = 0
-    sizes: Sizes = Sizes()
+    sizes: Sizes = field(default_factory=Sizes)
 
     def __post_init__(self) -> None:
         self.open()
