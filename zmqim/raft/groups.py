@@ -261,6 +261,7 @@ class Groups:
             # We were stopped or starved: silence of the others until now says nothing.
             for peer in self._peers.values():
                 peer.pulse_at = max(peer.pulse_at, now - LEADER_SILENCE_MS // 2)
+                peer.echo_at = max(peer.echo_at, now - QUORUM_SILENCE_MS // 2)
         due = [partition for partition, when in self._stand_at.items() if when <= now]
         for partition in due:
             self._stand(now, wall_ms, partition)
