@@ -168,8 +168,12 @@ class Rig:
         """Wait until that storage leads and serves, and all know it."""
         self.until(lambda: self[number].core.serving)
         self.until(
-            lambda: all(one.core.leader == number for one in self.storages.values())
-            and all(one.core.applied == self[number].core.applied for one in self.storages.values())
+            lambda: (
+                all(one.core.leader == number for one in self.storages.values())
+                and all(
+                    one.core.applied == self[number].core.applied for one in self.storages.values()
+                )
+            )
         )
         return self[number]
 

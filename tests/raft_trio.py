@@ -57,7 +57,9 @@ def asks(
     return VoteRequest(*to(source, target, term), *last, pre, transfer)
 
 
-def votes(source: int, target: int, term: int, *, pre: bool = False, no: bool = False) -> VoteResult:
+def votes(
+    source: int, target: int, term: int, *, pre: bool = False, no: bool = False
+) -> VoteResult:
     """The answer."""
     return VoteResult(*to(source, target, term), pre, not no)
 

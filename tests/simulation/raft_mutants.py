@@ -481,9 +481,7 @@ _OTHER_LEADER = (
 """Then 2 leads, elected by 3, and its first Append to each is on its way."""
 
 MUTANTS: tuple[Mutant, ...] = (
-    Mutant(
-        "ack before fsync", "an Append is acknowledged before", Explored(AcknowledgesEarly)
-    ),
+    Mutant("ack before fsync", "an Append is acknowledged before", Explored(AcknowledgesEarly)),
     Mutant(
         "count self before own fsync",
         "committed: entry 1 is on 0 disks",
@@ -495,11 +493,19 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     Mutant("vote not persisted", "a vote is told before", Explored(ForgetsVotes, schedule=())),
-    Mutant("vote persisted after reply", "VoteResult of term 1 before", Explored(VotesEarly, schedule=())),
+    Mutant(
+        "vote persisted after reply",
+        "VoteResult of term 1 before",
+        Explored(VotesEarly, schedule=()),
+    ),
     Mutant(
         "two votes a term",
         "the vote of term",
-        Explored(patches=_core("_asked_for_vote", forgets_its_vote), bounds=Bounds(0, 2, 0, 0, 0), schedule=()),
+        Explored(
+            patches=_core("_asked_for_vote", forgets_its_vote),
+            bounds=Bounds(0, 2, 0, 0, 0),
+            schedule=(),
+        ),
     ),
     Mutant(
         "vote for a short log",
@@ -569,7 +575,10 @@ MUTANTS: tuple[Mutant, ...] = (
                 *("2: arrives: VoteResult", "2: arrives: VoteResult", "lost: VoteRequest"),
                 *("3: arrives: VoteRequest", "4: arrives: VoteRequest"),
                 *("2: arrives: VoteResult", "2: arrives: VoteResult"),
-                *("lost: Append", "lost: Append(partition=7, group=b'explored', source=2, target=4"),
+                *(
+                    "lost: Append",
+                    "lost: Append(partition=7, group=b'explored', source=2, target=4",
+                ),
                 *("2: change REMOVE 1", "3: arrives: Append", "2: arrives: AppendResult"),
                 *("3: arrives: Append", "2: arrives: AppendResult", "1: stand"),
                 *("4: arrives: VoteRequest", "1: arrives: VoteResult"),

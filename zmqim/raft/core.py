@@ -283,15 +283,19 @@ class RaftCore:
                 self._follow(self.term, 0)  # Removed, and that is committed.
 
     def install(self, index: int, end: LogEnd, config: GroupConfig, conf_id: int) -> None:
-        """The rows are now those as of `index`: what `unsaved` gives next makes it so on disk."""
+        """The rows are now those as of `index`: what `unsaved` gives next makes it so on disk.
+
+        They heal a damaged replica only if they end in the leader's own term: rows of before its
+        NO-OP may lack what this replica once acknowledged, and then it must not vote.
+        """
         assert index > self.applied
         assert self.lead is None
         self.log.restart_at(index, end)
         self.commit = max(self.commit, index)
-        self.is_damaged = False
+        self.is_damaged = self.is_damaged and end.term < self.term
         self._configs = [(conf_id, config)]
         self._note_configs(self.log.tail)
-        if self.leader:
+        if self.leader and not self.is_damaged:
             self._late.append(AppendResult(*self._to(self.leader), True, self.commit))
 
     # ---- the inside: terms and roles -------------------------------------------------------------

@@ -106,8 +106,7 @@ class Groups:
         """A link to another storage stands."""
         peer = self._peer(now, name)
         if peer.node_uuid != node_uuid:
-            # Another life: it knows nothing of what its name was told, and its word is not the old
-            # replica's.
+            # Another life: it knows nothing of what its name was told.
             peer.held.forget()
             peer.told = ToldPulses()
         peer.node_uuid = node_uuid
@@ -221,9 +220,7 @@ class Groups:
         peer.clock_ahead_ms = echo.wall_ms - wall_ms
         for partition, term in echo.refused:
             core = self.cores.get(partition)
-            if core is None or partition not in peer.told.groups:
-                continue
-            if term > core.term:
+            if core is not None and partition in peer.told.groups and term > core.term:
                 before = (core.leader, core.term, core.role)
                 core.term_seen(term)
                 self._follow_up(now, core, before)

@@ -243,7 +243,7 @@ class Replica:
         """The disk after one batch."""
         disk = self.disk
         if self._installed is not None:
-            disk = disk._replace(rows=self._installed, is_damaged=False)
+            disk = disk._replace(rows=self._installed, is_damaged=self.core.is_damaged)
         bodies = dict(enumerate(disk.bodies, disk.extent.first))
         bodies.update(unsaved.entries)
         first, last = unsaved.extent.first, unsaved.extent.last

@@ -154,9 +154,7 @@ class World:
     def prepare(self, replica_class: type[Replica]) -> None:
         """Number the state of birth."""
         disk = birth_of(self.config)
-        first = tuple(
-            self._number_of(replica_class(one, disk)) for one in range(1, self.count + 1)
-        )
+        first = tuple(self._number_of(replica_class(one, disk)) for one in range(1, self.count + 1))
         self.first: State = (*first, self.budget, self.histories.number(History()))
 
     # ---- numbers ---------------------------------------------------------------------------------
@@ -289,9 +287,7 @@ class World:
         self._received[number, message] = known
         return known
 
-    def _outcomes(
-        self, number: int, act: Callable[[Replica], object]
-    ) -> tuple[Outcome, ...]:
+    def _outcomes(self, number: int, act: Callable[[Replica], object]) -> tuple[Outcome, ...]:
         """Every way in which a turn with `act` can end."""
         frozen = self.replicas.things[number]
         found: list[Outcome] = []
@@ -364,9 +360,7 @@ class World:
             after = self._number_of(replica)
         except AssertionError as wrong:
             return (Outcome(0, (), False, -1, None, f"AssertionError: {wrong}"),)
-        return (
-            Outcome(after, (), False, -1, None, step_back(before, replica.core.hard_state)),
-        )
+        return (Outcome(after, (), False, -1, None, step_back(before, replica.core.hard_state)),)
 
     def _leaders_own(self, number: int, replica: Replica) -> Iterator[Local]:
         core = replica.core

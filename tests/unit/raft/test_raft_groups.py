@@ -72,7 +72,9 @@ def test_a_quiet_group_keeps_its_leader_and_costs_only_heartbeats() -> None:
     rig.run(20_000)
     assert [one.core.term for one in rig.storages.values()] == [1, 1, 1]
     assert {type(message) for _, _, message in rig.sent} == {NodeHeartbeat, NodeHeartbeatEcho}
-    assert all(message.groups == [] for *_, message in rig.sent if isinstance(message, NodeHeartbeat))
+    assert all(
+        message.groups == [] for *_, message in rig.sent if isinstance(message, NodeHeartbeat)
+    )
     rounds = 20_000 // NODE_HEARTBEAT_MS
     assert 4 * (rounds - 3) <= len(rig.sent) <= 4 * (rounds + 3)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 from raft_trio import (
     WALL_MS,
     append,
+    asks,
     carried,
     elected,
     hears,
@@ -305,7 +307,11 @@ def test_rows_are_installed_and_what_is_missing_behind_them_follows() -> None:
     proposed(one, b"z")
     two = replica(2)
     assert hears(two, offer) == [holds(2, 1, 1, 3)]
-    assert (two.core.applied, two.core.commit, two.disk.extent) == (3, 3, one.disk.extent._replace(last=3))
+    assert (two.core.applied, two.core.commit, two.disk.extent) == (
+        3,
+        3,
+        one.disk.extent._replace(last=3),
+    )
     (sent,) = hears(one, holds(2, 1, 1, 3))[:1]
     assert (sent.prev_index, carried(sent)) == (3, [(4, 1, EntryKind.OPERATION)])
     assert hears(two, sent) == [holds(2, 1, 1, 4)]
@@ -348,6 +354,23 @@ def test_rows_heal_a_damaged_replica() -> None:
     assert not two.core.is_damaged
     assert two.core.may_stand
     assert logged(two) == []
+
+
+@pytest.mark.promise("P8")
+def test_rows_that_may_lack_what_it_acknowledged_heal_no_damaged_replica() -> None:
+    """A new leader's rows end before its term's NO-OP, and before the entry that only it and this
+    damaged replica held: healed by them it could elect somebody who lacks that entry."""
+    one = cut_leader()
+    (offer,) = turn(one)
+    two = replica(2, term=2)
+    two.disk = two.disk._replace(is_damaged=True)
+    two.restart()
+    assert hears(two, replace(offer, term=2)) == []
+    assert (two.core.applied, two.core.is_damaged, two.disk.is_damaged) == (3, True, True)
+    assert hears(two, asks(3, 2, 3, last=(9, 9))) == []
+    later = replace(offer, term=2, index=4, index_term=2)
+    assert hears(two, later) == [holds(2, 1, 2, 4)]
+    assert (two.core.is_damaged, two.disk.is_damaged) == (False, False)
 
 
 def test_rows_of_the_past_or_for_a_leader_are_an_error() -> None:
