@@ -129,7 +129,11 @@ class Installing:
         """The leader has a snapshot for us; one that it offers again goes on where it was."""
         raft = self._led_by(source, offer)
         partition = offer.partition
-        if raft is None or partition not in self._groups or not raft.can_install(offer.index):
+        if (
+            raft is None
+            or partition not in self._groups
+            or not raft.can_install(offer.index, offer.index_term)
+        ):
             return
         attempt = self._attempts.get(partition)
         if attempt is not None and attempt.offer == offer:
@@ -211,7 +215,7 @@ class Installing:
         """Switch to the attempt's rows; False if they are not what was offered, or of no use."""
         raft, offer = group.raft, attempt.offer
         install = install_of(attempt.keys.prefix)
-        if not raft.can_install(offer.index):
+        if not raft.can_install(offer.index, offer.index_term):
             return False
         state = ChatState(group.partition, install, self._view, self._heads_max)
         applied = state.applied
@@ -266,7 +270,9 @@ class Installing:
                 continue
             raft = self._groups[partition].raft
             is_silent = now - attempt.heard_at >= SNAPSHOT_SILENCE_MS
-            is_stale = raft.term != attempt.offer.term or not raft.can_install(attempt.offer.index)
+            is_stale = raft.term != attempt.offer.term or not raft.can_install(
+                attempt.offer.index, attempt.offer.index_term
+            )
             if is_silent or is_stale:
                 self._abandon(partition)
                 continue
