@@ -207,6 +207,44 @@ been back for as long."""
 CLOCK_JUMP_MS = 5_000
 """A leader whose wall clock is further from the others' stamps its entries without it."""
 
+# ---- meta group ------------------------------------------------------------------------------
+BIRTH_REPEAT_MS = 500
+"""How often a storage without a complete birth record asks the others again."""
+BOOT_REPEAT_MS = 200
+"""How often a storage asks for its incarnation again, another storage each time."""
+VOTE_WITHOUT_GRANT_MS = 3_000
+"""How long replicas of partitions wait for that grant before they vote without it."""
+BOOT_REQUESTS_MAX = 64
+"""Storages that wait for the meta group to grant their start. Above: they ask again."""
+DRIVER_LOOK_MS = 500
+"""How often the leader of the meta group looks for groups that are not as they should be."""
+LOOK_SOON_MS = 50
+"""The same after a report: more of them come together."""
+SETTLED_MS = 3_000
+"""Who leads the meta group for so long has heard everyone that lives."""
+REPORT_MS = 1_000
+REPORT_AGE_MS_MAX = 5_000
+"""A group whose leader reported nothing for so long gets no step."""
+STEP_REPEAT_MS = 2_000
+"""Pause before a step is asked again whose effect no report shows."""
+META_PROPOSAL_REPEAT_MS = 2_000
+META_PROPOSALS_MAX = 256
+"""Operations that one look of the driver proposes. Above: the rest with the next look."""
+SNAPSHOTS_PER_NODE_MAX = 4
+"""Learners that a node receives or feeds at once. Above: the partition waits for its turn."""
+SNAPSHOT_BYTES_PER_SECOND = 32 * MB
+"""What a storage sends of snapshots, all together. Above: pulls wait."""
+SNAPSHOT_CHUNK_BYTES = 256 * KB
+SNAPSHOT_CHUNK_ROWS_MAX = 2_048
+"""One SnapshotChunk; a turn sends one, so that nobody waits long behind it."""
+SNAPSHOT_SILENCE_MS = 10_000
+"""Without a pull, or a chunk, for so long: the snapshot is closed, the attempt given up."""
+SNAPSHOT_AGE_MS_MAX = 3_600_000
+"""A snapshot that is kept open longer is closed; its receiver begins anew."""
+GARBAGE_ROWS_MAX = 256
+GARBAGE_PAUSE_MS = 20
+"""Dead rows that one turn deletes, and the pause before the next slice."""
+
 # ---- processes -------------------------------------------------------------------------------
 RESTART_PAUSE_MS_MIN = 200
 RESTART_PAUSE_MS_MAX = 5_000
@@ -257,6 +295,8 @@ CLIENT_PING_MS = 30_000
 CLIENT_PONG_MS_MAX = 10_000
 CLIENT_SENDACK_MS_MAX = 20_000
 """Silence after a PING or a SEND. Passed: the connection is dropped; open SENDs go again."""
+CLIENT_API_MS_MAX = 20_000
+"""A call of the HTTP API. Passed: an error. A gateway needs SEND_DEADLINE_MS to give up."""
 CLIENT_RETRY_MS_MIN = 250
 CLIENT_RETRY_MS_MAX = 15_000
 """Bounds of the pause before a new connection; it doubles, and a random half of it is taken off."""
@@ -264,6 +304,7 @@ CLIENT_RETRY_MS_MAX = 15_000
 assert UNACKED_PUSHES_MAX < CLIENT_WAITING_MAX < CLIENT_RECENT_MAX
 assert CLIENT_OUTBOX_MAX < SESSION_SENDS_PENDING_MAX
 assert SEND_DEADLINE_MS < CLIENT_SENDACK_MS_MAX
+assert SEND_DEADLINE_MS < CLIENT_API_MS_MAX
 assert CLIENT_PING_MS + CLIENT_PONG_MS_MAX < IDLE_MS_MAX
 assert UNACKED_PUSHES_MAX < LAGGING_MESSAGES_MAX
 assert LARGE_CHANNEL_DOWN_COUNT < LARGE_CHANNEL_UP_COUNT
@@ -276,3 +317,4 @@ assert HEARTBEAT_MS * 4 < LINK_SILENCE_MS_MAX
 assert SEND_WINDOW_BYTES_MAX <= BATCH_BYTES_MAX
 assert 4 * NODE_HEARTBEAT_MS < LEADER_SILENCE_MS <= QUORUM_SILENCE_MS
 assert RESTART_PAUSE_MS_MIN < RESTART_PAUSE_MS_MAX
+assert REPORT_MS < STEP_REPEAT_MS < REPORT_AGE_MS_MAX

@@ -9,11 +9,37 @@ history, is not taken for a voter. Whatever does not fit is dropped and counted.
     candidate ↔ voter   VoteRequest, VoteResult
     storage ↔ storage   NodeHeartbeat, NodeHeartbeatEcho (one a pair of processes, for all groups)
     storage → router    Leading
+    storage ↔ storage   BirthStatus, BirthOffer (before there is a cluster)
+    storage → meta leader  BootRequest, GroupReports, ChangeResult
+    meta leader → storage  BootResult, ChangeGroup
 """
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 from zmqim.bus.messages import Body
+
+
+class BootCode(IntEnum):
+    """What the meta group says to a process that begins a life."""
+
+    GRANTED = 0
+    REFUSED = 1
+    """For good: the process must end; `text` says why."""
+    NOT_LEADER = 2
+    """`text` is the leader's name if it is known."""
+    WAIT = 3
+    """Not yet; `text` says for what."""
+
+
+class ChangeCode(IntEnum):
+    """What a group's leader made of a `ChangeGroup`."""
+
+    APPENDED = 0
+    """The new configuration is in the log; the next report says when it is committed."""
+    REFUSED = 1
+    """Nothing was changed; `text` says why."""
 
 
 class GroupBody(Body, frozen=True):
@@ -59,12 +85,14 @@ class AppendResult(GroupBody, frozen=True):
     """Accepted: everything up to `match` is durable here and is the leader's.
 
     Refused: the follower has nothing at `refused` with the leader's term and chain. What it holds
-    committed, up to `match`, is the leader's all the same: there the leader begins anew.
+    committed, up to `match`, is the leader's all the same: there the leader begins anew. With
+    `damaged` it has lost its rows: it takes nothing but a snapshot.
     """
 
     accepted: bool
     match: int
     refused: int = 0
+    damaged: bool = False
 
 
 class TimeoutNow(GroupBody, frozen=True):
@@ -98,7 +126,8 @@ class NodeHeartbeat(Body, frozen=True):
 class NodeHeartbeatEcho(Body, frozen=True):
     """`digest` is that of the groups that the responder now holds of the sender; with another one
     than the sender's, the next heartbeat is full. `refused` names (partition, term) of the groups
-    that the responder knows in a later term: the echo confirms the leader of all others."""
+    that the responder knows in a later term, or with term 0 those of which it has only a damaged
+    replica: the echo confirms the leader of all others."""
 
     round: int
     digest: int
@@ -142,6 +171,105 @@ class Leading(Body, frozen=True):
     groups: list[tuple[int, int]]
 
 
+class BirthStatus(Body, frozen=True):
+    """What the sender's folder holds: `born` is the digest of its birth record, empty for none.
+
+    `complete`: everyone is known to have that record. `asks`: the receiver should answer with its
+    own status.
+    """
+
+    born: bytes
+    complete: bool
+    asks: bool
+
+
+class BirthOffer(Body, frozen=True):
+    """The birth record (`zmqim.meta.record`), for a storage that has none."""
+
+    record: bytes
+
+
+class BootRequest(Body, frozen=True):
+    """A storage begins a life: it asks for its name and for its incarnation.
+
+    `start` is drawn at each start: it tells a repeated request from a copy of the folder.
+    """
+
+    name: str
+    node_uuid: bytes
+    incarnation: int
+    start: bytes
+    zone: str
+    weight: int
+
+
+class BootResult(Body, frozen=True):
+    """The answer to the request with that `start`; `code` is a `BootCode`."""
+
+    start: bytes
+    code: int
+    text: str
+
+
+class MemberReport(Body, frozen=True):
+    """One replica as its group's leader sees it: entries behind, heard lately, damaged."""
+
+    replica: int
+    lag: int
+    live: bool
+    damaged: bool
+
+
+class GroupReport(Body, frozen=True):
+    """A group as its serving leader, replica `source`, sees it.
+
+    `config` is the last *committed* configuration (`zmqim.raft.config.GroupConfig`) and `conf_id`
+    the index of its entry; `changing`: a later one is appended and not yet committed. `members`
+    has an item for every replica of `config`, the leader included.
+    """
+
+    partition: int
+    group: bytes
+    source: int
+    term: int
+    conf_id: int
+    config: bytes
+    changing: bool
+    members: list[MemberReport]
+
+
+class GroupReports(Body, frozen=True):
+    """Of the groups that the sender leads: all each REPORT_MS, one at once when its configuration
+    was committed or a learner came close enough to be promoted."""
+
+    groups: list[GroupReport]
+
+
+class ChangeGroup(Body, frozen=True):
+    """The driver asks a group's leader for one `zmqim.raft.config.Step`.
+
+    The leader does it only if `conf_id` is its configuration, which is committed, it serves, and
+    the voters afterwards have a live majority.
+    """
+
+    partition: int
+    group: bytes
+    kind: int
+    conf_id: int
+    replica: int
+    name: str
+    node_uuid: bytes
+
+
+class ChangeResult(Body, frozen=True):
+    """What became of the `ChangeGroup` with that `conf_id`; `code` is a `ChangeCode`."""
+
+    partition: int
+    conf_id: int
+    code: int
+    text: str
+
+
 GroupMessage = (
     VoteRequest
     | VoteResult
@@ -153,4 +281,8 @@ GroupMessage = (
     | SnapshotChunk
 )
 """What `zmqim.raft` speaks, group by group."""
-ReplicationMessage = GroupMessage | NodeHeartbeat | NodeHeartbeatEcho | Leading
+MetaMessage = (
+    BirthStatus | BirthOffer | BootRequest | BootResult | GroupReports | ChangeGroup | ChangeResult
+)
+"""What `zmqim.meta` speaks."""
+ReplicationMessage = GroupMessage | NodeHeartbeat | NodeHeartbeatEcho | Leading | MetaMessage

@@ -36,9 +36,15 @@ _DIGEST_END = 1 << 128
 _UID_END = b"\xff"
 """Above every UTF-8 byte."""
 
+PREFIX_BYTES = _PREFIX.size
 MEMBER_TAG = b"U"
 DENY_TAG = b"B"
 ALLOW_TAG = b"W"
+
+
+def install_of(key: bytes) -> int:
+    """The install number in the key of a row."""
+    return int(_PREFIX.unpack_from(key)[1])
 
 
 def channel_digest(channel_type: int, channel_id: str, command: bool) -> bytes:
@@ -64,6 +70,11 @@ class Keys:
         self.head_tag = self.prefix + b"C"
         self.message_tag = self.prefix + b"M"
         self.duplicate_tag = self.prefix + b"D"
+
+    @property
+    def stop(self) -> bytes:
+        """Behind all keys of this partition and install number."""
+        return (int.from_bytes(self.prefix, "big") + 1).to_bytes(PREFIX_BYTES, "big")
 
     def messages(self, chan16: bytes, first: int, last: int) -> tuple[bytes, bytes]:
         """Range of the messages `first` to `last`, both included."""

@@ -54,7 +54,8 @@ class RaftCore:
     ) -> None:
         """`config` is the one that holds at the last applied entry; those behind it are in `log`.
 
-        A damaged replica neither votes nor stands nor acknowledges; it waits for a snapshot.
+        A damaged replica has lost its rows: it neither votes nor stands nor acknowledges, and waits
+        for a snapshot. Its log counts as applied meanwhile.
         """
         self.identity = identity
         self.replica = identity.replica
@@ -127,6 +128,14 @@ class RaftCore:
     def accepts(self) -> bool:
         """May something be proposed?"""
         return self.serving and self.lead is not None and not self.lead.handing_to
+
+    @property
+    def holds_back(self) -> bool:
+        """The only voter leads at once, with its term unsaved: its Appends wait for a next turn.
+
+        Else it could lead in that term a second time, after a crash, with other entries.
+        """
+        return self.lead is not None and self._hard_state_unsaved
 
     # ---- proposing -------------------------------------------------------------------------------
 
@@ -228,7 +237,9 @@ class RaftCore:
 
     def take_early(self, now: int, linked: Collection[int]) -> list[Append]:
         """Entries for the followers in `linked`: to be sent before the own write."""
-        return [] if self.lead is None else self.lead.appends(now, self.commit, linked)
+        if self.lead is None or self.holds_back:
+            return []
+        return self.lead.appends(now, self.commit, linked)
 
     def take_late(self) -> list[GroupMessage]:
         """Votes, answers and requests: to be sent once everything is saved."""
@@ -236,6 +247,11 @@ class RaftCore:
         return late
 
     # ---- saving, committing, applying ------------------------------------------------------------
+
+    def begin_anew(self) -> None:
+        """This replica begins with nothing, whatever an earlier one of the group left on disk."""
+        assert not self.log.last
+        self._hard_state_unsaved = self.log.is_extent_unsaved = True
 
     def unsaved(self) -> Unsaved | None:
         """What must be written before anything of it is revealed; None if nothing."""
@@ -273,17 +289,29 @@ class RaftCore:
             if self.serving and not self.is_voter and len(configs) == 1:
                 self._follow(self.term, 0)  # Removed, and that is committed.
 
-    def install(self, index: int, end: LogEnd, config: GroupConfig, conf_id: int) -> None:
-        """The rows are now those as of `index`: what `unsaved` gives next makes it so on disk."""
-        assert index > self.applied
-        assert self.lead is None
-        self.log.restart_at(index, end)
+    def can_install(self, index: int) -> bool:
+        """Would the rows as of `index` be of use?"""
+        if self.lead is not None:
+            return False
+        return index >= self.extent.first - 1 if self.is_damaged else index > self.applied
+
+    def install(self, index: int, end: LogEnd, config: GroupConfig, conf_id: int) -> bool:
+        """The rows are now those as of `index`: what `unsaved` gives next makes it so on disk.
+
+        True: the log was of another history, or shorter, and begins anew behind `index`.
+        """
+        assert self.can_install(index)
+        if self.is_damaged:
+            self.is_damaged = False
+            self.log.lose_rows(index)
+            self.commit = 0
+        is_new = self.log.restart_at(index, end)
         self.commit = max(self.commit, index)
-        self.is_damaged = False
         self._configs = [(conf_id, config)]
         self._note_configs(self.log.tail)
         if self.leader:
             self._late.append(AppendResult(*self._to(self.leader), True, self.commit))
+        return is_new
 
     # ---- the inside: terms and roles -------------------------------------------------------------
 
@@ -396,6 +424,7 @@ class RaftCore:
             return
         self._hear_leader(source, append.term)
         if self.is_damaged:
+            self._late.append(AppendResult(*self._to(source), False, 0, prev, True))
             return
         if not self._continues(append):
             self._late.append(AppendResult(*self._to(source), False, self.commit, prev))

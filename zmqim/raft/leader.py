@@ -80,6 +80,11 @@ class Lead:
         progress = self.progress.get(result.source)
         if progress is None:
             return False
+        progress.is_damaged = result.damaged
+        if result.damaged:
+            if progress.sending is not Sending.SNAPSHOT:
+                progress.probe(progress.match + 1)
+            return False
         if not result.accepted:
             progress.refused(result.refused, result.match)
             return False
@@ -98,11 +103,29 @@ class Lead:
             while (room := progress.room) and (
                 progress.next <= log.last or progress.sending is Sending.PROBING
             ):
-                if progress.next < log.first:
+                if progress.is_damaged or progress.next < log.first:
                     self.wants_snapshot.add(replica)
                     break
                 found.append(self._append_for(now, commit, replica, room))
         return found
+
+    def needs_snapshot(self, replica: int) -> bool:
+        """Can only a snapshot help it, and is none on its way?"""
+        progress = self.progress.get(replica)
+        return (
+            progress is not None
+            and progress.sending is Sending.PROBING
+            and (progress.is_damaged or progress.next < self._log.first)
+        )
+
+    def feed_snapshot(self, now: int, replica: int, index: int) -> bool:
+        """It is being sent the rows as of `index`, for a while; False if it needs them no more."""
+        progress = self.progress.get(replica)
+        if progress is None or progress.sending is Sending.STREAMING:
+            return False
+        self.wants_snapshot.discard(replica)
+        progress.snapshot(now, index)
+        return True
 
     def _append_for(self, now: int, commit: int, replica: int, room: int) -> Append:
         log, progress = self._log, self.progress[replica]

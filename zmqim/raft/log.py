@@ -144,9 +144,10 @@ class Log:
 
         What follows `index` in the same history stays: it may have been acknowledged to a leader.
         """
-        assert index > self.applied
+        assert index >= max(self.applied, self.first - 1)
         if index <= self.last and self.at(index) == (end.term, end.chain):
             del self.tail[: index - self.applied]
+            self._new = [(one, body) for one, body in self._new if one > index]
             is_new = False
         else:
             self.tail.clear()
@@ -159,6 +160,17 @@ class Log:
         self.first, self._base_term, self._base_chain = index + 1, end.term, end.chain
         self.is_extent_unsaved = True
         return is_new
+
+    def lose_rows(self, index: int) -> None:
+        """The rows are gone: whatever is above `index` is to be applied again."""
+        assert not self._new
+        self.applied = min(index, self.last)
+        self.tail = []
+        first = self.applied + 1
+        while first <= self.last:
+            bodies = self._read(first, self.last, SEND_WINDOW_BYTES_MAX)
+            self.tail += map(decode_entry, bodies)
+            first += len(bodies)
 
     # ---- saving ----------------------------------------------------------------------------------
 

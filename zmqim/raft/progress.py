@@ -28,7 +28,7 @@ class Sending(IntEnum):
 class Progress:
     """One follower or learner in the eyes of its leader."""
 
-    __slots__ = ("_sent", "_sent_bytes", "match", "next", "retry_at", "sending")
+    __slots__ = ("_sent", "_sent_bytes", "is_damaged", "match", "next", "retry_at", "sending")
 
     def __init__(self, next_index: int) -> None:
         self.match = 0
@@ -36,6 +36,8 @@ class Progress:
         self.next = next_index
         """The next entry to be sent."""
         self.sending = Sending.PROBING
+        self.is_damaged = False
+        """It says that its rows are lost: only a snapshot helps."""
         self.retry_at = 0
         """When what is on its way is taken for lost; 0: nothing is on its way."""
         self._sent: deque[tuple[int, int]] = deque()

@@ -7,8 +7,10 @@ journal that is shorter after a crash is a violation by itself.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 
+from zmqim.chat.keys import Keys
 from zmqim.errors import DamagedData
 from zmqim.sim.world import World
 from zmqim.store.interface import End, JournalBatch, Rows
@@ -46,6 +48,12 @@ class Disk:
     def write_rows(self, rows: Rows) -> None:
         """A synced write returned."""
         self.rows.write(rows)
+
+    def lose_rows(self, partitions: Iterable[int]) -> None:
+        """The rows of these partitions are gone, though their logs are there; no process runs."""
+        for partition in partitions:
+            keys = Keys(partition, 0).prefix, Keys(partition + 1, 0).prefix
+            self.rows.write([(key, None) for key, _ in self.rows.scan(*keys)])
 
     def crash(self) -> None:
         """The process died, or the power failed: only what was synced is certain."""

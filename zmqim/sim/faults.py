@@ -7,7 +7,7 @@ knows and how often they come (Groce 2012). `Nemesis` does them to the nodes and
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 
@@ -15,6 +15,7 @@ from zmqim.sim.clients import Manners
 from zmqim.sim.network import Network, Weather
 from zmqim.sim.nodes import Node, StorageNode
 from zmqim.sim.world import MS, SECOND, World
+from zmqim.storage.sizes import Sizes
 
 FAULTS = (
     "kill_gateway",
@@ -30,9 +31,11 @@ FAULTS = (
     "disk_full",
     "clock",
 )
+DISK_FAULTS = ("bury_storage", "damage_rows")
+"""Drawn on top: so long a death that the log goes on without it; the loss of a replica's rows."""
 LOSSLESS = frozenset(
     {"kill_gateway", "kill_router", "kill_storage", "crash_in_turn", "kill_everyone"}
-    | {"disk_full", "clock"}
+    | {"disk_full", "clock", *DISK_FAULTS}
 )
 """Faults after which everybody who is online still gets everything."""
 
@@ -60,6 +63,7 @@ class Plan:
     faults: tuple[str, ...]
     fault_pause_ms: tuple[int, int]
     manners: Manners
+    sizes: Sizes = field(default_factory=Sizes)
 
     @property
     def loses_frames(self) -> bool:
@@ -94,7 +98,7 @@ def draw(random: Random) -> Plan:
         weather.duplicate = 0.0
     low = random.choice((300, 800, 2_000))
     storages, replicas = random.choice(((1, 1), (2, 1), (2, 2), (3, 3), (3, 3), (4, 3), (5, 5)))
-    return Plan(
+    plan = Plan(
         gateways=random.choice((1, 2, 2, 3)),
         routers=random.choice((1, 2, 2, 3)),
         storages=storages,
@@ -118,6 +122,19 @@ def draw(random: Random) -> Plan:
             stop_reading=random.choice((0.0, 0.02)),
         ),
     )
+    return _with_snapshots(plan, random)
+
+
+def _with_snapshots(plan: Plan, random: Random) -> Plan:
+    """Half of the replicated plans keep so little of their logs that snapshots are needed."""
+    if plan.replicas == 1 or random.random() < 0.5:
+        return plan
+    sizes = Sizes(
+        entries_kept=random.choice((4, 32)),
+        chunk_bytes=random.choice((200, 2_000)),
+        chunk_rows=random.choice((3, 50)),
+    )
+    return replace(plan, sizes=sizes, faults=(*plan.faults, *DISK_FAULTS))
 
 
 class Nemesis:
@@ -139,6 +156,7 @@ class Nemesis:
         self._network = network
         self._nodes = nodes
         self._everyone = [node for role in nodes.values() for node in role]
+        self._storages = [node for node in nodes["storage"] if isinstance(node, StorageNode)]
         self._random = world.fork()
         self._do: dict[str, Callable[[], None]] = {
             "kill_gateway": lambda: self._kill("gateway"),
@@ -153,8 +171,10 @@ class Nemesis:
             "pause": self._pause,
             "disk_full": self._fill_disk,
             "clock": self._turn_clock,
+            "bury_storage": lambda: self._bury(self._random.choice(self._storages)),
+            "damage_rows": self._damage_rows,
         }
-        assert self._do.keys() == set(FAULTS)
+        assert self._do.keys() == {*FAULTS, *DISK_FAULTS}
 
     def start(self) -> None:
         """Begin, if the plan knows any fault."""
@@ -192,6 +212,29 @@ class Nemesis:
             node.kill()
             pause = self._random.choice((0, 0, 1, 4)) * SECOND
             self.world.after(pause, lambda: node.boot() if not node.is_alive else None)
+
+    def _bury(self, node: StorageNode) -> None:
+        """Dead for so long that the others forget what it lacks."""
+        if node.is_alive:
+            node.kill()
+            pause = self._random.choice((2, 4, 7)) * SECOND
+            self.world.after(pause, lambda: node.boot() if not node.is_alive else None)
+
+    def _damage_rows(self) -> None:
+        """A storage loses the rows of some partitions, while all others hold everything.
+
+        Not where two voters are needed for a lead and one is the damaged one.
+        """
+        whole = all(
+            node.is_alive and not any(g.raft.is_damaged for g in node.core.groups.values())
+            for node in self._storages
+        )
+        if whole and self._plan.replicas > 2:
+            node = self._random.choice(self._storages)
+            partitions = self._random.sample(sorted(node.core.groups), 1)
+            node.kill()
+            node.disk.lose_rows(partitions)
+            node.boot()
 
     def _kill_everyone(self) -> None:
         if self._random.random() < 0.5:

@@ -21,7 +21,9 @@ from zmqim.gateway.effects import Answered, CloseClient, OnlineFound, SetReading
 from zmqim.gateway.plugin import CloseReason
 from zmqim.ids import Incarnation, Milliseconds, NodeName, NodeUuid, WallMilliseconds
 from zmqim.limits import LINK_SILENCE_MS_MAX
-from zmqim.raft.config import GroupConfig
+from zmqim.meta.birth import BirthCore
+from zmqim.meta.record import BirthRecord, born
+from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
 from zmqim.ring.document import RingDocument, ring_of
 from zmqim.router.core import RouterCore
 from zmqim.sim.disk import Disk
@@ -30,8 +32,8 @@ from zmqim.sim.world import MS, World
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect as StorageEffect
 from zmqim.storage.effects import WriteJournal, WriteState
-from zmqim.storage.genesis import first_configs, first_metas
-from zmqim.store.interface import JournalBatch
+from zmqim.storage.genesis import first_batch
+from zmqim.storage.sizes import Sizes
 from zmqim.topology_values import Topology
 from zmqim.wkproto.packets import FromClient, FromServer
 
@@ -70,13 +72,13 @@ class Cluster(NamedTuple):
     topology: Topology
     ring: RingDocument
     cores: Cores
-    genesis: dict[int, GroupConfig]
-    """Filled in when every storage has its uuid: the simulated cluster is born at once."""
+    record: list[BirthRecord]
+    """The one birth record, once every storage has its uuid: all are born at once."""
 
 
 def cluster_of(world: World, network: Network, topology: Topology, cores: Cores) -> Cluster:
     """A cluster without nodes."""
-    return Cluster(world, network, topology, ring_of(topology), cores, {})
+    return Cluster(world, network, topology, ring_of(topology), cores, [])
 
 
 class Node(Generic[CoreT]):
@@ -251,11 +253,12 @@ class Node(Generic[CoreT]):
 
 def give_birth(cluster: Cluster, storages: Sequence[StorageNode]) -> None:
     """Every storage gets the replicas that it holds from the beginning."""
-    uuids = {storage.name: storage.uuid for storage in storages}
-    cluster.genesis.update(first_configs(cluster.ring, uuids))
+    uuids: dict[str, bytes] = {storage.name: storage.uuid for storage in storages}
+    topology = cluster.topology
+    record = born(topology.cluster_id, cluster.ring, topology.storages, uuids)
+    cluster.record.append(record.with_complete(True))
     for storage in storages:
-        metas = first_metas(cluster.topology.cluster_id, storage.name, cluster.genesis)
-        storage.disk.journal.write(JournalBatch(replica_metas=metas))
+        storage.disk.journal.write(first_batch(record, storage.uuid))
 
 
 class RouterNode(Node[RouterCore]):
@@ -277,11 +280,16 @@ class RouterNode(Node[RouterCore]):
 class StorageNode(Node[StorageCore]):
     """A storage; its disk outlives it."""
 
-    def __init__(self, cluster: Cluster, name: NodeName, disk: Disk) -> None:
+    def __init__(
+        self, cluster: Cluster, name: NodeName, disk: Disk, sizes: Sizes = Sizes()
+    ) -> None:
         super().__init__(cluster, name, Role.STORAGE)
         self.disk = disk
+        self.sizes = sizes
         self.crash_in = -1
         """Die after so many more effects; -1: not."""
+        self.installs = 0
+        """Snapshots that took the place of the rows, in all lives."""
 
     def _make_core(self) -> StorageCore:
         disk = self.disk
@@ -291,12 +299,26 @@ class StorageNode(Node[StorageCore]):
             disk.rows,
             disk.journal,
             disk.journal.load(),
-            self.cluster.genesis,
+            self._birth(),
             self.world.fork(),
             self.now(),
+            storages=self.cluster.topology.storages,
+            memory=disk.journal.peers(),
+            sizes=self.sizes,
         )
         disk.check(core.log_ends())
         return core
+
+    def _birth(self) -> BirthCore:
+        topology = self.cluster.topology
+        return BirthCore(
+            self.name,
+            self._uuid,
+            topology.cluster_id,
+            self.cluster.ring,
+            topology.storages,
+            self.cluster.record[0],
+        )
 
     def _died(self) -> None:
         self.crash_in = -1
@@ -339,6 +361,8 @@ class StorageNode(Node[StorageCore]):
     def _write(self, effect: StorageEffect) -> None:
         match effect:
             case WriteJournal(batch):
+                metas = map(ReplicaMeta.decode, batch.replica_metas.values())
+                self.installs += sum(meta.status != ReplicaStatus.DAMAGED for meta in metas)
                 self.disk.write_journal(batch, self.core.terms(batch.extents))
             case WriteState(rows):
                 self.disk.write_rows(rows)

@@ -70,6 +70,8 @@ class Report:
     acknowledged: int
     pushed: int
     faults: tuple[tuple[str, int], ...]
+    installs: int = 0
+    """Snapshots that took the place of a replica's rows."""
 
     def __str__(self) -> str:
         verdict = "ok" if not self.violations else f"{len(self.violations)} VIOLATIONS"
@@ -77,7 +79,8 @@ class Report:
         return (
             f"seed {self.seed}: {verdict}, fingerprint {self.fingerprint}, "
             f"{self.virtual_us / SECOND:.1f} s, {self.events} events, {self.frames} frames, "
-            f"{self.acknowledged} of {self.sent} sends acknowledged, {self.pushed} pushes; "
+            f"{self.acknowledged} of {self.sent} sends acknowledged, {self.pushed} pushes, "
+            f"{self.installs} installs; "
             f"faults: {faults}" + "".join(f"\n    {violation}" for violation in self.violations)
         )
 
@@ -130,7 +133,7 @@ class Simulation:
                 self.routers.append(RouterNode(cluster, process.name, Role.ROUTER))
             else:
                 disk = Disk(self.world, self.plan.sync_us)
-                self.storages.append(StorageNode(cluster, process.name, disk))
+                self.storages.append(StorageNode(cluster, process.name, disk, self.plan.sizes))
         give_birth(cluster, self.storages)
 
     # ---- phases ------------------------------------------------------------------------------
@@ -159,6 +162,7 @@ class Simulation:
             acknowledged,
             len(history.pushes),
             tuple(sorted(self.nemesis.done.items())),
+            sum(storage.installs for storage in self.storages),
         )
 
     def _wait(self, limit_us: int, condition: Callable[[], bool]) -> bool:

@@ -1,52 +1,24 @@
-"""What every partition is at birth: its history's name and its first configuration."""
+"""What a storage holds at birth: a replica of every group that names its disk."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from hashlib import blake2b
-
-from zmqim.ids import ClusterId, NodeName, NodeUuid
-from zmqim.raft.config import GroupConfig, Place
+from zmqim.ids import NodeUuid
+from zmqim.meta.record import BirthRecord
 from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
-from zmqim.ring.document import RingDocument
+from zmqim.store.interface import JournalBatch
 
 FIRST_INSTALL = 1
 """The install number of rows that no snapshot ever replaced."""
 
 
-def group_uuid(cluster_id: ClusterId, partition: int) -> bytes:
-    """Which history of a partition: the same on all storages that are born without talking."""
-    text = cluster_id + partition.to_bytes(4, "big")
-    return blake2b(text, digest_size=16, person=b"zmqim-group").digest()
-
-
-def first_configs(
-    ring: RingDocument, node_uuids: Mapping[NodeName, NodeUuid]
-) -> dict[int, GroupConfig]:
-    """The configuration of birth by partition; no replica id is given twice."""
-    configs = {}
-    for partition, owners in enumerate(ring.placement):
-        first = partition * ring.replicas + 1
-        places = [
-            Place(first + offset, name, node_uuids[name]) for offset, name in enumerate(owners)
-        ]
-        configs[partition] = GroupConfig(tuple(places[: ring.voters]))
-    return configs
-
-
-def first_metas(
-    cluster_id: ClusterId, name: NodeName, configs: Mapping[int, GroupConfig]
-) -> dict[int, bytes]:
-    """Row `R` of every replica that the storage `name` holds at birth."""
-    return {
+def first_batch(record: BirthRecord, node_uuid: NodeUuid) -> JournalBatch:
+    """The first write into the journal of the disk `node_uuid`: row `R` of every replica."""
+    metas = {
         partition: ReplicaMeta(
-            group_uuid(cluster_id, partition),
-            place.replica,
-            place.replica,
-            FIRST_INSTALL,
-            ReplicaStatus.VOTER,
+            genesis.group_uuid, place.replica, place.replica, FIRST_INSTALL, ReplicaStatus.VOTER
         ).encode()
-        for partition, config in configs.items()
-        for place in config.voters
-        if place.name == name
+        for partition, genesis in enumerate(record.genesis)
+        for place in genesis.config.voters
+        if place.node_uuid == node_uuid
     }
+    return JournalBatch(replica_metas=metas)

@@ -8,25 +8,32 @@ write, and any damage that is read, leaves `run` at once; the stores are not tou
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from random import SystemRandom
-from time import monotonic_ns, time_ns
 from typing import assert_never
 
 from zmqim.bus.effects import Send
 from zmqim.bus.endpoint import Endpoint, feed, perform_send
 from zmqim.bus.messages import Load
-from zmqim.errors import DamagedData
-from zmqim.ids import Milliseconds, WallMilliseconds
+from zmqim.errors import DamagedData, SetAside
+from zmqim.ids import Milliseconds
 from zmqim.limits import DURABLE_MARK_MS, MB
+from zmqim.meta.birth import BirthCore, Phase
 from zmqim.process import ProcessContext
-from zmqim.ring.document import ring_of
+from zmqim.ring.document import RingDocument, ring_of
+from zmqim.storage.beginning import Beginning, begin
+from zmqim.storage.clocks import now_ms, wall_ms
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import WriteJournal, WriteState
-from zmqim.storage.genesis import first_configs
-from zmqim.storage.stores import Stores, open_stores
+from zmqim.storage.stores import Stores, check_birth, open_stores
 from zmqim.store.disk import DiskState
+from zmqim.store.identity import read_birth
+from zmqim.store.quarantine import holds_quarantine, quarantine
 
+VOTERS_TO_REJOIN = 3
+"""With fewer voters a partition, the others are no majority without this one: its data, damaged as
+it is, may be all there is, so it is left where it is and the storage refuses to start."""
 WAIT_MS_MAX = 1_000
 """The longest sleep: heartbeats end it earlier."""
 
@@ -37,34 +44,71 @@ def run(context: ProcessContext) -> None:
         _run(context)
     except DamagedData as fault:
         folder = str(context.folder)
-        if folder in fault.what:
-            raise
-        raise DamagedData(
-            f"{folder}/{fault.path}: {fault.what}", path=fault.path, hint=fault.hint
+        what = fault.what if folder in fault.what else f"{folder}/{fault.path}: {fault.what}"
+        if ring_of(context.topology).voters < VOTERS_TO_REJOIN:
+            raise DamagedData(what, path=fault.path, hint=fault.hint) from fault
+        moment = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S")
+        place = quarantine(context.folder, moment)
+        raise SetAside(
+            f"{what} Everything was set aside in {place}; this storage joins anew, and the other"
+            " voters give it their data.",
+            hint="Look at the disk. The folder in quarantine may be removed once the partitions are"
+            " fully replicated again (`zmqim status`).",
         ) from fault
 
 
 def _run(context: ProcessContext) -> None:
-    topology, identity = context.topology, context.identity
+    topology, identity, folder = context.topology, context.identity, context.folder
     ring = ring_of(topology)
-    stores = open_stores(context.folder, identity.name, identity.node_uuid, topology, ring)
-    core = StorageCore(
-        identity,
+    record = read_birth(folder)
+    if record is not None:
+        check_birth(folder, record, topology, ring)
+    birth = BirthCore(
+        identity.name,
+        identity.node_uuid,
+        topology.cluster_id,
         ring,
-        stores.rows,
-        stores.journal,
-        stores.journal.load(),
-        first_configs(ring, {identity.name: identity.node_uuid}),
-        SystemRandom(),
-        _now(),
+        topology.storages,
+        record,
+        was_set_aside=holds_quarantine(folder),
     )
-    stores.check(core.log_ends(), core.applied_ends())
-    endpoint = Endpoint(identity, topology, ring, SystemRandom(), _now())
+    # What was born opens its data before it speaks: what is damaged is not admitted anywhere.
+    opened = None if birth.phase is Phase.WAITING else _open(context, ring, birth)
+    endpoint = Endpoint(identity, topology, ring, SystemRandom(), now_ms())
+    beginning = Beginning(birth)
     try:
+        if opened is None:
+            if not begin(context, endpoint, beginning):
+                return
+            opened = _open(context, ring, birth)
+        stores, core = opened
+        for peer in beginning.peers.values():
+            core.peer_up(now_ms(), peer)
+        core.view_changed(now_ms(), beginning.view)
         _Shell(context, endpoint, core, stores).run()
         stores.close()
     finally:
         endpoint.close()
+
+
+def _open(
+    context: ProcessContext, ring: RingDocument, birth: BirthCore
+) -> tuple[Stores, StorageCore]:
+    stores = open_stores(context.folder, context.topology)
+    core = StorageCore(
+        context.identity,
+        ring,
+        stores.rows,
+        stores.journal,
+        stores.journal.load(),
+        birth,
+        SystemRandom(),
+        now_ms(),
+        storages=context.topology.storages,
+        memory=stores.journal.peers(),
+    )
+    stores.check(core.log_ends(), core.applied_ends())
+    return stores, core
 
 
 class _Shell:
@@ -91,23 +135,23 @@ class _Shell:
         control_fd = context.control.fileno()
         extra_fds = (context.stopping.fileno(), control_fd)
         while True:
-            now = _now()
+            now = now_ms()
             stopping = context.stopping.requested
             self._turn(now)
             if stopping:
                 self._endpoint.leave(now)
                 return
             self._tell(now)
-            self._loop_lag_ms = max(self._loop_lag_ms, _now() - now)
+            self._loop_lag_ms = max(self._loop_lag_ms, now_ms() - now)
             if control_fd in self._endpoint.wait(self._timeout_ms(), extra_fds):
                 context.control.serve(self._status)
 
     def _turn(self, now: Milliseconds) -> None:
         endpoint, core, stores = self._endpoint, self._core, self._stores
-        wall_ms = _wall_ms()
-        feed(core, now, endpoint.turn(now, wall_ms))
+        wall = wall_ms()
+        feed(core, now, endpoint.turn(now, wall))
         self._look_at_disk(now)
-        for effect in core.turn(now, wall_ms):
+        for effect in core.turn(now, wall):
             match effect:
                 case Send():
                     perform_send(endpoint, core, now, effect)
@@ -131,7 +175,7 @@ class _Shell:
             tell("disk room", state=state.name, free_mb=self._stores.room.free_bytes // MB)
 
     def _timeout_ms(self) -> int:
-        now = _now()
+        now = now_ms()
         wake = min(self._endpoint.next_wake(now), self._next_second)
         due = self._core.next_wake()
         if due is not None:
@@ -181,18 +225,11 @@ class _Shell:
         return {
             "members": self._endpoint.roster(),
             "problems": problems,
+            "partitions": self._core.statuses(now_ms()),
             "journal_syncs": counters["journal_syncs"],
             "journal_entries": counters["journal_entries"],
             **self._gauges(),
         }
-
-
-def _now() -> Milliseconds:
-    return Milliseconds(monotonic_ns() // 1_000_000)
-
-
-def _wall_ms() -> WallMilliseconds:
-    return WallMilliseconds(time_ns() // 1_000_000)
 
 
 def _rss_mb() -> int:

@@ -11,11 +11,12 @@ from pathlib import Path
 from time import perf_counter_ns
 
 from zmqim.errors import UsageError
-from zmqim.ids import NodeName, NodeUuid
+from zmqim.ids import NodeUuid
+from zmqim.meta.record import BirthRecord
 from zmqim.ring.document import RingDocument
-from zmqim.storage.genesis import first_configs, first_metas, group_uuid
+from zmqim.storage.genesis import first_batch
 from zmqim.store.disk import DiskRoom, DiskState, ReserveFile
-from zmqim.store.identity import BirthRecord, read_birth, write_birth
+from zmqim.store.identity import write_birth
 from zmqim.store.interface import End, Journal, JournalBatch, Rows, RowStore
 from zmqim.store.journal import open_journal
 from zmqim.store.mark import DurableMark
@@ -93,62 +94,58 @@ class Stores:
         self.journal.close()
 
 
-def open_stores(
-    folder: Path, name: NodeName, node_uuid: NodeUuid, topology: Topology, ring: RingDocument
-) -> Stores:
-    """Open the stores in `folder`, creating them at the first start.
+def create_stores(
+    folder: Path, node_uuid: NodeUuid, topology: Topology, record: BirthRecord
+) -> None:
+    """Make the stores of a storage that is born, then the record that says so.
 
-    Raises `DamagedData`, `DiskError`, `AlreadyRunning`, or `UsageError` if the topology is not the
-    one that this storage was born into.
+    Without the record nothing was ever acknowledged, so what an interrupted call left is used.
     """
-    limits = topology.limits
-    room = DiskRoom(
-        folder,
-        warn_bytes=max(limits.disk_free_warn_bytes, limits.disk_free_min_bytes),
-        min_bytes=limits.disk_free_min_bytes,
-    )
-    reserve = ReserveFile(folder / RESERVE_NAME, limits.reserve_file_bytes)
+    reserve, room = _room(folder, topology)
     reserve.prepare_opening(room)
-    birth = read_birth(folder)
-    if birth is not None:
-        _check_birth(folder, birth, topology, ring)
-    create = birth is None
-    buffer = limits.write_buffer_bytes
-    mark = DurableMark(folder / MARK_NAME, ring.partitions + META_LOGS, create=create)
-    journal = open_journal(folder / JOURNAL_NAME, create=create, write_buffer_bytes=buffer)
-    rows = open_rows(folder / ROWS_NAME, create=create, write_buffer_bytes=buffer)
-    stores = Stores(journal, rows, mark, room)
-    if create:
-        _be_born(folder, name, node_uuid, topology, ring, journal)
+    stores = _open(folder, topology, room, create=True)
+    try:
+        stores.journal.write(first_batch(record, node_uuid))
+    finally:
+        stores.close()
+    write_birth(folder, record)
+
+
+def open_stores(folder: Path, topology: Topology) -> Stores:
+    """Open the stores of a storage that was born. Raises `DamagedData` or `DiskError`."""
+    reserve, room = _room(folder, topology)
+    reserve.prepare_opening(room)
+    stores = _open(folder, topology, room, create=False)
     reserve.restore(room)
     stores.reserve = reserve
     return stores
 
 
-def _be_born(
-    folder: Path,
-    name: NodeName,
-    node_uuid: NodeUuid,
-    topology: Topology,
-    ring: RingDocument,
-    journal: Journal,
-) -> None:
-    """Write who the replicas are, then the record after which nothing is created any more."""
-    groups = tuple(group_uuid(topology.cluster_id, p) for p in range(ring.partitions))
-    configs = first_configs(ring, {name: node_uuid})
-    journal.write(JournalBatch(replica_metas=first_metas(topology.cluster_id, name, configs)))
-    record = BirthRecord(
-        topology.cluster_id, {name: node_uuid}, ring.version, ring.hash, ring.partitions, groups
-    )
-    write_birth(folder, record)
-
-
-def _check_birth(folder: Path, birth: BirthRecord, topology: Topology, ring: RingDocument) -> None:
+def check_birth(folder: Path, birth: BirthRecord, topology: Topology, ring: RingDocument) -> None:
+    """Raise `UsageError` if the topology is not the one that this storage was born into."""
     if birth.cluster_id == topology.cluster_id and birth.ring_hash == ring.hash:
         return
     raise UsageError(
         f"{folder} was born with {birth.partitions} partitions placed otherwise than this topology"
         f" places {ring.partitions}.",
         hint="Put back cluster, id, replicas, partitions and the storages with their zones and"
-        " weights as they were: this version does not move data between storages.",
+        " weights as they were: this version moves data only to replace a storage by name.",
     )
+
+
+def _room(folder: Path, topology: Topology) -> tuple[ReserveFile, DiskRoom]:
+    limits = topology.limits
+    room = DiskRoom(
+        folder,
+        warn_bytes=max(limits.disk_free_warn_bytes, limits.disk_free_min_bytes),
+        min_bytes=limits.disk_free_min_bytes,
+    )
+    return ReserveFile(folder / RESERVE_NAME, limits.reserve_file_bytes), room
+
+
+def _open(folder: Path, topology: Topology, room: DiskRoom, *, create: bool) -> Stores:
+    buffer = topology.limits.write_buffer_bytes
+    mark = DurableMark(folder / MARK_NAME, topology.partitions + META_LOGS, create=create)
+    journal = open_journal(folder / JOURNAL_NAME, create=create, write_buffer_bytes=buffer)
+    rows = open_rows(folder / ROWS_NAME, create=create, write_buffer_bytes=buffer)
+    return Stores(journal, rows, mark, room)

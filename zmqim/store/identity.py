@@ -6,14 +6,15 @@ incarnation that rises at each start before any message is sent. ``NODE`` holds 
 own inode: a copied or restored folder shows itself and is refused.
 
 ``BIRTH`` is the record of what the storage was born into. It is written, synced, once the stores
-exist; without it nothing was ever acknowledged, so until then missing stores may be created.
+exist; without it nothing was ever acknowledged, so until then missing stores may be created. It is
+replaced once, to say that it is complete: all storages of the record have it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from zlib import crc32
 
 from zmqim.errors import UsageError
 from zmqim.ids import ClusterId, Incarnation, NodeUuid
+from zmqim.meta.record import BirthRecord, Genesis
+from zmqim.raft.config import GroupConfig, Place
 from zmqim.store.damage import damaged
 from zmqim.store.files import FileLock, create_folder, disk_errors, sync_folder
 from zmqim.store.names import BIRTH_NAME, LOCK_NAME, NODE_NAME, NOT_DATA, TEMPORARY_SUFFIX
@@ -40,18 +43,6 @@ class NodeIdentity:
     incarnation: Incarnation
     lock: FileLock
     is_new: bool
-
-
-@dataclass(frozen=True, slots=True)
-class BirthRecord:
-    """What a storage was born into. `node_uuids` are by name, `group_uuids` by partition."""
-
-    cluster_id: bytes
-    node_uuids: Mapping[str, bytes]
-    ring_version: int
-    ring_hash: bytes
-    partitions: int
-    group_uuids: tuple[bytes, ...]
 
 
 def open_node(
@@ -89,29 +80,55 @@ def read_birth(folder: Path) -> BirthRecord | None:
         return None
     fields = _unsealed(path)
     try:
+        node_uuids = {name: bytes.fromhex(uuid) for name, uuid in fields["node_uuids"].items()}
         return BirthRecord(
             cluster_id=bytes.fromhex(fields["cluster_id"]),
-            node_uuids={name: bytes.fromhex(uuid) for name, uuid in fields["node_uuids"].items()},
+            node_uuids=node_uuids,
             ring_version=fields["ring_version"],
             ring_hash=bytes.fromhex(fields["ring_hash"]),
             partitions=fields["partitions"],
-            group_uuids=tuple(bytes.fromhex(uuid) for uuid in fields["group_uuids"]),
+            genesis=tuple(
+                Genesis(
+                    bytes.fromhex(uuid),
+                    GroupConfig(
+                        tuple(Place(replica, name, node_uuids[name]) for replica, name in voters)
+                    ),
+                )
+                for uuid, voters in fields["groups"]
+            ),
+            complete=fields["complete"],
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise damaged(path, f"cannot be read: {error}") from error
 
 
 def write_birth(folder: Path, record: BirthRecord) -> None:
-    """Write the record, durably; it is never changed afterwards."""
+    """Write the record, durably. What it says is never changed afterwards."""
     path = folder / BIRTH_NAME
     assert not path.exists(), f"{path} is written once"
+    _write_birth(path, record)
+
+
+def complete_birth(folder: Path, record: BirthRecord) -> None:
+    """Note durably that everyone has the record, which the folder holds."""
+    known = read_birth(folder)
+    assert known is not None
+    assert known.digest == record.digest, "a birth is never changed"
+    _write_birth(folder / BIRTH_NAME, record.with_complete(True))
+
+
+def _write_birth(path: Path, record: BirthRecord) -> None:
     fields = {
         "cluster_id": record.cluster_id.hex(),
         "node_uuids": {name: uuid.hex() for name, uuid in record.node_uuids.items()},
         "ring_version": record.ring_version,
         "ring_hash": record.ring_hash.hex(),
         "partitions": record.partitions,
-        "group_uuids": [uuid.hex() for uuid in record.group_uuids],
+        "groups": [
+            (one.group_uuid.hex(), [(place.replica, place.name) for place in one.config.voters])
+            for one in record.genesis
+        ],
+        "complete": record.complete,
     }
     _write_sealed(path, lambda inode: fields)
 

@@ -22,7 +22,8 @@ from storage_world import (
 from store_damage import cut, newest_log
 
 from zmqim.chat.operations import Sent
-from zmqim.errors import DamagedData, UsageError
+from zmqim.errors import DamagedData, DiskError, UsageError
+from zmqim.ids import NodeUuid
 from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
 from zmqim.ring.document import RingDocument, ring_of
 from zmqim.storage.core import StorageCore
@@ -31,6 +32,7 @@ from zmqim.storage.genesis import first_configs
 from zmqim.storage.stores import SYNCS_KEPT, Stores, open_stores
 from zmqim.store.disk import DiskState
 from zmqim.store.identity import read_birth
+from zmqim.store.interface import Extent, JournalBatch
 from zmqim.topology import load
 from zmqim.topology_values import Topology
 
@@ -132,6 +134,7 @@ def test_the_first_start_writes_who_the_replicas_are_and_the_birth_record(
         birth = read_birth(folder)
         assert birth is not None
         assert birth.node_uuids == {"storage-1": UUID}
+        assert birth.complete
         assert (birth.partitions, birth.ring_hash) == (4, ring_of(topology).hash)
         metas = {
             partition: ReplicaMeta.decode(loaded.replica_meta or b"")
@@ -186,6 +189,44 @@ def test_a_journal_whose_synced_tail_is_gone_is_never_served(
     cut(log, kept)
     with pytest.raises(DamagedData, match="applied up to"), opened(folder, topology):
         pass
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("written", [False, True])
+def test_a_crash_around_the_batch_of_a_snapshot_raises_no_alarm(
+    tmp_path: Path, topology: Topology, written: bool
+) -> None:
+    folder = tmp_path / "storage-1"
+    folder.mkdir()
+    ring = ring_of(topology)
+    meta_group = topology.partitions
+    old = JournalBatch(
+        entries=[(meta_group, index, b"old") for index in range(1, 101)],
+        extents={meta_group: Extent(1, 100, 0, 0)},
+    )
+    new = JournalBatch(extents={meta_group: Extent(61, 60, 2, 77)}, lowered={meta_group: (2, 60)})
+    stores = open_stores(folder, STORAGE, UUID, topology, ring)
+    stores.write_journal(old, {meta_group: 3})
+    stores.keep_witness()
+    with pytest.raises(AssertionError, match="below its mark"):
+        stores.write_journal(JournalBatch(extents=new.extents), {meta_group: 2})
+    if written:
+        stores.write_journal(new, {meta_group: 2})
+    else:
+        stores.journal.close()  # the power fails between the mark and the batch
+        with pytest.raises(DiskError):
+            stores.write_journal(new, {meta_group: 2})
+    stores.close()
+    stores = open_stores(folder, STORAGE, UUID, topology, ring)
+    try:
+        extent = stores.journal.load()[meta_group].extent
+        assert extent == (new if written else old).extents[meta_group]
+        assert stores.mark.ends()[meta_group] == (2, 60)
+        stores.check({meta_group: (2, 60) if written else (3, 100)}, {})
+        with pytest.raises(DamagedData, match="partition 4 ends at"):
+            stores.check({meta_group: (2, 59)}, {})
+    finally:
+        stores.close()
 
 
 def test_the_room_on_the_disk_and_the_pace_of_syncs_are_told(

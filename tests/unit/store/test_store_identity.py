@@ -8,12 +8,15 @@ import shutil
 from pathlib import Path
 from zlib import crc32
 
+import msgspec
 import pytest
 from store_damage import cut, flip_byte, in_another_process
 
 from zmqim.errors import AlreadyRunning, DamagedData, UsageError
 from zmqim.ids import ClusterId
-from zmqim.store.identity import BirthRecord, open_node, read_birth, write_birth
+from zmqim.meta.record import BirthRecord, Genesis
+from zmqim.raft.config import GroupConfig, Place
+from zmqim.store.identity import complete_birth, open_node, read_birth, write_birth
 
 CLUSTER = ClusterId(b"c" * 16)
 OPEN = """
@@ -32,8 +35,11 @@ BIRTH = BirthRecord(
     node_uuids={"storage-1": b"n" * 16},
     ring_version=1,
     ring_hash=b"h" * 32,
-    partitions=2,
-    group_uuids=(b"g" * 16, b"k" * 16),
+    partitions=1,
+    genesis=(
+        Genesis(b"g" * 16, GroupConfig((Place(1, "storage-1", b"n" * 16),))),
+        Genesis(b"k" * 16, GroupConfig((Place(2, "storage-1", b"n" * 16),))),
+    ),
 )
 
 
@@ -124,6 +130,16 @@ def test_the_birth_record_is_written_once(tmp_path: Path) -> None:
     write_birth(tmp_path, BIRTH)
     with pytest.raises(AssertionError, match="written once"):
         write_birth(tmp_path, BIRTH)
+
+
+def test_a_birth_becomes_complete_and_says_nothing_else_anew(tmp_path: Path) -> None:
+    write_birth(tmp_path, BIRTH)
+    complete_birth(tmp_path, BIRTH)
+    assert read_birth(tmp_path) == BIRTH.with_complete(True)
+    complete_birth(tmp_path, BIRTH)
+    other = msgspec.structs.replace(BIRTH, ring_version=2)
+    with pytest.raises(AssertionError, match="never changed"):
+        complete_birth(tmp_path, other)
 
 
 def test_a_damaged_birth_record_is_refused_and_not_taken_for_a_first_start(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""What is the same for every group that a storage holds: its log, and how far it may be cut.
+
+A partition of chat (`zmqim.storage.group`) and the meta group (`zmqim.storage.registry`) are
+replicas that apply entries to different states.
+"""
+
+from __future__ import annotations
+
+from zmqim.raft.core import RaftCore
+from zmqim.raft.entry import decode_entry
+from zmqim.raft.replica import ReplicaMeta
+from zmqim.storage.log_size import LogSize
+from zmqim.store.interface import JournalReader
+
+
+class Replica:
+    """A group as this storage holds it."""
+
+    __slots__ = (
+        "_was_member",
+        "conf_id",
+        "durable",
+        "has_moved",
+        "is_removed",
+        "meta",
+        "partition",
+        "raft",
+        "size",
+    )
+
+    def __init__(self, partition: int, raft: RaftCore, meta: ReplicaMeta) -> None:
+        self.partition = partition
+        self.raft = raft
+        self.meta = meta
+        self.size = LogSize()
+        self.durable = raft.applied
+        """Everything up to here is in the journal and in the rows for good."""
+        self.is_removed = False
+        """A configuration without this replica was applied: it is no longer held."""
+        self.conf_id, _ = raft.applied_config
+        """Of the configuration as of the last applied entry."""
+        self.has_moved = False
+        """Another configuration was applied with the last entries."""
+        self._was_member = False
+
+    def apply(self) -> None:
+        """Apply what is committed."""
+        raise NotImplementedError
+
+    def note_config(self) -> None:
+        """Entries were applied: is this replica still in the configuration? A new one may apply
+        much before it comes to the entry that brought it in."""
+        conf_id, config = self.raft.applied_config
+        self.has_moved = conf_id != self.conf_id
+        self.conf_id = conf_id
+        is_member = self.raft.replica in config.places
+        self.is_removed = self._was_member and not is_member
+        self._was_member = is_member
+
+    def cut_log(self, journal: JournalReader, needed: int, kept: int) -> None:
+        """Forget old entries, up to `needed`, once there are twice as many as are `kept`."""
+        raft = self.raft
+        if raft.applied - raft.extent.first >= 2 * kept:
+            self._cut(journal, min(raft.applied - kept, needed), kept // 2)
+
+    def halve_log(self, journal: JournalReader) -> bool:
+        """Forget the older half of the bytes, if nothing here needs them; did it?"""
+        return self._cut(journal, self.size.older_half(), 0)
+
+    def needed_here(self) -> int:
+        """Entries up to this index are not needed on this storage any more."""
+        return self.raft.applied
+
+    def _cut(self, journal: JournalReader, base: int, count_min: int) -> bool:
+        """Forget the entries up to `base`, as far as they are durable and not needed."""
+        raft = self.raft
+        if raft.is_damaged:
+            return False
+        base = min(base, self.durable, self.needed_here())
+        first = raft.extent.first
+        if base - first < count_min or base < first:
+            return False
+        raft.log.cut_before(decode_entry(journal.read(self.partition, base, base, 1)[0]))
+        self.size.cut(base)
+        return True
