@@ -25,7 +25,7 @@ from zmqim.bus.replication import (
 )
 from zmqim.chat.view import RowView
 from zmqim.ids import NodeName
-from zmqim.limits import PROMOTE_LAG_ENTRIES_MAX, REPORT_AGE_MS_MAX, STEP_REPEAT_MS
+from zmqim.limits import LEARNER_LAG_ENTRIES_MAX, REPORT_AGE_MS_MAX, STEP_REPEAT_MS
 from zmqim.meta.boot import requested
 from zmqim.meta.driver import GROUP_BYTES, PlacementDriver, step_of
 from zmqim.meta.operations import MetaOperation
@@ -188,7 +188,7 @@ class PlacementWorld:
         except StepRefused as refused:
             return str(refused)
         lag = group.lags.get(step.place.replica, 0)
-        if step.kind == StepKind.PROMOTE and lag >= PROMOTE_LAG_ENTRIES_MAX:
+        if step.kind == StepKind.PROMOTE and lag >= LEARNER_LAG_ENTRIES_MAX:
             return "too far behind"
         if config.voters != group.config.voters and not self.can_commit(group, config):
             return "too few voters live"

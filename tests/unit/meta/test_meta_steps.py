@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zmqim.bus.replication import MemberReport
-from zmqim.limits import PROMOTE_LAG_ENTRIES_MAX
+from zmqim.limits import LEARNER_LAG_ENTRIES_MAX
 from zmqim.meta.steps import Observed, Wait, Wish, has_live_majority, next_wish
 from zmqim.raft.config import GroupConfig, Place, Step, StepKind, stepped
 
@@ -51,10 +51,10 @@ def test_a_replaced_disk_goes_first_then_the_new_one_gets_an_id_learns_and_votes
     assert next_wish(seen(A, B), REPLACED, {}, LIVE) == Wish(None, "C", NEW.node_uuid)
     added = next_wish(seen(A, B), REPLACED, allocated, LIVE)
     assert added == Wish(step(StepKind.ADD_LEARNER, NEW), "C", NEW.node_uuid)
-    learning = seen(A, B, learners=(NEW,), lag=PROMOTE_LAG_ENTRIES_MAX)
+    learning = seen(A, B, learners=(NEW,), lag=LEARNER_LAG_ENTRIES_MAX)
     wait = next_wish(learning, REPLACED, allocated, LIVE)
-    assert wait == Wait(f"the new replica on C is {PROMOTE_LAG_ENTRIES_MAX} entries behind")
-    learned = seen(A, B, learners=(NEW,), lag=PROMOTE_LAG_ENTRIES_MAX - 1)
+    assert wait == Wait(f"the new replica on C is {LEARNER_LAG_ENTRIES_MAX} entries behind")
+    learned = seen(A, B, learners=(NEW,), lag=LEARNER_LAG_ENTRIES_MAX - 1)
     assert next_wish(learned, REPLACED, allocated, LIVE) == Wish(
         step(StepKind.PROMOTE, NEW), "C", None
     )
