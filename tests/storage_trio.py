@@ -25,7 +25,7 @@ from storage_world import (
     storage_peer,
 )
 
-from zmqim.bus.effects import Send, View
+from zmqim.bus.effects import Peer, Send, View
 from zmqim.bus.messages import ItemKind, Message, Outcome, Propose, RoutedItem
 from zmqim.bus.replication import Leading
 from zmqim.chat.operations import AddMembers, ChannelType, Operation, Query, Result, encode
@@ -35,6 +35,7 @@ from zmqim.ring.document import RingDocument
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
 from zmqim.storage.group import Group
+from zmqim.storage.sizes import Sizes
 from zmqim.store.memory import END_OF_KEYS, MemoryJournal, MemoryRowStore
 
 ONE, TWO, THREE = NAMES = (
@@ -85,7 +86,12 @@ class Trio:
     """The three, as of a moment when `ONE` leads every partition."""
 
     def __init__(
-        self, partitions: int = 1, *, is_led: bool = True, core: type[StorageCore] = StorageCore
+        self,
+        partitions: int = 1,
+        *,
+        is_led: bool = True,
+        core: type[StorageCore] = StorageCore,
+        sizes: Sizes = Sizes(),
     ) -> None:
         self.document = ring_of_three(partitions)
         self.now = 0
@@ -101,10 +107,12 @@ class Trio:
         """What is sent over these waits."""
         self.members: dict[NodeName, Member] = {}
         self._core = core
+        self._sizes = sizes
         for name in NAMES:
             journal, rows = MemoryJournal(), MemoryRowStore()
             be_born(journal, name, self.document)
-            self.members[name] = Member(name, self._opened(name, rows, journal), journal, rows)
+            opened = self._opened(storage_peer(name), rows, journal)
+            self.members[name] = Member(name, opened, journal, rows)
         for one, other in combinations(NAMES, 2):
             self._join(one, other)
         for name in NAMES:
@@ -112,8 +120,8 @@ class Trio:
         if is_led:
             self.until(lambda: self.leads(ONE))
 
-    def _opened(self, name: NodeName, rows: MemoryRowStore, journal: MemoryJournal) -> StorageCore:
-        return opened_core(name, self.document, rows, journal, self.now, self._core)
+    def _opened(self, me: Peer, rows: MemoryRowStore, journal: MemoryJournal) -> StorageCore:
+        return opened_core(me, self.document, rows, journal, self.now, self._core, self._sizes)
 
     def _join(self, one: NodeName, other: NodeName) -> None:
         """A connection between these two stands."""
@@ -288,7 +296,8 @@ class Trio:
         member = self.members[name]
         member.is_alive = True
         member.incarnation += 1
-        member.core = self._opened(name, member.rows, member.journal)
+        me = storage_peer(name, member.incarnation)
+        member.core = self._opened(me, member.rows, member.journal)
         member.turns = []
         for other in self.members.values():
             if other is not member and other.is_alive:

@@ -23,7 +23,6 @@ from store_damage import cut, newest_log
 
 from zmqim.chat.operations import Sent
 from zmqim.errors import DamagedData, DiskError, UsageError
-from zmqim.ids import NodeUuid
 from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
 from zmqim.ring.document import RingDocument, ring_of
 from zmqim.storage.core import StorageCore
