@@ -126,8 +126,8 @@ class Chaos:
         for name in NAMES:
             trio[name].core.disk_state(trio.now, False)
         trio.until(lambda: trio.leader() is not None)
-        trio.until(trio.applied_alike)
         trio.run(500)
+        trio.until(trio.applied_alike)
 
     def final(self) -> MessagesPage:
         """What is stored; asked again while a lead goes home."""

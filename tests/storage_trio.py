@@ -73,8 +73,11 @@ class Member:
     """To routers, in all lives."""
 
     def digest(self) -> str:
-        """Of all rows: equal where the same was applied."""
-        return digest_of(self.rows.scan(b"", END_OF_KEYS))
+        """Of the rows of all partitions: equal where the same was applied."""
+        prefixes = [group.state.keys.prefix for _, group in sorted(self.core.groups.items())]
+        return digest_of(
+            row for prefix in prefixes for row in self.rows.scan(prefix, prefix + END_OF_KEYS)
+        )
 
     def last(self, partition: int = 0) -> int:
         """The last entry that is on disk."""
@@ -161,10 +164,15 @@ class Trio:
         return {member.digest() for member in self.members.values()}
 
     def applied_alike(self) -> bool:
-        """Has everyone applied everything?"""
-        ends = [member.core.applied_ends() for member in self.members.values()]
-        logs = [member.core.log_ends() for member in self.members.values()]
-        return ends == [logs[0]] * len(NAMES) and logs == [logs[0]] * len(NAMES)
+        """Has everyone applied everything of every partition?"""
+        ends = {
+            (partition, end)
+            for member in self.members.values()
+            for told in (member.core.applied_ends(), member.core.log_ends())
+            for partition, end in told.items()
+            if partition in member.core.groups
+        }
+        return len(ends) == self.document.partitions
 
     # ---- time ------------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ from zmqim.sim.world import SECOND
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
 from zmqim.storage.group import Group, Waiting
-from zmqim.store.interface import RowReader, Rows
+from zmqim.store.interface import RowReader, Rows, RowStore
 
 TAG = slice(6, 7)
 """Where the tag stands in a row's key, behind partition and install (zmqim/chat/keys.py)."""
@@ -189,17 +189,17 @@ class CountsItselfBeforeSync(StorageCore):
 class SyncsNoRows(StorageCore):
     """The row write returns before it is durable."""
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, *arguments: Any, **more: Any) -> None:
         arguments[2]._synced = False
-        super().__init__(*arguments)
+        super().__init__(*arguments, **more)
 
 
 class SyncsNoJournal(StorageCore):
     """The journal write returns before it is durable."""
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, *arguments: Any, **more: Any) -> None:
         arguments[3]._store._synced = False
-        super().__init__(*arguments)
+        super().__init__(*arguments, **more)
 
 
 class _Split(StorageCore):
@@ -236,8 +236,9 @@ class WritesAppliedLast(_Split):
 class _Remembered:
     """Rows, with duplicate checks that only this process knows."""
 
-    def __init__(self, rows: RowReader) -> None:
+    def __init__(self, rows: RowStore) -> None:
         self._rows = rows
+        self.snapshot = rows.snapshot
         self.duplicates: dict[bytes, bytes | None] = {}
 
     def get(self, key: bytes) -> bytes | None:
@@ -252,10 +253,10 @@ class _Remembered:
 class RemembersDuplicatesInMemory(StorageCore):
     """Finds a message that comes again only as long as it lives."""
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, *arguments: Any, **more: Any) -> None:
         me, ring, rows, *others = arguments
         self._remembered = _Remembered(rows)
-        super().__init__(me, ring, self._remembered, *others)
+        super().__init__(me, ring, self._remembered, *others, **more)
 
     def turn(self, now: int, wall_ms: int) -> list[Effect]:
         return [self._without_duplicates(effect) for effect in super().turn(now, wall_ms)]
@@ -292,8 +293,8 @@ class _Changed(StorageCore):
     state_class: type[ChatState] = ChatState
     raft_class: type[RaftCore] = RaftCore
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
         for group in self.groups.values():
             group.__class__ = self.group_class
             group.state.__class__ = self.state_class
@@ -394,16 +395,16 @@ class RemovesMembersLate(_Changed):
 class BelievesThatItLeads(StorageCore):
     """Answers reads without asking anybody."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
         self.replicas.confirmed = lambda partition: NEVER  # type: ignore[method-assign]
 
 
 class CountsOldEchoes(StorageCore):
     """A read is confirmed by the round before it."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
         confirmed = self.replicas.confirmed
         self.replicas.confirmed = (  # type: ignore[method-assign]
             lambda partition: confirmed(partition) + 1
@@ -421,8 +422,8 @@ class ServesBeforeItsNoOp(_Changed):
 
     raft_class = _EagerRaft
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
         admit = self.proposals.admit
 
         def eager(now: int, wall_ms: int, source: Any, item: Any) -> Group | None:
