@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from random import Random
+from typing import NamedTuple
 
 from zmqim.bus.effects import Peer, Send, View
 from zmqim.bus.messages import (
@@ -42,13 +43,15 @@ from zmqim.chat.operations import (
 )
 from zmqim.chat.view import digest_of
 from zmqim.ids import ClusterId, Incarnation, NodeName, NodeUuid
-from zmqim.raft.config import GroupConfig
+from zmqim.meta.birth import BirthCore
+from zmqim.meta.record import BirthRecord, born
 from zmqim.ring.document import RingDocument
 from zmqim.ring.partitions import partition_of
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
-from zmqim.storage.genesis import first_configs, first_metas
-from zmqim.store.interface import Journal, JournalBatch, RowReader
+from zmqim.storage.genesis import first_batch
+from zmqim.storage.sizes import Sizes
+from zmqim.store.interface import Journal, RowStore
 from zmqim.store.memory import END_OF_KEYS, MemoryJournal, MemoryRowStore
 
 STORAGE = NodeName("storage-1")
@@ -56,6 +59,7 @@ OTHER = NodeName("storage-2")
 ROUTER = NodeName("router-1")
 CLUSTER = ClusterId(bytes(range(16)))
 WALL_MS = 1_750_000_000_000
+TURNS_MAX = 10_000
 GROUP = ChannelType.GROUP
 PERSON = ChannelType.PERSON
 
@@ -85,17 +89,30 @@ def storage_peer(name: NodeName, incarnation: int = 1) -> Peer:
     return Peer(name, Role.STORAGE, uuid_of(name), Incarnation(incarnation))
 
 
-def configs_of(document: RingDocument) -> dict[int, GroupConfig]:
-    """The configurations of birth."""
-    everyone = {name for owners in document.placement for name in owners}
-    return first_configs(document, {name: uuid_of(name) for name in everyone})
+class Place(NamedTuple):
+    """A storage as the topology names it."""
+
+    name: NodeName
+    zone: str = "zone"
+    weight: int = 1
+
+
+def places_of(document: RingDocument) -> tuple[Place, ...]:
+    names = {name for owners in document.placement for name in owners}
+    return tuple(Place(name) for name in sorted({*names, STORAGE}))
+
+
+def record_of(document: RingDocument) -> BirthRecord:
+    """Everyone was born at once."""
+    places = places_of(document)
+    uuids: dict[str, bytes] = {place.name: uuid_of(place.name) for place in places}
+    return born(CLUSTER, document, places, uuids).with_complete(True)
 
 
 def be_born(journal: Journal, name: NodeName, document: RingDocument) -> None:
     """A journal without anything gets the replicas that `name` holds from the beginning."""
     if not journal.load():
-        metas = first_metas(CLUSTER, name, configs_of(document))
-        journal.write(JournalBatch(replica_metas=metas))
+        journal.write(first_batch(record_of(document), uuid_of(name)))
 
 
 def message(
@@ -113,17 +130,29 @@ def message(
 
 
 def opened_core(
-    name: NodeName,
+    me: Peer,
     document: RingDocument,
-    rows: RowReader,
+    rows: RowStore,
     journal: Journal,
     now: int,
     core: type[StorageCore] = StorageCore,
+    sizes: Sizes = Sizes(),
 ) -> StorageCore:
-    """A life of the storage `name` begins on these stores."""
-    genesis = configs_of(document)
-    peer = storage_peer(name)
-    return core(peer, document, rows, journal, journal.load(), genesis, Steady(), now)
+    """A life of a storage begins on these stores."""
+    places, record = places_of(document), record_of(document)
+    return core(
+        me,
+        document,
+        rows,
+        journal,
+        journal.load(),
+        BirthCore(me.name, me.node_uuid, CLUSTER, document, places, record),
+        Steady(),
+        now,
+        storages=places,
+        memory=journal.peers(),
+        sizes=sizes,
+    )
 
 
 @dataclass
@@ -136,6 +165,8 @@ class StorageWorld:
     now: int = 0
     wall_ms: int = WALL_MS
     request: int = 0
+    incarnation: int = 0
+    sizes: Sizes = field(default_factory=Sizes)
 
     def __post_init__(self) -> None:
         self.open()
@@ -143,13 +174,21 @@ class StorageWorld:
 
     def open(self) -> None:
         be_born(self.journal, STORAGE, self.document)
-        self.core = opened_core(STORAGE, self.document, self.rows, self.journal, self.now)
+        self.incarnation += 1
+        me = storage_peer(STORAGE, self.incarnation)
+        self.core = opened_core(
+            me, self.document, self.rows, self.journal, self.now, sizes=self.sizes
+        )
         self.effects: list[Effect] = []
         self.sent: list[Send] = []
 
     def start(self) -> None:
-        """Lead every partition, with one router linked."""
-        self.turn()
+        """Lead every partition, and the meta group, with one router linked."""
+        for _ in range(TURNS_MAX):
+            if self.core.serving:
+                break
+            self.turn()
+        assert self.core.serving
         self.core.peer_up(self.now, router_peer())
         self.core.view_changed(self.now, View((), (ROUTER,), (STORAGE,)))
         self.turn(0)
