@@ -84,6 +84,12 @@ class DamagedData(ZmqimError):
         self.path = path
 
 
+class SetAside(ZmqimError):
+    """Damaged data was moved to quarantine: the next start joins the cluster as a new disk."""
+
+    exit_code = EXIT_FAILED
+
+
 class DiskError(ZmqimError):
     """A write or sync failed, or the disk is too full to open a store."""
 

@@ -210,10 +210,16 @@ CLOCK_JUMP_MS = 5_000
 # ---- meta group ------------------------------------------------------------------------------
 BIRTH_REPEAT_MS = 500
 """How often a storage without a complete birth record asks the others again."""
-BOOT_REPEAT_MS = 500
+BOOT_REPEAT_MS = 200
 """How often a storage asks for its incarnation again, another storage each time."""
 VOTE_WITHOUT_GRANT_MS = 3_000
 """How long replicas of partitions wait for that grant before they vote without it."""
+BOOT_REQUESTS_MAX = 64
+"""Storages that wait for the meta group to grant their start. Above: they ask again."""
+DRIVER_LOOK_MS = 500
+"""How often the leader of the meta group looks for groups that are not as they should be."""
+SETTLED_MS = 3_000
+"""Who leads the meta group for so long has heard everyone that lives."""
 REPORT_MS = 1_000
 REPORT_AGE_MS_MAX = 5_000
 """A group whose leader reported nothing for so long gets no step."""

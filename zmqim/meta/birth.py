@@ -33,6 +33,10 @@ from zmqim.limits import BIRTH_REPEAT_MS
 from zmqim.meta.record import BirthRecord, born
 from zmqim.ring.document import RingDocument, StorageLike
 
+SET_ASIDE = b"-"
+"""What a storage tells instead of a digest when its folder is empty only because damaged data was
+set aside: it joins, and never helps to give birth to a cluster that may have had data."""
+
 
 class Phase(Enum):
     """How far the storage is."""
@@ -83,8 +87,11 @@ class BirthCore:
         ring: RingDocument,
         storages: Iterable[StorageLike],
         record: BirthRecord | None,
+        *,
+        was_set_aside: bool = False,
     ) -> None:
-        """`record` is what the folder holds."""
+        """`record` is what the folder holds; `was_set_aside`: it held more once."""
+        self._empty = SET_ASIDE if was_set_aside else b""
         self.record = record
         self.refused = 0
         """Messages that were not what the protocol says."""
@@ -190,7 +197,16 @@ class BirthCore:
                 f"waits for {_listed(silent)}: a new cluster is born only when every storage is"
                 " there, and an emptied folder joins only when it has heard of the others"
             )
-        holders = [name for name in self._others if self._told_by(name)]
+        aside = [name for name in self._others if self._told_by(name) == SET_ASIDE]
+        if self._empty:
+            aside.append(self._name)
+        holders = [name for name in self._others if self._told_by(name) not in (b"", SET_ASIDE)]
+        if aside and not holders:
+            return (
+                f"{_listed(aside)} set damaged data aside and nobody else holds the cluster's: it"
+                " is not born anew by itself. Put a good copy back, or, to begin with nothing,"
+                " remove the folder quarantine there"
+            )
         if holders:
             return f"waits for {_listed(holders)} to finish the birth of the cluster"
         return f"waits for {self._founder} to write the birth record"
@@ -234,7 +250,7 @@ class BirthCore:
 
     def _found(self) -> None:
         """Write the birth record, if that is our part and everyone is empty."""
-        if self._founder != self._name:
+        if self._founder != self._name or self._empty:
             return
         if any(self._told_by(name) != b"" for name in self._others):
             return
@@ -257,7 +273,7 @@ class BirthCore:
     def _tell(self, name: NodeName, *, asks: bool) -> None:
         record = self.record
         status = (
-            BirthStatus(b"", False, asks)
+            BirthStatus(self._empty, False, asks)
             if record is None
             else BirthStatus(record.digest, record.complete, asks)
         )
@@ -265,7 +281,7 @@ class BirthCore:
 
     def _offer(self, name: NodeName, peer: _Peer) -> None:
         record = self.record
-        if record is None or peer.told != b"":
+        if record is None or peer.told not in (b"", SET_ASIDE):
             return
         if record.complete or record.names(name, peer.node_uuid):
             self._effects.append(Send(name, BirthOffer(record.encode())))
@@ -304,7 +320,7 @@ class BirthCore:
             if peer is None or peer.told is None:
                 missing.append(name)
             elif not record.names(name, peer.node_uuid):
-                (missing if peer.told else lost).append(name)
+                (lost if peer.told in (b"", SET_ASIDE) else missing).append(name)
             elif peer.told != record.digest:
                 missing.append(name)
         return missing, lost

@@ -80,6 +80,7 @@ class MetaKeys:
     def __init__(self, partition: int, install: int) -> None:
         self.prefix = _PREFIX.pack(partition, install)
         self.applied = self.prefix + b"A"
+        self.config = self.prefix + b"K"
         self.cluster = self.prefix + b"C"
 
     def node(self, node_uuid: bytes) -> bytes:

@@ -9,6 +9,7 @@ granted, which replica id is whose, which ring is the target. Who votes in a gro
 from __future__ import annotations
 
 from collections.abc import Mapping
+from struct import Struct
 from typing import assert_never
 
 import msgspec
@@ -39,6 +40,7 @@ from zmqim.meta.rows import ClusterRow, GroupRow, MetaKeys, NodeRow, NodeState, 
 from zmqim.raft.config import GroupConfig
 from zmqim.ring.document import RingDocument
 
+_INDEX = Struct(">Q")
 _decode_applied = msgspec.msgpack.Decoder(Applied).decode
 _SAME = Accepted(False)
 _CHANGED = Accepted(True)
@@ -84,6 +86,18 @@ class MetaState:
         applied.term = term
         applied.hlc = hlc
 
+    def put_config(self, index: int, config: bytes) -> None:
+        """The entry at `index` brought the group's own configuration."""
+        self._view.put(self.keys.config, _INDEX.pack(index) + config)
+
+    def config(self) -> tuple[int, bytes] | None:
+        """(index, encoded configuration) as of the last applied entry; None: that of birth."""
+        body = self._view.get(self.keys.config)
+        if body is None:
+            return None
+        (index,) = _INDEX.unpack_from(body)
+        return index, body[_INDEX.size :]
+
     def flush(self) -> None:
         """Put `Applied` into the view, at the end of a turn that applied something."""
         self._view.put(self.keys.applied, encode(self.applied))
@@ -94,6 +108,11 @@ class MetaState:
         """The disk that has this name."""
         node_uuid = self._names.get(name)
         return None if node_uuid is None else self.nodes[node_uuid]
+
+    @property
+    def names(self) -> list[str]:
+        """Every name that a disk has."""
+        return sorted(self._names)
 
     @property
     def replacing(self) -> list[NodeRow]:

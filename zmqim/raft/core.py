@@ -25,6 +25,7 @@ from zmqim.bus.replication import (
     AppendResult,
     GroupBody,
     GroupMessage,
+    SnapshotOffer,
     TimeoutNow,
     VoteRequest,
     VoteResult,
@@ -129,6 +130,14 @@ class RaftCore:
         """May something be proposed?"""
         return self.serving and self.lead is not None and not self.lead.handing_to
 
+    @property
+    def holds_back(self) -> bool:
+        """The only voter leads at once, with its term unsaved: its Appends wait for a next turn.
+
+        Else it could lead in that term a second time, after a crash, with other entries.
+        """
+        return self.lead is not None and self._hard_state_unsaved
+
     # ---- proposing -------------------------------------------------------------------------------
 
     def propose(self, payload: bytes, wall_ms: int) -> int:
@@ -184,7 +193,8 @@ class RaftCore:
     def receive(
         self, now: int, wall_ms: int, message: GroupBody, *, leader_alive: bool = False
     ) -> None:
-        """A message of another replica of this group to this one; not those of snapshots.
+        """A message of another replica of this group to this one. Of an offered snapshot only the
+        leader and its term are noted here; its rows are none of the log's business.
 
         `leader_alive`: the leader of this term was heard lately, so nobody else gets a vote.
         Raises `WireError` for what no leader sends.
@@ -198,6 +208,9 @@ class RaftCore:
                 self._asked_for_vote(message, leader_alive)
             case VoteResult():
                 self._voted(wall_ms, message)
+            case SnapshotOffer(term=term, source=source):
+                if term >= self.term:
+                    self._hear_leader(source, term)
             case TimeoutNow(term=term, source=source):
                 if term == self.term and source == self.leader and self.may_stand:
                     self.stand(wall_ms, transfer=True)
@@ -229,7 +242,9 @@ class RaftCore:
 
     def take_early(self, now: int, linked: Collection[int]) -> list[Append]:
         """Entries for the followers in `linked`: to be sent before the own write."""
-        return [] if self.lead is None else self.lead.appends(now, self.commit, linked)
+        if self.lead is None or self.holds_back:
+            return []
+        return self.lead.appends(now, self.commit, linked)
 
     def take_late(self) -> list[GroupMessage]:
         """Votes, answers and requests: to be sent once everything is saved."""
@@ -237,6 +252,11 @@ class RaftCore:
         return late
 
     # ---- saving, committing, applying ------------------------------------------------------------
+
+    def begin_anew(self) -> None:
+        """This replica begins with nothing, whatever an earlier one of the group left on disk."""
+        assert not self.log.last
+        self._hard_state_unsaved = self.log.is_extent_unsaved = True
 
     def unsaved(self) -> Unsaved | None:
         """What must be written before anything of it is revealed; None if nothing."""

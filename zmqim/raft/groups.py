@@ -21,12 +21,12 @@ from zmqim.bus.replication import (
     GroupPulse,
     NodeHeartbeat,
     NodeHeartbeatEcho,
+    TimeoutNow,
     VoteRequest,
 )
 from zmqim.errors import WireError
 from zmqim.ids import NodeName, NodeUuid
 from zmqim.limits import (
-    CLOCK_JUMP_MS,
     ELECTION_FALLBACK_MS,
     ELECTION_RETRY_MS,
     ELECTION_STAGGER_MS,
@@ -38,8 +38,8 @@ from zmqim.limits import (
     QUORUM_SILENCE_MS,
 )
 from zmqim.raft.core import RaftCore
+from zmqim.raft.peers import Peer, Peers
 from zmqim.raft.progress import Sending
-from zmqim.raft.pulses import HeldPulses, ToldPulses
 from zmqim.raft.state import Role
 
 if TYPE_CHECKING:
@@ -47,25 +47,6 @@ if TYPE_CHECKING:
 
 NEVER = 1 << 63
 """Later than any time."""
-
-
-class _Peer:
-    """Another storage, as far as replication sees it."""
-
-    def __init__(self, now: int) -> None:
-        self.node_uuid: NodeUuid | None = None
-        self.is_linked = False
-        self.is_seen = True
-        """Does gossip hear it?"""
-        self.changed_at = now
-        """When the link last came up or broke."""
-        self.pulse_at = now
-        """When its last heartbeat, or anything else of a leader, came."""
-        self.echo_at = now
-        """When it last echoed one of ours."""
-        self.clock_ahead_ms = 0
-        self.told = ToldPulses()
-        self.held = HeldPulses()
 
 
 class Groups:
@@ -78,11 +59,13 @@ class Groups:
         """Who should lead each group, in order."""
         self.touched: set[int] = set()
         """Groups in which something happened since the owner of this set last emptied it."""
+        self.may_vote = True
+        """Whether this life may vote and stand; replicas of the meta group always may."""
+        self.meta_group = -1
+        """The number of the meta group."""
         self.counters = dict.fromkeys(("fenced", "elections", "step_downs", "clock_jumps"), 0)
         self._random = random
-        self._peers: dict[NodeName, _Peer] = {}
-        self._names: dict[tuple[int, int], NodeName] = {}
-        """Where a replica that no configuration here knows spoke from."""
+        self.peers = Peers(me)
         self._stand_at: dict[int, int] = {}
         self._lead_since: dict[int, int] = {}
         self._round = 0
@@ -99,14 +82,23 @@ class Groups:
         partition = core.identity.partition
         self.cores[partition] = core
         self.preference[partition] = tuple(preference)
-        self._stand_at[partition] = now + self._stagger(partition)
+        alone = [place.replica for place in core.config.voters] == [core.replica]
+        self._stand_at[partition] = now if alone else now + self._stagger(partition)
         self.touched.add(partition)
+
+    def remove(self, partition: int) -> None:
+        """The replica is held no more."""
+        del self.cores[partition]
+        self._stand_at.pop(partition, None)
+        self._lead_since.pop(partition, None)
+        self._reading.discard(partition)
+        self.touched.discard(partition)
 
     # ---- processes -------------------------------------------------------------------------------
 
     def peer_up(self, now: int, name: NodeName, node_uuid: NodeUuid) -> None:
         """A link to another storage stands."""
-        peer = self._peer(now, name)
+        peer = self.peers.make(now, name)
         if peer.node_uuid != node_uuid:
             peer.held.forget()
         peer.node_uuid = node_uuid
@@ -120,36 +112,22 @@ class Groups:
 
     def peer_down(self, now: int, name: NodeName) -> None:
         """The link to another storage is gone: nobody waits long for what it led."""
-        peer = self._peer(now, name)
+        peer = self.peers.make(now, name)
         peer.is_linked = False
         peer.changed_at = now
         self._lost(name)
 
     def view_changed(self, seen: Collection[NodeName]) -> None:
         """Gossip hears these storages."""
-        for name, peer in self._peers.items():
+        for name, peer in self.peers.by_name.items():
             peer.is_seen = name in seen
-
-    def is_live(self, now: int, name: NodeName) -> bool:
-        """Was that process heard lately?"""
-        if name == self.me:
-            return True
-        peer = self._peers.get(name)
-        return (
-            peer is not None
-            and peer.is_linked
-            and now - max(peer.pulse_at, peer.echo_at) < QUORUM_SILENCE_MS
-        )
 
     def leader_of(self, partition: int) -> str:
         """The name of the storage that leads, as far as it is known here; else empty."""
         core = self.cores.get(partition)
-        name = None if core is None or not core.leader else self._name_of(core, core.leader)
-        return name or ""
-
-    def node_of(self, partition: int, replica: int) -> NodeName | None:
-        """The linked storage that holds that replica; None if it is not linked."""
-        return self._name_of(self.cores[partition], replica)
+        if core is None or not core.leader:
+            return ""
+        return self.me if core.lead is not None else self.peers.name_of(core, core.leader) or ""
 
     def needed_by_live(self, partition: int) -> int:
         """A leader keeps what its slowest linked follower lacks: entries up to here may go."""
@@ -159,22 +137,28 @@ class Groups:
         matches = [
             progress.match
             for replica, progress in core.lead.progress.items()
-            if self._name_of(core, replica) is not None
+            if self.peers.name_of(core, replica) is not None
         ]
         return min(matches, default=core.applied)
+
+    def led(self) -> list[RaftCore]:
+        """The groups that are led here."""
+        return [self.cores[partition] for partition in self._lead_since]
 
     # ---- messages --------------------------------------------------------------------------------
 
     def receive(self, now: int, wall_ms: int, source: NodeName, message: GroupBody) -> None:
         """A message of a group; what does not fit its group is dropped and counted."""
         core = self.fenced(source, message)
-        if core is None:
+        if core is None or (
+            isinstance(message, VoteRequest | TimeoutNow) and not self._votes(message.partition)
+        ):
             return
         before = (core.leader, core.term, core.role)
-        peer = self._peer(now, source)
+        peer = self.peers.make(now, source)
         alive = self._leader_alive(now, core)
         try:
-            core.receive(now, self.stamp(wall_ms), message, leader_alive=alive)
+            core.receive(now, self.peers.stamp(wall_ms), message, leader_alive=alive)
         except WireError:
             self.counters["fenced"] += 1
         if message.source == core.leader:
@@ -186,10 +170,10 @@ class Groups:
         core = self.cores.get(message.partition)
         if core is not None and message.group == core.identity.group:
             place = core.places.get(message.source)
-            peer = self._peers.get(source)
+            peer = self.peers.by_name.get(source)
             if place is None:
                 fits = not isinstance(message, VoteRequest)
-                self._names[message.partition, message.source] = source
+                self.peers.spoke[message.partition, message.source] = source
             else:
                 fits = peer is not None and place.node_uuid == peer.node_uuid
             if fits and message.target == core.replica:
@@ -199,7 +183,7 @@ class Groups:
 
     def heartbeat(self, now: int, wall_ms: int, source: NodeName, heartbeat: NodeHeartbeat) -> None:
         """Another storage speaks for all groups that it leads."""
-        peer = self._peer(now, source)
+        peer = self.peers.make(now, source)
         peer.pulse_at = now
         peer.clock_ahead_ms = heartbeat.wall_ms - wall_ms
         held = peer.held
@@ -224,14 +208,14 @@ class Groups:
             return
         before = (core.leader, core.term, core.role)
         if core.pulse(pulse.source, pulse.term, pulse.commit):
-            self._names[pulse.partition, pulse.source] = source
+            self.peers.spoke[pulse.partition, pulse.source] = source
             self._follow_up(now, core, before)
             self._stand_at.pop(pulse.partition, None)
         self.touched.add(pulse.partition)
 
     def echo(self, now: int, wall_ms: int, source: NodeName, echo: NodeHeartbeatEcho) -> None:
         """Another storage took in a round of ours."""
-        peer = self._peer(now, source)
+        peer = self.peers.make(now, source)
         peer.echo_at = now
         peer.clock_ahead_ms = echo.wall_ms - wall_ms
         for partition, term in echo.refused:
@@ -258,7 +242,7 @@ class Groups:
         """The newest round at which a majority knew of no later leader of the group."""
         core = self.cores[partition]
         rounds = sorted(
-            (self._echoed(place.name) for place in core.config.voters),
+            (self._echoed(core, place.replica) for place in core.config.voters),
             reverse=True,
         )
         return rounds[len(rounds) // 2]
@@ -267,11 +251,17 @@ class Groups:
         """A read of the group is not confirmed yet: touch it when the next echo comes."""
         self._reading.add(partition)
 
-    def _echoed(self, name: str) -> int:
-        if name == self.me:
+    def _echoed(self, core: RaftCore, replica: int) -> int:
+        """The newest round that a voter echoed while it held this group in our list."""
+        if replica == core.replica:
             return NEVER
-        peer = self._peers.get(NodeName(name))
-        return 0 if peer is None else peer.told.echoed
+        name = self.peers.name_of(core, replica)
+        if name is None:
+            return 0
+        told = self.peers.by_name[name].told
+        pulse = told.groups.get(core.identity.partition)
+        is_told = pulse is not None and (pulse.target, pulse.term) == (replica, core.term)
+        return told.echoed if is_told else 0
 
     # ---- time ------------------------------------------------------------------------------------
 
@@ -281,15 +271,15 @@ class Groups:
         self._last_tick = now
         if gap > 2 * NODE_HEARTBEAT_MS:
             # We were stopped or starved: silence of the others until now says nothing.
-            for peer in self._peers.values():
+            for peer in self.peers.by_name.values():
                 peer.pulse_at = max(peer.pulse_at, now - LEADER_SILENCE_MS // 2)
         due = [partition for partition, when in self._stand_at.items() if when <= now]
         for partition in due:
             self._stand(now, wall_ms, partition)
-        if self._peers and now >= self._next_round:
+        if self.peers.by_name and now >= self._next_round:
             self._watch_leaders(now)
             self._watch_quorums(now)
-            for core in self._led():
+            for core in self.led():
                 if core.lead is not None and core.lead.tick(now):
                     self.touched.add(core.identity.partition)
         if now >= self._next_home:
@@ -298,16 +288,10 @@ class Groups:
 
     def next_wake(self) -> int:
         """When `tick` and a turn are needed at the latest."""
-        wake = min(self._next_round, self._next_home) if self._peers else NEVER
-        if self._is_round_wanted:
+        wake = min(self._next_round, self._next_home) if self.peers.by_name else NEVER
+        if self._is_round_wanted or self.touched:
             return 0
         return min(wake, *self._stand_at.values()) if self._stand_at else wake
-
-    def stamp(self, wall_ms: int) -> int:
-        """The wall clock for the entries of a leader; 0 (they follow the entry before) if ours is
-        far from the median of what the others say."""
-        clocks = sorted([0, *(p.clock_ahead_ms for p in self._peers.values() if p.is_linked)])
-        return 0 if abs(clocks[len(clocks) // 2]) > CLOCK_JUMP_MS else wall_ms
 
     # ---- sending ---------------------------------------------------------------------------------
 
@@ -318,15 +302,17 @@ class Groups:
             core = self.cores[partition]
             if core.lead is None:
                 continue
+            if core.holds_back:
+                self.touched.add(partition)
             names = {
                 replica: name
                 for replica in core.lead.progress
-                if (name := self._name_of(core, replica)) is not None
+                if (name := self.peers.name_of(core, replica)) is not None
             }
             for append in core.take_early(now, names):
                 found.append((names[append.target], append))
             for name in names.values():
-                self._peers[name].told.dirty.add(partition)
+                self.peers.by_name[name].told.dirty.add(partition)
         return found
 
     def rounds(self, now: int, wall_ms: int) -> list[tuple[NodeName, NodeHeartbeat]]:
@@ -337,7 +323,7 @@ class Groups:
         self._next_round = now + NODE_HEARTBEAT_MS
         self._round += 1
         found = []
-        for name, peer in self._peers.items():
+        for name, peer in self.peers.by_name.items():
             told = peer.told
             if peer.is_linked and (told.groups or told.dirty):
                 pulses = [self._pulse_for(name, partition) for partition in sorted(told.dirty)]
@@ -350,7 +336,7 @@ class Groups:
         for partition in touched:
             core = self.cores[partition]
             for message in core.take_late():
-                name = self._name_of(core, message.target)
+                name = self.peers.name_of(core, message.target)
                 if name is not None:
                     found.append((name, message))
         return found
@@ -362,29 +348,8 @@ class Groups:
 
     # ---- the inside ------------------------------------------------------------------------------
 
-    def _peer(self, now: int, name: NodeName) -> _Peer:
-        peer = self._peers.get(name)
-        if peer is None:
-            peer = self._peers[name] = _Peer(now)
-        return peer
-
-    def _led(self) -> list[RaftCore]:
-        return [self.cores[partition] for partition in self._lead_since]
-
-    def _name_of(self, core: RaftCore, replica: int) -> NodeName | None:
-        """Where to send; None without a link to that life of the node."""
-        place = core.places.get(replica)
-        if place is None:
-            name = self._names.get((core.identity.partition, replica))
-            peer = self._peers.get(name) if name is not None else None
-            return name if peer is not None and peer.is_linked else None
-        peer = self._peers.get(NodeName(place.name))
-        if peer is None or not peer.is_linked or peer.node_uuid != place.node_uuid:
-            return None
-        return NodeName(place.name)
-
     def _lost(self, name: NodeName) -> None:
-        for core in self._led():
+        for core in self.led():
             for place in core.places.values():
                 if place.name == name:
                     core.lost(place.replica)
@@ -395,7 +360,7 @@ class Groups:
         replica, term, commit = 0, 0, 0
         if core.lead is not None:
             for other, progress in core.lead.progress.items():
-                if self._name_of(core, other) == name:
+                if self.peers.name_of(core, other) == name:
                     replica, term = other, core.term
                     # A heartbeat has no prev check: only what this follower is known to hold.
                     commit = min(core.commit, progress.match)
@@ -404,14 +369,14 @@ class Groups:
     def _leader_alive(self, now: int, core: RaftCore) -> bool:
         if core.lead is not None:
             return True
-        name = self._name_of(core, core.leader) if core.leader else None
+        name = self.peers.name_of(core, core.leader) if core.leader else None
         if name is None:
             return False
-        peer = self._peers[name]
+        peer = self.peers.by_name[name]
         is_heard = peer.is_linked and now - peer.pulse_at < LEADER_SILENCE_MS
         return is_heard and core.identity.partition in peer.held.groups
 
-    def _is_silent(self, now: int, peer: _Peer) -> bool:
+    def _is_silent(self, now: int, peer: Peer) -> bool:
         if not peer.is_linked:
             return now - peer.changed_at >= LEADER_LOST_MS
         patience = LEADER_SILENCE_MS * (2 if peer.is_seen else 1)
@@ -438,9 +403,12 @@ class Groups:
         elif self._lead_since.pop(partition, None) is not None:
             self.counters["step_downs"] += 1
             self._next_round = now
-            for peer in self._peers.values():
+            for peer in self.peers.by_name.values():
                 if partition in peer.told.groups:
                     peer.told.dirty.add(partition)
+
+    def _votes(self, partition: int) -> bool:
+        return self.may_vote or partition == self.meta_group
 
     def _stand_in(self, now: int, partition: int, delay: int) -> None:
         self._stand_at[partition] = now + delay
@@ -454,7 +422,7 @@ class Groups:
         for name in self.preference[partition]:
             if name == self.me:
                 break
-            peer = self._peers.get(name)
+            peer = self.peers.by_name.get(name)
             rank += peer is None or peer.is_linked
         return rank * ELECTION_STAGGER_MS + self._random.randrange(ELECTION_STAGGER_MS)
 
@@ -463,10 +431,13 @@ class Groups:
         del self._stand_at[partition]
         if core.lead is not None or self._leader_alive(now, core):
             return
+        if not self._votes(partition):
+            self._stand_in(now, partition, ELECTION_STAGGER_MS)
+            return
         self._stand_in(now, partition, self._retry())
         if core.may_stand:
             self.counters["elections"] += 1
-            core.stand(self.stamp(wall_ms))
+            core.stand(self.peers.stamp(wall_ms))
             self.touched.add(partition)
             self._note_lead(now, core)
             if core.role is Role.LEADER:
@@ -474,7 +445,7 @@ class Groups:
 
     def _watch_leaders(self, now: int) -> None:
         """The groups of a silent process stand, one after the other."""
-        for peer in self._peers.values():
+        for peer in self.peers.by_name.values():
             if not peer.held.groups or not self._is_silent(now, peer):
                 continue
             for partition, pulse in peer.held.groups.items():
@@ -486,16 +457,21 @@ class Groups:
     def _watch_quorums(self, now: int) -> None:
         """Who hears no majority leads no more."""
         echoing = {
-            name for name, peer in self._peers.items() if now - peer.echo_at <= QUORUM_SILENCE_MS
+            name
+            for name, peer in self.peers.by_name.items()
+            if now - peer.echo_at <= QUORUM_SILENCE_MS
         }
-        if len(echoing) == len(self._peers):
+        if len(echoing) == len(self.peers.by_name):
             return
-        for core in self._led():
+        for core in self.led():
             partition = core.identity.partition
             if now - self._lead_since[partition] <= QUORUM_SILENCE_MS:
                 continue
             voters = core.config.voters
-            heard = sum(place.name == self.me or place.name in echoing for place in voters)
+            heard = sum(
+                place.replica == core.replica or self.peers.name_of(core, place.replica) in echoing
+                for place in voters
+            )
             if heard < len(voters) // 2 + 1:
                 before = (core.leader, core.term, core.role)
                 core.step_down()
@@ -504,17 +480,20 @@ class Groups:
     def _hand_home(self, now: int) -> None:
         """Hand a few groups to whom they should be led by, if that one has been back for long."""
         count = 0
-        for core in self._led():
+        for core in self.led():
             partition = core.identity.partition
             home = self.preference[partition][0]
-            peer = self._peers.get(home)
+            peer = self.peers.by_name.get(home)
             if home == self.me or peer is None or not peer.is_linked:
                 continue
             if now - peer.changed_at < HAND_HOME_MS or now - peer.echo_at > QUORUM_SILENCE_MS:
                 continue
             assert core.lead is not None
             for replica, progress in core.lead.progress.items():
-                if self._name_of(core, replica) == home and progress.sending is Sending.STREAMING:
+                if (
+                    self.peers.name_of(core, replica) == home
+                    and progress.sending is Sending.STREAMING
+                ):
                     count += core.hand_over(now, replica)
                     self.touched.add(partition)
             if count >= HAND_HOME_COUNT:

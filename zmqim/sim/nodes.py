@@ -302,7 +302,9 @@ class StorageNode(Node[StorageCore]):
             self._birth(),
             self.world.fork(),
             self.now(),
-            self.sizes,
+            storages=self.cluster.topology.storages,
+            memory=disk.journal.peers(),
+            sizes=self.sizes,
         )
         disk.check(core.log_ends())
         return core

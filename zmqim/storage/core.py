@@ -9,7 +9,7 @@ compute the whole turn at once: nothing leaves before the writes that it depends
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from zmqim.bus.effects import Peer, Send, View
@@ -25,7 +25,12 @@ from zmqim.bus.messages import (
 from zmqim.bus.replication import (
     BirthOffer,
     BirthStatus,
+    BootRequest,
+    BootResult,
+    ChangeGroup,
+    ChangeResult,
     GroupBody,
+    GroupReports,
     Leading,
     NodeHeartbeat,
     NodeHeartbeatEcho,
@@ -37,27 +42,45 @@ from zmqim.chat.view import RowView
 from zmqim.ids import NodeName
 from zmqim.limits import (
     FOLLOWER_APPLY_MS,
-    HEADS_CACHED_MAX,
     JOURNAL_BYTES_MAX,
 )
 from zmqim.meta.birth import BirthCore
+from zmqim.meta.boot import Boot
 from zmqim.raft.groups import Groups
-from zmqim.ring.document import RingDocument
+from zmqim.ring.document import RingDocument, StorageLike
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
+from zmqim.storage.garbage import Garbage
 from zmqim.storage.group import Group
+from zmqim.storage.holdings import Holdings
 from zmqim.storage.installing import Installing
 from zmqim.storage.items import frames_of
 from zmqim.storage.notices import NEVER
 from zmqim.storage.offering import Offering
-from zmqim.storage.opening import open_group
 from zmqim.storage.outbox import partition_of_request
 from zmqim.storage.proposals import Proposals
 from zmqim.storage.pushing import Pushing
+from zmqim.storage.registry import MetaGroup, Registry, boot_request
+from zmqim.storage.replica import Replica
+from zmqim.storage.reporting import GroupStatus, status_of
 from zmqim.storage.sizes import Sizes
-from zmqim.store.interface import JournalBatch, JournalReader, LoadedPartition, RowStore
+from zmqim.store.interface import JournalReader, LoadedPartition, RowStore
 
 if TYPE_CHECKING:
     from random import Random
+
+BOOT_START_BYTES = 16
+_COUNTED = ("journal_entries", "journal_syncs", "strays", "stale_lives")
+Replicated = (
+    GroupBody
+    | NodeHeartbeat
+    | NodeHeartbeatEcho
+    | BootRequest
+    | BootResult
+    | GroupReports
+    | ChangeGroup
+    | ChangeResult
+)
+"""What storages say to each other."""
 
 
 class StorageCore:
@@ -73,6 +96,9 @@ class StorageCore:
         birth: BirthCore,
         random: Random,
         now: int,
+        *,
+        storages: Sequence[StorageLike],
+        memory: Mapping[bytes, int],
         sizes: Sizes = Sizes(),
     ) -> None:
         """Reads the stores; raises `DamagedData` if they do not fit together.
@@ -86,47 +112,36 @@ class StorageCore:
         self._ring = ring
         self._journal = journal
         self._view = RowView(rows)
-        held = [
-            partition
-            for partition, one in loaded.items()
-            if one.replica_meta is not None and partition < ring.partitions
-        ]
-        genesis = {partition: record.genesis[partition].config for partition in held}
-        heads_max = HEADS_CACHED_MAX // max(len(held), 1)
-        self.groups: dict[int, Group] = {}
         self.replicas = Groups(me.name, random, now)
-        for partition in held:
-            group = open_group(
-                partition, self._view, journal, loaded[partition], genesis[partition], heads_max
-            )
-            self.groups[partition] = group
-            preference = ring.placement[partition]
-            self.replicas.add(now, group.raft, preference)
+        self.replicas.meta_group = record.meta_group
+        request = boot_request(me, storages, random.randbytes(BOOT_START_BYTES))
+        boot = Boot(request, [NodeName(one.name) for one in storages], now)
+        self.registry = Registry(me, record, ring, storages, self.replicas, boot, now)
+        self._garbage = Garbage(rows)
+        self.holdings = Holdings(
+            record, ring, self._view, journal, self.replicas, self.registry, memory, self._garbage
+        )
+        self.holdings.open_all(now, loaded)
+        self.groups = self.holdings.groups
+        self.offering = Offering(self.holdings, self.replicas, rows, sizes, now)
+        self.installing = Installing(self.holdings, self.replicas, self._garbage)
+        self._sizes = sizes
         self.proposals = Proposals(ring.partitions, self.groups, self.replicas)
         self.pushing = Pushing(journal)
-        self._sizes = sizes
-        self.offering = Offering(self.groups, self.replicas, rows, sizes, now)
-        self.installing = Installing(
-            self.groups, self.replicas, rows, self._view, genesis, heads_max
-        )
-        self._inbox: list[tuple[NodeName, GroupBody | NodeHeartbeat | NodeHeartbeatEcho]] = []
+        self._inbox: list[tuple[NodeName, Replicated]] = []
         self._incoming: list[tuple[NodeName, list[RoutedItem]]] = []
         self._touched: dict[int, Group] = {}
         self._lagging: dict[int, Group] = {}
         """Followers with something to apply: that can wait a little, for larger writes."""
         self._apply_at = NEVER
-        self._metas_unsaved = {
-            partition: group.meta.encode()
-            for partition, group in self.groups.items()
-            if group.meta.encode() != loaded[partition].replica_meta
-        }
-        """Replicas that were found damaged: the first write says so."""
         self._log_bytes = 0
         """What the logs of all partitions keep, as far as this life wrote it."""
         self._told: dict[int, int] = {}
         """Term in which routers were told that this storage leads, by partition."""
         self._untold_routers: set[NodeName] = set()
-        self._counters = dict.fromkeys(("journal_entries", "journal_syncs", "strays"), 0)
+        self._counters = dict.fromkeys(
+            ("journal_entries", "journal_syncs", "strays", "stale_lives"), 0
+        )
 
     # ---- events ----------------------------------------------------------------------------------
 
@@ -136,6 +151,9 @@ class StorageCore:
             self.pushing.router_up(peer.name)
             self._untold_routers.add(peer.name)
         elif peer.role == Role.STORAGE:
+            if not self.holdings.remember(peer.node_uuid, peer.incarnation):
+                self._counters["stale_lives"] += 1
+                return
             self.replicas.peer_up(now, peer.name, peer.node_uuid)
             self._birth.linked(peer.name, peer.node_uuid)
 
@@ -158,7 +176,7 @@ class StorageCore:
         match message:
             case Propose(items=items):
                 self._incoming.append((source, items))
-            case GroupBody() | NodeHeartbeat() | NodeHeartbeatEcho():
+            case _ if isinstance(message, Replicated):
                 self._inbox.append((source, message))
             case BirthStatus() | BirthOffer():
                 self._birth.receive(source, message)
@@ -221,20 +239,28 @@ class StorageCore:
         found = {**self._counters, **self.proposals.counters, **self.replicas.counters}
         return {**found, **self.offering.counters, **self.installing.counters}
 
+    def statuses(self, now: int) -> list[GroupStatus]:
+        """Every replica here, for `zmqim status`."""
+        wanted = self._ring.voters
+        found = [status_of(self.replicas, now, p, p, wanted) for p in sorted(self.groups)]
+        if self.registry.group is not None:
+            meta = self.registry.number
+            wanted = self.registry.wanted
+            found.append(status_of(self.replicas, now, meta, "meta", wanted))
+        return found
+
     def log_ends(self) -> dict[int, tuple[int, int]]:
         """(term, index) of the last entry of each log, as loaded or appended."""
-        return {p: (group.raft.log.last_term, group.raft.last) for p, group in self.groups.items()}
+        return self.holdings.log_ends()
 
     def applied_ends(self) -> dict[int, tuple[int, int]]:
-        """(term, index) of the last entry that each partition's rows contain."""
-        return {
-            p: (group.state.applied.term, group.state.applied.index)
-            for p, group in self.groups.items()
-        }
+        """(term, index) of the last entry that each group's rows contain."""
+        return self.holdings.applied_ends()
 
     def terms(self, partitions: Iterable[int]) -> dict[int, int]:
         """The term of the last entry of each of these logs."""
-        return {partition: self.groups[partition].raft.log.last_term for partition in partitions}
+        cores = self.replicas.cores
+        return {partition: cores[partition].log.last_term for partition in partitions}
 
     def next_wake(self) -> int | None:
         """When `turn` must be called at the latest; 0: at once."""
@@ -242,8 +268,15 @@ class StorageCore:
             return 0
         if self._birth.next_wake() == 0:
             return 0
-        wake = min(self.pushing.look_at, self.replicas.next_wake(), self._apply_at)
-        wake = min(wake, self.offering.next_wake(), self.installing.next_wake())
+        wake = min(
+            self.registry.next_wake(),
+            self.pushing.look_at,
+            self.replicas.next_wake(),
+            self.offering.next_wake(),
+            self.installing.next_wake(),
+            self._garbage.next_wake(),
+            self._apply_at,
+        )
         return None if wake == NEVER else wake
 
     # ---- the turn --------------------------------------------------------------------------------
@@ -258,16 +291,22 @@ class StorageCore:
         pushing, proposals = self.pushing, self.proposals
         looking = now >= pushing.look_at
         if looking and not proposals.is_disk_full:
-            for group in pushing.book(now, self.replicas.stamp(wall_ms)):
+            for group in pushing.book(now, self.replicas.peers.stamp(wall_ms)):
                 self._touched[group.partition] = group
-        touched = self._take_touched()
         effects += [effect for effect in self._birth.turn(now) if isinstance(effect, Send)]
-        effects += [Send(to, append) for to, append in self.replicas.early(now, touched)]
+        effects += self.registry.turn(now, wall_ms)
+        touched, meta = self._take_touched()
+        held: dict[int, Replica] = {**touched, **meta}
+        effects += [Send(to, append) for to, append in self.replicas.early(now, held)]
         effects += [Send(to, beat) for to, beat in self.replicas.rounds(now, wall_ms)]
-        self.offering.note(touched.values())
-        self._append(touched, effects)
-        effects += [Send(to, message) for to, message in self.replicas.late(touched)]
+        self.offering.note(held.values())
+        self._append(held, touched, effects)
+        effects += [Send(to, message) for to, message in self.replicas.late(held)]
         effects += [Send(to, echo) for to, echo in self.replicas.take_echoes()]
+        for replica in meta.values():
+            if replica.raft.commit > replica.raft.applied:
+                replica.apply()
+                self.registry.applied(now, wall_ms)
         self._apply(now, wall_ms, touched, effects)
         if looking:
             for group in pushing.busy.values():
@@ -282,9 +321,14 @@ class StorageCore:
         can_book = not proposals.is_disk_full
         pushing.push(now, pushing.busy if looking else touched, effects, can_book=can_book)
         self._tell_leading(touched, effects)
+        effects += self.registry.take_sends()
         effects += self.installing.pulls(now)
         effects += self.offering.chunks(now)
-        self._shorten(touched)
+        self._shorten(held)
+        for number in self.holdings.drop_removed(held):
+            self._lagging.pop(number, None)
+            self.pushing.busy.pop(number, None)
+            self._told.pop(number, None)
         return effects
 
     def _take_in(self, now: int, wall_ms: int) -> None:
@@ -297,14 +341,18 @@ class StorageCore:
                     replicas.heartbeat(now, wall_ms, source, message)
                 case NodeHeartbeatEcho():
                     replicas.echo(now, wall_ms, source, message)
-                case SnapshotOffer():
-                    self.installing.offered(now, source, message)
                 case SnapshotChunk():
                     self.installing.received(now, source, message)
                 case SnapshotPull():
                     self.offering.pulled(now, source, message)
-                case _:
+                case GroupBody():
+                    if message.partition not in replicas.cores:
+                        self.holdings.make(now, message)
                     replicas.receive(now, wall_ms, source, message)
+                    if isinstance(message, SnapshotOffer):
+                        self.installing.offered(now, source, message)
+                case _:
+                    self.registry.receive(now, wall_ms, source, message)
 
     def _admit_all(self, now: int, wall_ms: int) -> None:
         incoming, self._incoming = self._incoming, []
@@ -312,7 +360,7 @@ class StorageCore:
             return
         proposals = self.proposals
         proposals.begin_turn()
-        stamp = self.replicas.stamp(wall_ms)
+        stamp = self.replicas.peers.stamp(wall_ms)
         touched = self._touched
         for source, items in incoming:
             for item in items:
@@ -323,26 +371,34 @@ class StorageCore:
                         self.pushing.busy[item.partition] = group
                         self.pushing.look_at = 0
 
-    def _take_touched(self) -> dict[int, Group]:
+    def _take_touched(self) -> tuple[dict[int, Group], dict[int, MetaGroup]]:
         touched, self._touched = self._touched, {}
+        meta: dict[int, MetaGroup] = {}
         changed = self.replicas.touched
         for partition in sorted(changed):
-            touched[partition] = self.groups[partition]
+            if partition in self.groups:
+                touched[partition] = self.groups[partition]
+            elif self.registry.group is not None:
+                meta[partition] = self.registry.group
         changed.clear()
         for partition, group in touched.items():
             if group.duties is not None and group.raft.lead is None:
                 self.proposals.give_up(group)
                 self._told.pop(partition, None)
-        return touched
+        return touched, meta
 
-    def _append(self, touched: dict[int, Group], effects: list[Effect]) -> None:
-        """One journal write for everything that was proposed, received or voted."""
-        batch = JournalBatch()
-        self._log_bytes -= self.installing.switch(batch, touched)
-        batch.replica_metas.update(self._metas_unsaved)
-        self._metas_unsaved.clear()
+    def _append(
+        self, held: dict[int, Replica], touched: dict[int, Group], effects: list[Effect]
+    ) -> None:
+        """One journal write for everything that was proposed, received, voted or installed."""
+        batch = self.holdings.begin_batch()
+        for replica in self.installing.switch(batch):
+            held[replica.partition] = replica
+            if isinstance(replica, Group):
+                touched[replica.partition] = replica
+        self._log_bytes -= self.installing.take_forgotten()
         entries = batch.entries
-        for partition, group in touched.items():
+        for partition, group in held.items():
             raft = group.raft
             unsaved = raft.unsaved()
             if unsaved is None:
@@ -355,7 +411,7 @@ class StorageCore:
             if unsaved.hard_state is not None:
                 batch.hard_states[partition] = unsaved.hard_state.encode()
             raft.saved()
-        if batch.extents or batch.replica_metas:
+        if batch.extents or batch.replica_metas or batch.peers:
             effects.append(WriteJournal(batch))
             self._counters["journal_entries"] += len(entries)
             self._counters["journal_syncs"] += 1
@@ -379,7 +435,7 @@ class StorageCore:
                 touched[partition] = group
             lagging.clear()
             self._apply_at = NEVER
-        rows = [*self._view.changes.items(), *self.installing.take_rows(now)]
+        rows = [*self._view.changes.items(), *self.installing.take_rows(), *self._garbage.take(now)]
         if rows:
             effects.append(WriteState(rows))
 
@@ -408,7 +464,7 @@ class StorageCore:
                 effects += [Send(r, Leading(everything)) for r in sorted(self._untold_routers)]
             self._untold_routers.clear()
 
-    def _shorten(self, touched: Mapping[int, Group]) -> None:
+    def _shorten(self, held: Mapping[int, Replica]) -> None:
         """Forget entries that nobody needs any more; it is told with the next write."""
         if self._log_bytes > JOURNAL_BYTES_MAX:
             for group in sorted(self.groups.values(), key=lambda group: -group.size.bytes_kept):
@@ -416,11 +472,14 @@ class StorageCore:
                 if group.halve_log(self._journal):
                     self._log_bytes += group.size.bytes_kept - before
                     break
-        for group in touched.values():
-            before = group.size.bytes_kept
-            needed = self.replicas.needed_by_live(group.partition)
-            group.cut_log(self._journal, needed, self._sizes.entries_kept)
-            self._log_bytes += group.size.bytes_kept - before
-            group.durable = group.raft.applied
-            if group.notices_readable and self.pushing.router(group.partition) is not None:
+        for replica in held.values():
+            before = replica.size.bytes_kept
+            needed = self.replicas.needed_by_live(replica.partition)
+            replica.cut_log(self._journal, needed, self._sizes.entries_kept)
+            self._log_bytes += replica.size.bytes_kept - before
+            replica.durable = replica.raft.applied
+            chat = self.groups.get(replica.partition)
+            if chat is None or not chat.notices_readable:
+                continue
+            if self.pushing.router(chat.partition) is not None:
                 self.pushing.look_at = 0

@@ -16,9 +16,9 @@ from zmqim.limits import MB
 from zmqim.raft.core import RaftCore
 from zmqim.raft.entry import EntryKind, decode_entry
 from zmqim.raft.replica import ReplicaMeta
-from zmqim.storage.log_size import LogSize
 from zmqim.storage.notices import NoticeQueue
 from zmqim.storage.outbox import Outbox
+from zmqim.storage.replica import Machine, Replica
 from zmqim.store.interface import JournalReader
 
 _READ_BYTES = 4 * MB
@@ -46,30 +46,23 @@ class Duties:
         """(number, deadline, who, item) of each open OutboxQuery."""
 
 
-class Group:
+class Group(Replica):
     """A partition that this storage holds."""
 
     __slots__ = (
         "_last_notice",
         "book_at",
-        "durable",
         "duties",
-        "meta",
         "operations",
-        "partition",
-        "raft",
         "results",
-        "size",
         "state",
         "uncommitted",
         "waiting",
     )
 
     def __init__(self, partition: int, raft: RaftCore, state: ChatState, meta: ReplicaMeta) -> None:
-        self.partition = partition
-        self.raft = raft
+        super().__init__(partition, raft, meta)
         self.state = state
-        self.meta = meta
         self.duties: Duties | None = None
         """While it leads and serves."""
         self.waiting: deque[Waiting] = deque()
@@ -77,15 +70,26 @@ class Group:
         """Decoded payloads of entries that were proposed here and are not applied yet."""
         self.results: dict[int, bytes] = {}
         """Results of those that were applied, until they are told."""
-        self.size = LogSize()
         self.uncommitted = 0
         """Bytes proposed here but not applied."""
-        self.durable = state.applied.index
-        """Everything up to here is in the journal and in the rows for good."""
         self.book_at = 0
         """When the log may get the next Notified or OutboxDone."""
         self._last_notice = state.applied.index
         """No applied entry above this one made a notice."""
+
+    @property
+    def machine(self) -> Machine:
+        """The state."""
+        return self.state
+
+    def restart(self, machine: Machine, meta: ReplicaMeta, *, is_new: bool) -> None:
+        """The rows are now those of a snapshot; it follows, so it owes nothing."""
+        assert isinstance(machine, ChatState)
+        assert self.duties is None
+        assert not self.waiting
+        self.state = machine
+        self._last_notice = machine.applied.index
+        super().restart(machine, meta, is_new=is_new)
 
     # ---- applying --------------------------------------------------------------------------------
 
@@ -110,6 +114,7 @@ class Group:
                 self._last_notice = index
                 notices.append(NoticeItem(index, outcome.notice))
         raft.applied_committed()
+        self.note_config()
         state.flush()
         duties = self.duties
         if duties is None:
@@ -121,18 +126,6 @@ class Group:
             if state.outbox_added:
                 duties.outbox.grow(state.applied.outbox_last)
         state.outbox_added = False
-
-    def restart(self, state: ChatState, meta: ReplicaMeta, *, is_new: bool) -> None:
-        """The rows are now those of a snapshot; `is_new`: nothing of the log was kept."""
-        assert self.duties is None
-        assert not self.waiting
-        self.state = state
-        self.meta = meta
-        self.durable = self._last_notice = state.applied.index
-        if is_new:
-            self.size = LogSize()
-        else:
-            self.size.cut(state.applied.index)
 
     def give_up(self) -> deque[Waiting]:
         """The lead is lost: nothing proposed here is known to be applied. Who waits is given."""
@@ -189,32 +182,7 @@ class Group:
             or duties.outbox.delivered > duties.outbox_logged
         )
 
-    # ---- the length of the log -------------------------------------------------------------------
-
-    def cut_log(self, journal: JournalReader, needed: int, kept: int) -> None:
-        """Forget old entries, up to `needed`, once there are twice as many as are `kept`."""
-        raft = self.raft
-        if raft.applied - raft.extent.first >= 2 * kept:
-            self._cut(journal, min(raft.applied - kept, needed), kept // 2)
-
-    def halve_log(self, journal: JournalReader) -> bool:
-        """Forget the older half of the bytes, if no notice needs them; did it?"""
-        return self._cut(journal, self.size.older_half(), 0)
-
-    def _cut(self, journal: JournalReader, base: int, count_min: int) -> bool:
-        """Forget the entries up to `base`, as far as they are durable and were acknowledged."""
-        raft = self.raft
-        if raft.is_damaged:
-            return False
-        base = min(base, self.durable, self._needed_for_notices())
-        first = raft.extent.first
-        if base - first < count_min or base < first:
-            return False
-        raft.log.cut_before(decode_entry(journal.read(self.partition, base, base, 1)[0]))
-        self.size.cut(base)
-        return True
-
-    def _needed_for_notices(self) -> int:
+    def needed_here(self) -> int:
         """A later leader reads from the log what routers did not acknowledge."""
         if self.duties is not None:
             return self.duties.notices.cut_bound(self.raft.applied)

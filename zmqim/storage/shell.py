@@ -8,6 +8,7 @@ write, and any damage that is read, leaves `run` at once; the stores are not tou
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from random import SystemRandom
 from typing import assert_never
@@ -15,7 +16,7 @@ from typing import assert_never
 from zmqim.bus.effects import Send
 from zmqim.bus.endpoint import Endpoint, feed, perform_send
 from zmqim.bus.messages import Load
-from zmqim.errors import DamagedData
+from zmqim.errors import DamagedData, SetAside
 from zmqim.ids import Milliseconds
 from zmqim.limits import DURABLE_MARK_MS, MB
 from zmqim.meta.birth import BirthCore, Phase
@@ -28,7 +29,11 @@ from zmqim.storage.effects import WriteJournal, WriteState
 from zmqim.storage.stores import Stores, check_birth, open_stores
 from zmqim.store.disk import DiskState
 from zmqim.store.identity import read_birth
+from zmqim.store.quarantine import holds_quarantine, quarantine
 
+VOTERS_TO_REJOIN = 3
+"""With fewer voters a partition, the others are no majority without this one: its data, damaged as
+it is, may be all there is, so it is left where it is and the storage refuses to start."""
 WAIT_MS_MAX = 1_000
 """The longest sleep: heartbeats end it earlier."""
 
@@ -39,10 +44,16 @@ def run(context: ProcessContext) -> None:
         _run(context)
     except DamagedData as fault:
         folder = str(context.folder)
-        if folder in fault.what:
-            raise
-        raise DamagedData(
-            f"{folder}/{fault.path}: {fault.what}", path=fault.path, hint=fault.hint
+        what = fault.what if folder in fault.what else f"{folder}/{fault.path}: {fault.what}"
+        if ring_of(context.topology).voters < VOTERS_TO_REJOIN:
+            raise DamagedData(what, path=fault.path, hint=fault.hint) from fault
+        moment = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S")
+        place = quarantine(context.folder, moment)
+        raise SetAside(
+            f"{what} Everything was set aside in {place}; this storage joins anew, and the other"
+            " voters give it their data.",
+            hint="Look at the disk. The folder in quarantine may be removed once the partitions are"
+            " fully replicated again (`zmqim status`).",
         ) from fault
 
 
@@ -59,6 +70,7 @@ def _run(context: ProcessContext) -> None:
         ring,
         topology.storages,
         record,
+        was_set_aside=holds_quarantine(folder),
     )
     # What was born opens its data before it speaks: what is damaged is not admitted anywhere.
     opened = None if birth.phase is Phase.WAITING else _open(context, ring, birth)
@@ -92,6 +104,8 @@ def _open(
         birth,
         SystemRandom(),
         now_ms(),
+        storages=context.topology.storages,
+        memory=stores.journal.peers(),
     )
     stores.check(core.log_ends(), core.applied_ends())
     return stores, core
@@ -211,6 +225,7 @@ class _Shell:
         return {
             "members": self._endpoint.roster(),
             "problems": problems,
+            "partitions": self._core.statuses(now_ms()),
             "journal_syncs": counters["journal_syncs"],
             "journal_entries": counters["journal_entries"],
             **self._gauges(),

@@ -43,6 +43,11 @@ def quarantine(folder: Path, moment: str) -> Path:
     return finished
 
 
+def holds_quarantine(folder: Path) -> bool:
+    """Was data of this folder ever set aside, and is it still there?"""
+    return (folder / QUARANTINE_NAME).is_dir()
+
+
 def finish_quarantine(folder: Path) -> Path | None:
     """Move what a quarantine that was begun has not moved yet; None if none was begun."""
     finished = None

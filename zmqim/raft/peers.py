@@ -1,0 +1,90 @@
+"""The other storages as replication sees them: which disk speaks, when it was heard, what it holds.
+
+Replica ids become names here. A name stands for a replica only while the disk that speaks under it
+is the one of the configuration: an emptied folder under an old name is nobody's replica.
+"""
+
+from __future__ import annotations
+
+from zmqim.ids import NodeName, NodeUuid
+from zmqim.limits import CLOCK_JUMP_MS, QUORUM_SILENCE_MS
+from zmqim.raft.core import RaftCore
+from zmqim.raft.pulses import HeldPulses, ToldPulses
+
+
+class Peer:
+    """Another storage, as far as replication sees it."""
+
+    def __init__(self, now: int) -> None:
+        self.node_uuid: NodeUuid | None = None
+        self.is_linked = False
+        self.is_seen = True
+        """Does gossip hear it?"""
+        self.changed_at = now
+        """When the link last came up or broke."""
+        self.pulse_at = now
+        """When its last heartbeat, or anything else of a leader, came."""
+        self.echo_at = now
+        """When it last echoed one of ours."""
+        self.clock_ahead_ms = 0
+        self.told = ToldPulses()
+        self.held = HeldPulses()
+
+
+class Peers:
+    """All of them, by name."""
+
+    def __init__(self, me: NodeName) -> None:
+        self.me = me
+        self.by_name: dict[NodeName, Peer] = {}
+        self.spoke: dict[tuple[int, int], NodeName] = {}
+        """Where a replica (partition, replica id) that no configuration here knows spoke from."""
+
+    def make(self, now: int, name: NodeName) -> Peer:
+        """The one of that name; a new one was heard just now."""
+        peer = self.by_name.get(name)
+        if peer is None:
+            peer = self.by_name[name] = Peer(now)
+        return peer
+
+    def name_of(self, core: RaftCore, replica: int) -> NodeName | None:
+        """Where to send; None without a link to that life of the node."""
+        place = core.places.get(replica)
+        if place is None:
+            name = self.spoke.get((core.identity.partition, replica))
+            peer = self.by_name.get(name) if name is not None else None
+            return name if peer is not None and peer.is_linked else None
+        peer = self.by_name.get(NodeName(place.name))
+        if peer is None or not peer.is_linked or peer.node_uuid != place.node_uuid:
+            return None
+        return NodeName(place.name)
+
+    def is_live(self, now: int, name: NodeName) -> bool:
+        """Was that process heard lately?"""
+        if name == self.me:
+            return True
+        peer = self.by_name.get(name)
+        return (
+            peer is not None
+            and peer.is_linked
+            and now - max(peer.pulse_at, peer.echo_at) < QUORUM_SILENCE_MS
+        )
+
+    def is_at(self, now: int, core: RaftCore, replica: int) -> bool:
+        """Is that replica's own process there, and heard lately?"""
+        name = self.name_of(core, replica)
+        return name is not None and self.is_live(now, name)
+
+    def disks(self) -> dict[str, bytes]:
+        """The disk that speaks under each other name now."""
+        return {
+            name: peer.node_uuid
+            for name, peer in self.by_name.items()
+            if peer.is_linked and peer.node_uuid is not None
+        }
+
+    def stamp(self, wall_ms: int) -> int:
+        """The wall clock for the entries of a leader; 0 (they follow the entry before) if ours is
+        far from the median of what the others say."""
+        clocks = sorted([0, *(p.clock_ahead_ms for p in self.by_name.values() if p.is_linked)])
+        return 0 if abs(clocks[len(clocks) // 2]) > CLOCK_JUMP_MS else wall_ms

@@ -1,0 +1,97 @@
+"""What is the same for every group that a storage holds: its log, and how far it may be cut.
+
+A partition of chat (`zmqim.storage.group`) and the meta group (`zmqim.storage.registry`) are
+replicas that apply entries to different states.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from zmqim.chat.state import Applied
+from zmqim.raft.core import RaftCore
+from zmqim.raft.entry import decode_entry
+from zmqim.raft.replica import ReplicaMeta
+from zmqim.storage.log_size import LogSize
+from zmqim.store.interface import JournalReader
+
+
+class Machine(Protocol):
+    """What the log is applied to, as far as opening and snapshots need it."""
+
+    applied: Applied
+
+    def config(self) -> tuple[int, bytes] | None:
+        """(index, encoded configuration) as of the last applied entry; None: that of birth."""
+        ...
+
+
+class Replica:
+    """A group as this storage holds it."""
+
+    __slots__ = ("_was_member", "durable", "is_removed", "meta", "partition", "raft", "size")
+
+    def __init__(self, partition: int, raft: RaftCore, meta: ReplicaMeta) -> None:
+        self.partition = partition
+        self.raft = raft
+        self.meta = meta
+        self.size = LogSize()
+        self.durable = raft.applied
+        """Everything up to here is in the journal and in the rows for good."""
+        self.is_removed = False
+        """A configuration without this replica was applied: it is no longer held."""
+        self._was_member = False
+
+    @property
+    def machine(self) -> Machine:
+        """The state."""
+        raise NotImplementedError
+
+    def apply(self) -> None:
+        """Apply what is committed."""
+        raise NotImplementedError
+
+    def restart(self, machine: Machine, meta: ReplicaMeta, *, is_new: bool) -> None:
+        """The rows are now those of a snapshot; `is_new`: nothing of the log was kept."""
+        self.meta = meta
+        self.durable = machine.applied.index
+        if is_new:
+            self.size = LogSize()
+        else:
+            self.size.cut(self.durable)
+        self.note_config()
+
+    def note_config(self) -> None:
+        """Entries were applied: is this replica still in the configuration? A new one may apply
+        much before it comes to the entry that brought it in."""
+        _, config = self.raft.applied_config
+        is_member = self.raft.replica in config.places
+        self.is_removed = self._was_member and not is_member
+        self._was_member = is_member
+
+    def cut_log(self, journal: JournalReader, needed: int, kept: int) -> None:
+        """Forget old entries, up to `needed`, once there are twice as many as are `kept`."""
+        raft = self.raft
+        if raft.applied - raft.extent.first >= 2 * kept:
+            self._cut(journal, min(raft.applied - kept, needed), kept // 2)
+
+    def halve_log(self, journal: JournalReader) -> bool:
+        """Forget the older half of the bytes, if nothing here needs them; did it?"""
+        return self._cut(journal, self.size.older_half(), 0)
+
+    def needed_here(self) -> int:
+        """Entries up to this index are not needed on this storage any more."""
+        return self.raft.applied
+
+    def _cut(self, journal: JournalReader, base: int, count_min: int) -> bool:
+        """Forget the entries up to `base`, as far as they are durable and not needed."""
+        raft = self.raft
+        if raft.is_damaged:
+            return False
+        base = min(base, self.durable, self.needed_here())
+        first = raft.extent.first
+        if base - first < count_min or base < first:
+            return False
+        raft.log.cut_before(decode_entry(journal.read(self.partition, base, base, 1)[0]))
+        self.size.cut(base)
+        return True
