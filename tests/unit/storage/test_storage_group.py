@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from storage_trio import NAMES, ONE, THREE, TWO, Trio
 from storage_world import (
+    ROUTER,
     StorageWorld,
     message,
     notices_in,
@@ -16,6 +18,7 @@ from zmqim.bus.messages import (
 from zmqim.chat.operations import (
     Sent,
 )
+from zmqim.storage.pushing import BOOK_MS
 from zmqim.store.interface import Extent
 
 
@@ -52,3 +55,86 @@ def test_an_idle_log_that_was_cut_away_whole_opens_again(monkeypatch: pytest.Mon
     world.restart()
     assert world.core.groups[0].raft.log.hlc > before
     assert isinstance(world.send(message("alice", "g", "1"))[0], Sent)
+
+
+# ---- three storages ------------------------------------------------------------------------------
+
+
+def _acknowledge(trio: Trio, index: int) -> None:
+    trio[ONE].core.receive(trio.now, ROUTER, NoticeAck(0, 1, index))
+
+
+@pytest.mark.promise("P4")
+def test_a_followers_log_is_not_cut_above_what_routers_were_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("zmqim.storage.group.JOURNAL_ENTRIES_KEPT", 10)
+    trio = Trio()
+    trio.add("g", "alice")
+    for n in range(40):
+        trio.write(message("alice", "g", str(n)))
+    trio.run(100)
+    assert [trio.group(name).raft.extent.first for name in NAMES] == [1, 1, 1]
+    _acknowledge(trio, 30)
+    trio.run(BOOK_MS)
+    trio.write(message("alice", "g", "40"))
+    trio.run(100)
+    assert [trio.group(name).raft.extent.first for name in NAMES] == [31, 31, 31]
+    trio.crash(ONE)
+    trio.until(lambda: trio.leads(TWO))
+    trio.run(10)
+    assert trio.notices(TWO)[0] == 31
+
+
+def test_a_leader_keeps_what_a_linked_follower_lacks_and_not_what_a_lost_one_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("zmqim.storage.group.JOURNAL_ENTRIES_KEPT", 10)
+    trio = Trio()
+    trio.add("g", "alice")
+    trio.hold(THREE, ONE)
+    held = trio.group(ONE).raft.last
+    for n in range(40):
+        trio.write(message("alice", "g", str(n)))
+        _acknowledge(trio, 99)
+    assert trio.group(ONE).raft.extent.first <= held + 1
+    trio.part(ONE, THREE)
+    trio.write(message("alice", "g", "40"))
+    trio.run(1)
+    assert trio.group(ONE).raft.extent.first > held + 1
+
+
+def test_a_follower_counts_and_cuts_its_own_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zmqim.storage.core.JOURNAL_BYTES_MAX", 20_000)
+    monkeypatch.setattr("zmqim.storage.log_size.RUN_BYTES", 1_000)
+    trio = Trio()
+    trio.add("g", "alice")
+    for n in range(60):
+        trio.write(message("alice", "g", str(n), bytes(1_000)))
+        _acknowledge(trio, 99)
+        trio.run(100)
+    trio.run(BOOK_MS)
+    trio.write(message("alice", "g", "60"))
+    trio.until(trio.applied_alike)
+    assert all(trio.group(name).size.bytes_kept <= 25_000 for name in NAMES)
+    assert len(trio.digests()) == 1
+
+
+def test_what_a_follower_truncates_is_gone_from_its_disk_too() -> None:
+    trio = Trio()
+    trio.add("g", "alice")
+    trio.cut(ONE)
+    for n in range(3):
+        trio.put(ONE, message("alice", "g", f"lost {n}"))
+    trio.turn(ONE)
+    assert trio[ONE].last() == 5
+    trio.until(lambda: trio.leads(TWO))
+    trio.crash(ONE)
+    trio.heal()
+    trio.boot(ONE)
+    trio.run(100)
+    assert trio[ONE].last() == trio[TWO].last() == 3
+    trio.crash(ONE)
+    trio.boot(ONE)
+    trio.until(trio.applied_alike)
+    assert len(trio.digests()) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from storage_trio import ONE, THREE, TWO, Trio, places
 from storage_world import (
     GROUP,
     ROUTER,
@@ -23,9 +24,11 @@ from zmqim.bus.messages import (
     ItemKind,
     Outcome,
     OutcomeCode,
+    Outcomes,
     Propose,
     RoutedItem,
 )
+from zmqim.bus.replication import NodeHeartbeat, NodeHeartbeatEcho
 from zmqim.chat.operations import (
     AddMembers,
     Done,
@@ -40,8 +43,14 @@ from zmqim.chat.operations import (
     Sent,
     encode,
 )
-from zmqim.ids import HLC_COUNTER_BITS
-from zmqim.limits import NOTICE_REPEAT_MS, READ_DEADLINE_MS
+from zmqim.ids import HLC_COUNTER_BITS, NodeName
+from zmqim.limits import (
+    FOLLOWER_APPLY_MS,
+    NODE_HEARTBEAT_MS,
+    NOTICE_REPEAT_MS,
+    QUORUM_SILENCE_MS,
+    READ_DEADLINE_MS,
+)
 from zmqim.storage.effects import WriteJournal
 
 
@@ -197,3 +206,191 @@ def test_too_many_uids_for_one_entry_are_refused() -> None:
     many = AddMembers(GROUP, "g", [f"u{n}" for n in range(1_001)])
     (outcome,) = world.outcomes(world.item(b"\x02g", ItemKind.WRITE, encode(many)))
     assert outcome.code == OutcomeCode.BAD_REQUEST
+
+
+# ---- three storages ------------------------------------------------------------------------------
+
+
+def _probe(trio: Trio, name: NodeName) -> RoutedItem:
+    return trio.ask(name, Probe())
+
+
+def test_whoever_asks_a_follower_hears_who_leads() -> None:
+    trio = Trio()
+    items = [trio.put(TWO, message("a", "g", "1")), _probe(trio, THREE)]
+    transient = trio.item(ItemKind.TRANSIENT, encode(message("a", "g", "1")))
+    trio.propose(TWO, transient)
+    outcomes = [trio.answered(item) for item in (*items, transient)]
+    assert {(one.code, one.result) for one in outcomes} == {(OutcomeCode.NOT_LEADER, ONE.encode())}
+    trio.crash(ONE)
+    nobody = trio.answered(_probe(trio, THREE))
+    assert (nobody.code, nobody.result) == (OutcomeCode.NOT_LEADER, b"")
+    trio.until(lambda: trio.leads(TWO))
+    trio.run(1)
+    moved = trio.answered(_probe(trio, THREE))
+    assert (moved.code, moved.result) == (OutcomeCode.NOT_LEADER, TWO.encode())
+
+
+def test_who_is_elected_but_does_not_serve_yet_is_unavailable() -> None:
+    trio = Trio()
+    trio.crash(ONE)
+    trio.until(lambda: trio.group(TWO).raft.lead is not None)
+    trio.hold(THREE, TWO)
+    items = [trio.put(TWO, message("a", "g", "1")), _probe(trio, TWO)]
+    trio.run(10)
+    assert [trio.answered(item).code for item in items] == [OutcomeCode.UNAVAILABLE] * 2
+    assert trio.leading(TWO) == []
+    trio.release(THREE, TWO)
+    trio.run(2)
+    assert trio.leads(TWO)
+    assert trio.answered(_probe(trio, TWO)).code == OutcomeCode.DONE
+
+
+def test_who_hands_over_is_unavailable_and_answers_what_it_took_before() -> None:
+    trio = Trio()
+    trio.add("g", "alice")
+    before = trio.put(ONE, message("alice", "g", "1"))
+    trio.turn(ONE)
+    raft = trio.group(ONE).raft
+    assert raft.hand_over(trio.now, trio.group(TWO).raft.replica)
+    items = [trio.put(ONE, message("alice", "g", "2")), _probe(trio, ONE)]
+    trio.turn(ONE)
+    assert [trio.answered(item).code for item in items] == [OutcomeCode.UNAVAILABLE] * 2
+    trio.until(lambda: trio.leads(TWO))
+    assert isinstance(result_of(trio.answered(before)), Sent)
+
+
+@pytest.mark.promise("P1")
+def test_a_lost_lead_leaves_open_writes_unknown_and_sends_readers_on() -> None:
+    trio = Trio()
+    trio.add("g", "alice")
+    trio.write(deny("bob", "alice"))
+    trio.cut(ONE)
+    write, read = trio.put(ONE, message("alice", "g", "1")), _probe(trio, ONE)
+    transient = trio.item(ItemKind.TRANSIENT, encode(message("alice", "g", "2")))
+    trio.propose(ONE, transient)
+    outbox = trio.ask(ONE, OutboxQuery(1))
+    trio.run(QUORUM_SILENCE_MS // 2)
+    assert trio.outcome(write) is trio.outcome(read) is None
+    assert trio.answered(write).code == OutcomeCode.UNKNOWN
+    for item in (read, transient, outbox):
+        outcome = trio.answered(item)
+        assert (outcome.code, outcome.result) == (OutcomeCode.NOT_LEADER, b"")
+    group = trio.group(ONE)
+    assert (group.duties, group.uncommitted, len(group.waiting)) == (None, 0, 0)
+
+
+@pytest.mark.promise("P1")
+def test_a_leader_that_was_stopped_finds_its_lead_lost_before_it_answers_anything() -> None:
+    trio = Trio()
+    trio.add("g", "alice")
+    trio.cut(ONE)
+    write, read = trio.put(ONE, message("alice", "g", "1")), _probe(trio, ONE)
+    trio.turn(ONE)
+    trio[ONE].is_stopped = True
+    trio.until(lambda: trio.leads(TWO))
+    trio.add("g", "bob")
+    later = _probe(trio, ONE)
+    trio.heal()
+    trio.run(1)
+    trio[ONE].is_stopped = False
+    trio.run(FOLLOWER_APPLY_MS)
+    assert trio.answered(write).code == OutcomeCode.UNKNOWN
+    for item in (read, later):
+        outcome = trio.answered(item)
+        assert (outcome.code, outcome.result) == (OutcomeCode.NOT_LEADER, TWO.encode())
+
+
+@pytest.mark.promise("P1")
+@pytest.mark.promise("P2")
+def test_results_never_go_to_who_proposed_another_entry_at_the_same_index() -> None:
+    trio = Trio()
+    trio.add("g", "alice")
+    trio.cut(ONE)
+    lost = [trio.put(ONE, message("alice", "g", f"lost {n}")) for n in range(3)]
+    trio.turn(ONE)
+    assert trio.group(ONE).raft.last == 5
+    trio.until(lambda: trio.leads(TWO))
+    kept = [trio.put(TWO, message("alice", "g", f"kept {n}")) for n in range(2)]
+    results = [result_of(trio.answered(item)) for item in kept]
+    assert trio.group(TWO).raft.last == 5
+    assert [result.sequence for result in results if isinstance(result, Sent)] == [1, 2]
+    trio.heal()
+    trio.until(trio.applied_alike)
+    assert {trio.answered(item).code for item in lost} == {OutcomeCode.UNKNOWN}
+    assert len(trio.digests()) == 1
+    trio.until(lambda: trio.leads(ONE))
+    assert trio.group(ONE).operations == trio.group(ONE).results == {}
+    again = trio.write(message("alice", "g", "lost 0"))
+    assert isinstance(again, Sent)
+    assert (again.sequence, again.duplicate) == (3, False)
+
+
+@pytest.mark.promise("P4")
+def test_a_read_is_answered_only_by_a_round_that_began_after_it_came() -> None:
+    trio = Trio()
+    trio.add("g", "alice")
+    trio.hold(TWO, ONE)
+    trio.hold(THREE, ONE)
+    trio.run(2 * NODE_HEARTBEAT_MS)
+    old = {name: list(trio.wires[name, ONE]) for name in (TWO, THREE)}
+    assert all(isinstance(echoes[-1], NodeHeartbeatEcho) for echoes in old.values())
+    read = _probe(trio, ONE)
+    trio.turn(ONE)
+    for name, echoes in old.items():
+        trio.wires[name, ONE].clear()
+        for echo in echoes:
+            trio[ONE].core.receive(trio.now, name, echo)
+    trio.run(10)
+    assert trio.outcome(read) is None, "only old echoes came"
+    trio.release(TWO, ONE)
+    trio.run(1)
+    assert trio.answered(read).code == OutcomeCode.DONE
+
+
+@pytest.mark.promise("P4")
+def test_reads_of_a_turn_and_messages_that_are_not_logged_share_one_round() -> None:
+    trio = Trio(2)
+    trio.add("g", "alice")
+    trio.run(2 * NODE_HEARTBEAT_MS)
+    reads = [trio.ask(ONE, Probe(), partition) for partition in (0, 1, 0)]
+    send = message("alice", "g", "1", flags=MessageFlag.NO_PERSIST)
+    transient = trio.item(ItemKind.TRANSIENT, encode(send))
+    trio.propose(ONE, transient)
+    effects = trio.turn(ONE)
+    assert len(places(effects, NodeHeartbeat)) == 2
+    assert places(effects, Outcomes) == []
+    trio.run(2)
+    assert [trio.answered(read).code for read in reads] == [OutcomeCode.DONE] * 3
+    assert isinstance(result_of(trio.answered(transient)), Sent)
+
+
+@pytest.mark.promise("P4")
+def test_a_round_that_is_lost_is_followed_by_one_that_confirms() -> None:
+    trio = Trio()
+    trio.cut(ONE)
+    read = _probe(trio, ONE)
+    trio.turn(ONE)
+    trio.cut_wires.clear()
+    trio.run(NODE_HEARTBEAT_MS - 1)
+    assert trio.outcome(read) is None
+    trio.run(3)
+    assert trio.answered(read).code == OutcomeCode.DONE
+
+
+@pytest.mark.promise("P4")
+def test_a_read_behind_a_write_sees_it_and_waits_for_both() -> None:
+    trio = Trio()
+    members = AddMembers(GROUP, "g", ["alice"])
+    write = trio.item(ItemKind.WRITE, encode(members))
+    read = trio.item(ItemKind.READ, encode(MembersQuery(GROUP, "g")))
+    trio.hold(TWO, ONE)
+    trio.hold(THREE, ONE)
+    trio.propose(ONE, write, read)
+    trio.run(20)
+    assert trio.outcome(read) is None
+    trio.release(TWO, ONE)
+    page = result_of(trio.answered(read))
+    assert isinstance(page, MembersPage)
+    assert page.uids == ["alice"]
+    assert trio.outcome(write) is not None

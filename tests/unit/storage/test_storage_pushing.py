@@ -1,9 +1,10 @@
-"""Notices and outbox rows of a lonely leader on their way to routers, frame by frame."""
+"""Notices and outbox rows on their way to routers, whoever leads."""
 
 from __future__ import annotations
 
 import msgspec
 import pytest
+from storage_trio import NAMES, ONE, THREE, TWO, Trio
 from storage_world import (
     GROUP,
     ROUTER,
@@ -44,6 +45,7 @@ from zmqim.chat.operations import (
 )
 from zmqim.ids import NodeName
 from zmqim.limits import NOTICE_REPEAT_MS, REQUEST_RETRY_MS
+from zmqim.storage.pushing import BOOK_MS
 
 
 @pytest.mark.promise("P4")
@@ -233,3 +235,90 @@ def test_large_answers_and_notices_are_cut_into_frames(monkeypatch: pytest.Monke
     for frame in notices:
         assert frame.previous == previous
         previous = frame.items[-1].index
+
+
+# ---- three storages ------------------------------------------------------------------------------
+
+
+@pytest.mark.promise("P4")
+@pytest.mark.promise("P6")
+def test_a_new_leader_sends_again_what_no_router_acknowledged() -> None:
+    trio = Trio()
+    trio.add("g", "alice")
+    for n in range(3):
+        trio.write(message("alice", "g", str(n)))
+    assert trio.notices(ONE) == [2, 3, 4, 5]
+    assert trio.notices(TWO) == [], "followers tell routers nothing"
+    trio[ONE].core.receive(trio.now, ROUTER, NoticeAck(0, 1, 3))
+    trio.run(BOOK_MS)
+    trio.until(trio.applied_alike)
+    trio.crash(ONE)
+    trio.until(lambda: trio.leads(TWO))
+    trio.run(10)
+    assert trio.notices(TWO) == [4, 5]
+    frames = [send.message for send in trio[TWO].sent if isinstance(send.message, Notices)]
+    assert [(frame.term, frame.previous) for frame in frames] == [(2, 0)]
+    trio.write(message("alice", "g", "3"))
+    assert trio.notices(TWO)[2:] == [8]
+
+
+@pytest.mark.promise("P4")
+def test_a_notice_of_an_entry_that_its_leader_never_saw_committed_is_sent_by_the_next() -> None:
+    trio = Trio()
+    trio.add("g", "alice")
+    trio.put(ONE, message("alice", "g", "1"))
+    trio.turn(ONE)
+    trio.step()
+    trio.crash(ONE)
+    trio.until(lambda: trio.leads(TWO))
+    trio.run(10)
+    assert trio.notices(ONE) == [2]
+    assert trio.notices(TWO) == [2, 3]
+
+
+@pytest.mark.promise("P6")
+def test_a_new_leader_delivers_the_outbox_rows_that_are_open() -> None:
+    trio = Trio()
+    trio.write(deny("bob", "alice", "carol"))
+    first, second = submits_in(trio[ONE].sent)
+    trio[ONE].core.receive(
+        trio.now, ROUTER, Answers([Answer(first.request, OutcomeCode.DONE, b"")])
+    )
+    trio.run(BOOK_MS)
+    trio.until(trio.applied_alike)
+    assert submits_in(trio[TWO].sent) == []
+    trio.crash(ONE)
+    trio.until(lambda: trio.leads(TWO))
+    trio.run(10)
+    assert submits_in(trio[TWO].sent) == [second]
+    asked = trio.ask(TWO, OutboxQuery(2))
+    trio.run(10)
+    assert trio.outcome(asked) is None
+    trio[TWO].core.receive(
+        trio.now, ROUTER, Answers([Answer(second.request, OutcomeCode.DONE, b"")])
+    )
+    assert trio.answered(asked).code == OutcomeCode.DONE
+    trio.run(2 * BOOK_MS)
+    for name in (TWO, THREE):
+        assert trio.group(name).state.outbox_after(0, 9) == []
+
+
+@pytest.mark.promise("P4")
+def test_a_leader_that_comes_home_owes_what_the_one_in_between_was_not_told() -> None:
+    trio = Trio()
+    trio.add("g", "alice")
+    trio.cut(ONE)
+    trio.until(lambda: trio.leads(TWO))
+    trio.write(message("alice", "g", "1"))
+    seen = set(trio.notices(TWO))
+    trio.heal()
+    trio.until(lambda: trio.leads(ONE))
+    trio[ONE].sent.clear()
+    trio.run(BOOK_MS)
+    assert seen <= set(trio.notices(ONE))
+    trio[TWO].core.receive(trio.now, ROUTER, NoticeAck(0, 2, 99))
+    trio[ONE].core.receive(trio.now, ROUTER, NoticeAck(0, 3, 99))
+    trio.run(2 * BOOK_MS)
+    trio.until(trio.applied_alike)
+    assert {trio.group(name).state.applied.notified for name in NAMES} == {max(seen)}
+    assert not any(trio.group(name).busy for name in NAMES)
