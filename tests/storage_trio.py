@@ -113,7 +113,10 @@ class Trio:
             self.until(lambda: self.leads(ONE))
 
     def _opened(self, name: NodeName, rows: MemoryRowStore, journal: MemoryJournal) -> StorageCore:
-        return opened_core(name, self.document, rows, journal, self.now, self._core)
+        incarnation = self.members[name].incarnation if name in self.members else 1
+        return opened_core(
+            name, self.document, rows, journal, self.now, self._core, incarnation
+        )
 
     def _join(self, one: NodeName, other: NodeName) -> None:
         """A connection between these two stands."""

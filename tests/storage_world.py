@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from random import Random
+from typing import NamedTuple
 
 from zmqim.bus.effects import Peer, Send, View
 from zmqim.bus.messages import (
@@ -42,13 +43,14 @@ from zmqim.chat.operations import (
 )
 from zmqim.chat.view import digest_of
 from zmqim.ids import ClusterId, Incarnation, NodeName, NodeUuid
-from zmqim.raft.config import GroupConfig
+from zmqim.meta.birth import BirthCore
+from zmqim.meta.record import BirthRecord, born
 from zmqim.ring.document import RingDocument
 from zmqim.ring.partitions import partition_of
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
-from zmqim.storage.genesis import first_configs, first_metas
-from zmqim.store.interface import Journal, JournalBatch, RowReader
+from zmqim.storage.genesis import first_batch
+from zmqim.store.interface import Journal, RowStore
 from zmqim.store.memory import END_OF_KEYS, MemoryJournal, MemoryRowStore
 
 STORAGE = NodeName("storage-1")
@@ -85,17 +87,29 @@ def storage_peer(name: NodeName, incarnation: int = 1) -> Peer:
     return Peer(name, Role.STORAGE, uuid_of(name), Incarnation(incarnation))
 
 
-def configs_of(document: RingDocument) -> dict[int, GroupConfig]:
-    """The configurations of birth."""
-    everyone = {name for owners in document.placement for name in owners}
-    return first_configs(document, {name: uuid_of(name) for name in everyone})
+class PlainStorage(NamedTuple):
+    """A storage of the topology."""
+
+    name: NodeName
+    zone: str = ""
+    weight: int = 1
+
+
+def storages_of(document: RingDocument) -> list[PlainStorage]:
+    return [PlainStorage(name) for name in sorted({n for o in document.placement for n in o})]
+
+
+def record_of(document: RingDocument) -> BirthRecord:
+    """What everyone was born into."""
+    storages = storages_of(document)
+    uuids: dict[str, bytes] = {one.name: uuid_of(one.name) for one in storages}
+    return born(CLUSTER, document, storages, uuids).with_complete(True)
 
 
 def be_born(journal: Journal, name: NodeName, document: RingDocument) -> None:
     """A journal without anything gets the replicas that `name` holds from the beginning."""
     if not journal.load():
-        metas = first_metas(CLUSTER, name, configs_of(document))
-        journal.write(JournalBatch(replica_metas=metas))
+        journal.write(first_batch(record_of(document), uuid_of(name)))
 
 
 def message(
@@ -115,15 +129,26 @@ def message(
 def opened_core(
     name: NodeName,
     document: RingDocument,
-    rows: RowReader,
+    rows: RowStore,
     journal: Journal,
     now: int,
     core: type[StorageCore] = StorageCore,
+    incarnation: int = 1,
 ) -> StorageCore:
     """A life of the storage `name` begins on these stores."""
-    genesis = configs_of(document)
-    peer = storage_peer(name)
-    return core(peer, document, rows, journal, journal.load(), genesis, Steady(), now)
+    storages = storages_of(document)
+    return core(
+        storage_peer(name, incarnation),
+        document,
+        rows,
+        journal,
+        journal.load(),
+        BirthCore(name, uuid_of(name), CLUSTER, document, storages, record_of(document)),
+        Steady(),
+        now,
+        storages=storages,
+        memory=journal.peers(),
+    )
 
 
 @dataclass
