@@ -114,9 +114,7 @@ class Trio:
 
     def _opened(self, name: NodeName, rows: MemoryRowStore, journal: MemoryJournal) -> StorageCore:
         incarnation = self.members[name].incarnation if name in self.members else 1
-        return opened_core(
-            name, self.document, rows, journal, self.now, self._core, incarnation
-        )
+        return opened_core(name, self.document, rows, journal, self.now, self._core, incarnation)
 
     def _join(self, one: NodeName, other: NodeName) -> None:
         """A connection between these two stands."""

@@ -161,7 +161,7 @@ class Groups:
             core.receive(now, self.peers.stamp(wall_ms), message, leader_alive=alive)
         except WireError:
             self.counters["fenced"] += 1
-        if message.source == core.leader:
+        if message.source == core.leader and not isinstance(message, VoteRequest):
             peer.pulse_at = now
         self._follow_up(now, core, before)
 
