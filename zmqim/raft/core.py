@@ -25,6 +25,7 @@ from zmqim.bus.replication import (
     AppendResult,
     GroupBody,
     GroupMessage,
+    SnapshotOffer,
     TimeoutNow,
     VoteRequest,
     VoteResult,
@@ -192,7 +193,8 @@ class RaftCore:
     def receive(
         self, now: int, wall_ms: int, message: GroupBody, *, leader_alive: bool = False
     ) -> None:
-        """A message of another replica of this group to this one; not those of snapshots.
+        """A message of another replica of this group to this one. Of an offered snapshot only the
+        leader and its term are noted here; its rows are none of the log's business.
 
         `leader_alive`: the leader of this term was heard lately, so nobody else gets a vote.
         Raises `WireError` for what no leader sends.
@@ -206,6 +208,9 @@ class RaftCore:
                 self._asked_for_vote(message, leader_alive)
             case VoteResult():
                 self._voted(wall_ms, message)
+            case SnapshotOffer(term=term, source=source):
+                if term >= self.term:
+                    self._hear_leader(source, term)
             case TimeoutNow(term=term, source=source):
                 if term == self.term and source == self.leader and self.may_stand:
                     self.stand(wall_ms, transfer=True)

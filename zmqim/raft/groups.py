@@ -129,10 +129,6 @@ class Groups:
             return ""
         return self.me if core.lead is not None else self.peers.name_of(core, core.leader) or ""
 
-    def node_of(self, partition: int, replica: int) -> NodeName | None:
-        """The linked storage that holds that replica; None if it is not linked."""
-        return self.peers.name_of(self.cores[partition], replica)
-
     def needed_by_live(self, partition: int) -> int:
         """A leader keeps what its slowest linked follower lacks: entries up to here may go."""
         core = self.cores[partition]
@@ -165,7 +161,7 @@ class Groups:
             core.receive(now, self.peers.stamp(wall_ms), message, leader_alive=alive)
         except WireError:
             self.counters["fenced"] += 1
-        if message.source == core.leader:
+        if message.source == core.leader and not isinstance(message, VoteRequest):
             peer.pulse_at = now
         self._follow_up(now, core, before)
 
