@@ -425,7 +425,7 @@ class Groups:
         if core.lead is not None or self._leader_alive(now, core):
             return
         if not self._votes(partition):
-            self._stand_in(now, partition, ELECTION_STAGGER_MS)
+            self._stand_in(now, partition, ELECTION_STAGGER_MS + self._stagger(partition))
             return
         self._stand_in(now, partition, self._retry())
         if core.may_stand:

@@ -124,6 +124,7 @@ class Registry:
         self._storages = storages
         self._replicas = replicas
         self._boot = boot
+        replicas.may_vote = boot.partitions_vote(now)
         self._lead: _Lead | None = None
         self._leader: NodeName | None = None
         """Who spoke as the leader of the meta group last."""
