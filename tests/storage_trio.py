@@ -30,7 +30,7 @@ from zmqim.bus.messages import ItemKind, Message, Outcome, Propose, RoutedItem
 from zmqim.bus.replication import Leading
 from zmqim.chat.operations import AddMembers, ChannelType, Operation, Query, Result, encode
 from zmqim.chat.view import digest_of
-from zmqim.ids import Incarnation, NodeName, NodeUuid
+from zmqim.ids import NodeName
 from zmqim.ring.document import RingDocument
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
@@ -57,14 +57,14 @@ def ring_of_three(partitions: int = 1) -> RingDocument:
 class Member:
     """One storage: its disk, and what this life of it did."""
 
-    peer: Peer
-    """Its name, its disk and its life."""
+    name: NodeName
     core: StorageCore
     journal: MemoryJournal
     rows: MemoryRowStore
     is_alive: bool = True
     is_stopped: bool = False
     """Takes no turn, as under SIGSTOP; its wires go on."""
+    incarnation: int = 1
     effects: list[Effect] = field(default_factory=list)
     """Of the last turn."""
     turns: list[list[Effect]] = field(default_factory=list)
@@ -73,8 +73,11 @@ class Member:
     """To routers, in all lives."""
 
     def digest(self) -> str:
-        """Of all rows: equal where the same was applied."""
-        return digest_of(self.rows.scan(b"", END_OF_KEYS))
+        """Of the rows of all partitions: equal where the same was applied."""
+        prefixes = [group.state.keys.prefix for _, group in sorted(self.core.groups.items())]
+        return digest_of(
+            row for prefix in prefixes for row in self.rows.scan(prefix, prefix + END_OF_KEYS)
+        )
 
     def last(self, partition: int = 0) -> int:
         """The last entry that is on disk."""
@@ -111,8 +114,8 @@ class Trio:
         for name in NAMES:
             journal, rows = MemoryJournal(), MemoryRowStore()
             be_born(journal, name, self.document)
-            peer = storage_peer(name)
-            self.members[name] = Member(peer, self._opened(peer, rows, journal), journal, rows)
+            opened = self._opened(storage_peer(name), rows, journal)
+            self.members[name] = Member(name, opened, journal, rows)
         for one, other in combinations(NAMES, 2):
             self._join(one, other)
         for name in NAMES:
@@ -120,15 +123,14 @@ class Trio:
         if is_led:
             self.until(lambda: self.leads(ONE))
 
-    def _opened(self, peer: Peer, rows: MemoryRowStore, journal: MemoryJournal) -> StorageCore:
-        return opened_core(
-            peer, self.document, rows, journal, self.now, core=self._core, sizes=self._sizes
-        )
+    def _opened(self, me: Peer, rows: MemoryRowStore, journal: MemoryJournal) -> StorageCore:
+        return opened_core(me, self.document, rows, journal, self.now, self._core, self._sizes)
 
     def _join(self, one: NodeName, other: NodeName) -> None:
         """A connection between these two stands."""
-        for name, other_name in ((one, other), (other, one)):
-            self.members[name].core.peer_up(self.now, self.members[other_name].peer)
+        for name, peer in ((one, other), (other, one)):
+            incarnation = self.members[peer].incarnation
+            self.members[name].core.peer_up(self.now, storage_peer(peer, incarnation))
 
     def _see(self, name: NodeName) -> None:
         """A router is linked, and gossip sees everybody."""
@@ -162,10 +164,15 @@ class Trio:
         return {member.digest() for member in self.members.values()}
 
     def applied_alike(self) -> bool:
-        """Has everyone applied everything?"""
-        ends = [member.core.applied_ends() for member in self.members.values()]
-        logs = [member.core.log_ends() for member in self.members.values()]
-        return ends == [logs[0]] * len(NAMES) and logs == [logs[0]] * len(NAMES)
+        """Has everyone applied everything of every partition?"""
+        ends = {
+            (partition, end)
+            for member in self.members.values()
+            for told in (member.core.applied_ends(), member.core.log_ends())
+            for partition, end in told.items()
+            if partition in member.core.groups
+        }
+        return len(ends) == self.document.partitions
 
     # ---- time ------------------------------------------------------------------------------------
 
@@ -292,25 +299,17 @@ class Trio:
             if other.is_alive:
                 other.core.peer_down(self.now, name)
 
-    def lose_disk(self, name: NodeName) -> None:
-        """Its folder is emptied while it is down: the next life is the first of another disk."""
-        member = self.members[name]
-        assert not member.is_alive
-        member.journal, member.rows = MemoryJournal(), MemoryRowStore()
-        node_uuid = NodeUuid(self.random.randbytes(16))
-        member.peer = member.peer._replace(node_uuid=node_uuid, incarnation=Incarnation(0))
-
     def boot(self, name: NodeName) -> None:
         """Its next life begins."""
         member = self.members[name]
         member.is_alive = True
-        peer = member.peer
-        member.peer = peer._replace(incarnation=Incarnation(peer.incarnation + 1))
-        member.core = self._opened(member.peer, member.rows, member.journal)
+        member.incarnation += 1
+        me = storage_peer(name, member.incarnation)
+        member.core = self._opened(me, member.rows, member.journal)
         member.turns = []
         for other in self.members.values():
             if other is not member and other.is_alive:
-                self._join(name, other.peer.name)
+                self._join(name, other.name)
         self._see(name)
 
     # ---- asking ----------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from random import Random
+from typing import NamedTuple
 
 from zmqim.bus.effects import Peer, Send, View
 from zmqim.bus.messages import (
@@ -46,7 +47,6 @@ from zmqim.meta.birth import BirthCore
 from zmqim.meta.record import BirthRecord, born
 from zmqim.ring.document import RingDocument
 from zmqim.ring.partitions import partition_of
-from zmqim.ring.placement import Share
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
 from zmqim.storage.genesis import first_batch
@@ -59,8 +59,7 @@ OTHER = NodeName("storage-2")
 ROUTER = NodeName("router-1")
 CLUSTER = ClusterId(bytes(range(16)))
 WALL_MS = 1_750_000_000_000
-START_MS_MAX = 2_000
-"""A storage that is alone leads everything within this time."""
+TURNS_MAX = 10_000
 GROUP = ChannelType.GROUP
 PERSON = ChannelType.PERSON
 
@@ -90,17 +89,24 @@ def storage_peer(name: NodeName, incarnation: int = 1) -> Peer:
     return Peer(name, Role.STORAGE, uuid_of(name), Incarnation(incarnation))
 
 
-def shares_of(document: RingDocument) -> list[Share]:
-    """The storages of the topology, each in its own zone."""
-    names = sorted({name for owners in document.placement for name in owners} | {STORAGE})
-    return [Share(name, f"zone of {name}", 1) for name in names]
+class Place(NamedTuple):
+    """A storage as the topology names it."""
+
+    name: NodeName
+    zone: str = "zone"
+    weight: int = 1
 
 
-def record_of(document: RingDocument, cluster_id: ClusterId = CLUSTER) -> BirthRecord:
-    """The birth of the cluster, complete, with everyone on the first disk."""
-    shares = shares_of(document)
-    uuids = {share.name: uuid_of(share.name) for share in shares}
-    return born(cluster_id, document, shares, uuids).with_complete(True)
+def places_of(document: RingDocument) -> tuple[Place, ...]:
+    names = {name for owners in document.placement for name in owners}
+    return tuple(Place(name) for name in sorted({*names, STORAGE}))
+
+
+def record_of(document: RingDocument) -> BirthRecord:
+    """Everyone was born at once."""
+    places = places_of(document)
+    uuids: dict[str, bytes] = {place.name: uuid_of(place.name) for place in places}
+    return born(CLUSTER, document, places, uuids).with_complete(True)
 
 
 def be_born(journal: Journal, name: NodeName, document: RingDocument) -> None:
@@ -129,24 +135,22 @@ def opened_core(
     rows: RowStore,
     journal: Journal,
     now: int,
-    *,
     core: type[StorageCore] = StorageCore,
     sizes: Sizes = Sizes(),
     cluster_id: ClusterId = CLUSTER,
 ) -> StorageCore:
-    """A life of the storage `me` begins on these stores."""
-    shares = shares_of(document)
-    record = record_of(document, cluster_id)
+    """A life of a storage begins on these stores."""
+    places, record = places_of(document), record_of(document)
     return core(
         me,
         document,
         rows,
         journal,
         journal.load(),
-        BirthCore(me.name, me.node_uuid, cluster_id, document, shares, record),
-        Steady(f"{me.name} {me.incarnation}"),
+        BirthCore(me.name, me.node_uuid, CLUSTER, document, places, record),
+        Steady(),
         now,
-        storages=shares,
+        storages=places,
         memory=journal.peers(),
         sizes=sizes,
     )
@@ -162,7 +166,7 @@ class StorageWorld:
     now: int = 0
     wall_ms: int = WALL_MS
     request: int = 0
-    life: int = 0
+    incarnation: int = 0
     sizes: Sizes = field(default_factory=Sizes)
 
     def __post_init__(self) -> None:
@@ -171,20 +175,21 @@ class StorageWorld:
 
     def open(self) -> None:
         be_born(self.journal, STORAGE, self.document)
-        self.life += 1
-        peer = storage_peer(STORAGE, self.life)
+        self.incarnation += 1
+        me = storage_peer(STORAGE, self.incarnation)
         self.core = opened_core(
-            peer, self.document, self.rows, self.journal, self.now, sizes=self.sizes
+            me, self.document, self.rows, self.journal, self.now, sizes=self.sizes
         )
         self.effects: list[Effect] = []
         self.sent: list[Send] = []
 
     def start(self) -> None:
-        """Lead every partition, with one router linked."""
-        end = self.now + START_MS_MAX
-        while self.core.led < len(self.core.groups) or self.core.registry.sentence:
-            assert self.now < end, self.core.registry.sentence
-            self.wake()
+        """Lead every partition, and the meta group, with one router linked."""
+        for _ in range(TURNS_MAX):
+            if self.core.serving:
+                break
+            self.turn()
+        assert self.core.serving
         self.core.peer_up(self.now, router_peer())
         self.core.view_changed(self.now, View((), (ROUTER,), (STORAGE,)))
         self.turn(0)
@@ -213,12 +218,6 @@ class StorageWorld:
         sent = self.perform(self.effects)
         self.sent += sent
         return sent
-
-    def wake(self) -> list[Send]:
-        """Let time pass until something is due, and do that."""
-        due = self.core.next_wake()
-        assert due is not None
-        return self.turn(max(1, due - self.now))
 
     def partition(self, key: bytes) -> int:
         return partition_of(key, self.document.partitions)

@@ -377,9 +377,9 @@ def counts_every_echo(groups: Groups, name: str, partition: int) -> int:
 
 def keeps_what_the_name_was_told(groups: Groups, now: int, name: Any, uuid: Any) -> None:
     """Another process with that name is taken to know what the one before it was told."""
-    told = groups._peer(now, name).told
+    told = groups.peers.make(now, name).told
     _peer_up(groups, now, name, uuid)
-    groups._peer(now, name).told = told
+    groups.peers.make(now, name).told = told
     told.forget()
 
 

@@ -236,7 +236,12 @@ class Cluster:
         The command runs in this process: a Python of its own takes longer than a write stall.
         """
         host = host or self.hosts[0]
-        words = {"--data": str(host.data), "--json": True}
+        words = {
+            "--data": str(host.data),
+            "--json": True,
+            "--partitions": False,
+            "--watch": False,
+        }
         try:
             with redirect_stdout(StringIO()) as output:
                 status.run(words)
@@ -258,22 +263,30 @@ class Cluster:
 
     def leaders(self) -> dict[int, str]:
         """Partition → the storage that leads it: as the cluster says, else as the ring places."""
-        told = (self.status() or {}).get("partitions") or []
+        told = self.partitions()
         by_partition = {row["id"]: row["leader"] for row in told if isinstance(row["id"], int)}
         placed = {number: owners[0] for number, owners in enumerate(self.ring.placement)}
         return {**placed, **{key: name for key, name in by_partition.items() if name}}
 
     def voters(self) -> int:
         """Replicas of a partition that count: as the cluster says, else as the ring places."""
-        told = (self.status() or {}).get("partitions") or []
-        return max([len(row["voters"]) for row in told], default=self.ring.voters)
+        return max([len(row["voters"]) for row in self.partitions()], default=self.ring.voters)
 
     def is_whole(self) -> bool:
         """Whether everybody is alive and, as far as it is told, every partition replicated."""
         if set(self.states().values()) != {"alive"}:
             return False
-        told = (self.status() or {}).get("partitions") or []
-        return all(row.get("fully_replicated", True) for row in told)
+        return all(row["fully_replicated"] for row in self.partitions())
+
+    def partitions(self) -> list[dict[str, Any]]:
+        """Every partition and the meta group, as the host says whose storage leads it."""
+        found: dict[int | str, dict[str, Any]] = {}
+        for host in self.hosts:
+            for row in (self.status(host) or {}).get("partitions") or []:
+                known = found.get(row["id"])
+                if known is None or _told(row) > _told(known):
+                    found[row["id"]] = row
+        return list(found.values())
 
     def wait(self, condition: Callable[[], Any], seconds: float, what: str) -> float:
         """Wait until `condition`; the seconds that it took. Raises `NotInTime`."""
@@ -337,6 +350,11 @@ def clock_can_be_set() -> bool:
 def disk_can_be_small() -> bool:
     """Whether file systems can be mounted."""
     return os.geteuid() == 0 and shutil.which("mount") is not None
+
+
+def _told(row: dict[str, Any]) -> tuple[bool, int]:
+    """How much a row of status is worth: what a leader says itself, and in a later term."""
+    return row["fully_replicated"] is not None, row["term"] or 0
 
 
 def _has_ended(pid: int) -> bool:

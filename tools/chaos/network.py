@@ -11,6 +11,7 @@ as behind a broken switch.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from pathlib import Path
 CLIENTS_ADDRESS = "10.77.0.254"
 DROP = ("-j", "DROP")
 PREFIX = "zq"
-"""Of our namespaces; the pid of the harness follows."""
+"""Of our namespaces; the pid of the harness and a few letters by chance follow."""
 
 Link = tuple[str, str]
 """(who does not hear, whom)."""
@@ -33,7 +34,7 @@ class Net:
 
     def __init__(self, hosts: Sequence[str]) -> None:
         self.hosts = tuple(hosts)
-        self._prefix = f"{PREFIX}{os.getpid()}-"
+        self._prefix = f"{PREFIX}{os.getpid()}-{secrets.token_hex(2)}-"
         self._made: list[str] = []
 
     def __enter__(self) -> Net:

@@ -98,8 +98,7 @@ class Groups:
         """A link to another storage stands."""
         peer = self.peers.make(now, name)
         if peer.node_uuid != node_uuid:
-            # Another life: it knows nothing of what its name was told, and its word is not the old
-            # replica's.
+            # Another life: it knows nothing of what its name was told.
             peer.held.forget()
             peer.told = ToldPulses()
         peer.node_uuid = node_uuid
@@ -129,10 +128,6 @@ class Groups:
         if core is None or not core.leader:
             return ""
         return self.me if core.lead is not None else self.peers.name_of(core, core.leader) or ""
-
-    def node_of(self, partition: int, replica: int) -> NodeName | None:
-        """The linked storage that holds that replica; None if it is not linked."""
-        return self.peers.name_of(self.cores[partition], replica)
 
     def needed_by_live(self, partition: int) -> int:
         """A leader keeps what its slowest linked follower lacks: entries up to here may go."""
@@ -166,7 +161,7 @@ class Groups:
             core.receive(now, self.peers.stamp(wall_ms), message, leader_alive=alive)
         except WireError:
             self.counters["fenced"] += 1
-        if message.source == core.leader:
+        if message.source == core.leader and not isinstance(message, VoteRequest):
             peer.pulse_at = now
         self._follow_up(now, core, before)
 
@@ -231,9 +226,7 @@ class Groups:
         peer.clock_ahead_ms = echo.wall_ms - wall_ms
         for partition, term in echo.refused:
             core = self.cores.get(partition)
-            if core is None or partition not in peer.told.groups:
-                continue
-            if term > core.term:
+            if core is not None and partition in peer.told.groups and term > core.term:
                 before = (core.leader, core.term, core.role)
                 core.term_seen(term)
                 self._follow_up(now, core, before)
@@ -272,6 +265,7 @@ class Groups:
             # We were stopped or starved: silence of the others until now says nothing.
             for peer in self.peers.by_name.values():
                 peer.pulse_at = max(peer.pulse_at, now - LEADER_SILENCE_MS // 2)
+                peer.echo_at = max(peer.echo_at, now - QUORUM_SILENCE_MS // 2)
         due = [partition for partition, when in self._stand_at.items() if when <= now]
         for partition in due:
             self._stand(now, wall_ms, partition)

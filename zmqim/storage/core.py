@@ -49,6 +49,7 @@ from zmqim.meta.boot import Boot
 from zmqim.raft.groups import Groups
 from zmqim.ring.document import RingDocument, StorageLike
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
+from zmqim.storage.garbage import Garbage
 from zmqim.storage.group import Group
 from zmqim.storage.holdings import Holdings
 from zmqim.storage.installing import Installing
@@ -116,30 +117,23 @@ class StorageCore:
         request = boot_request(me, storages, random.randbytes(BOOT_START_BYTES))
         boot = Boot(request, [NodeName(one.name) for one in storages], now)
         self.registry = Registry(me, record, ring, storages, self.replicas, boot, now)
+        self._garbage = Garbage(rows)
         self.holdings = Holdings(
-            record, ring, self._view, journal, self.replicas, self.registry, memory
+            record, ring, self._view, journal, self.replicas, self.registry, memory, self._garbage
         )
         self.holdings.open_all(now, loaded)
         self.groups = self.holdings.groups
+        self.offering = Offering(self.holdings, self.replicas, rows, sizes, now)
+        self.installing = Installing(self.holdings, self.replicas, self._garbage)
+        self._sizes = sizes
         self.proposals = Proposals(ring.partitions, self.groups, self.replicas)
         self.pushing = Pushing(journal)
-        self._sizes = sizes
-        self.offering = Offering(self.groups, self.replicas, rows, sizes, now)
-        self.installing = Installing(
-            self.groups, self.replicas, rows, self._view, record, self.holdings.heads_max
-        )
         self._inbox: list[tuple[NodeName, Replicated]] = []
         self._incoming: list[tuple[NodeName, list[RoutedItem]]] = []
         self._touched: dict[int, Group] = {}
         self._lagging: dict[int, Group] = {}
         """Followers with something to apply: that can wait a little, for larger writes."""
         self._apply_at = NEVER
-        self._metas_unsaved = {
-            partition: group.meta.encode()
-            for partition, group in self.groups.items()
-            if group.meta.encode() != loaded[partition].replica_meta
-        }
-        """Replicas that were found damaged: the first write says so."""
         self._log_bytes = 0
         """What the logs of all partitions keep, as far as this life wrote it."""
         self._told: dict[int, int] = {}
@@ -274,9 +268,15 @@ class StorageCore:
             return 0
         if self._birth.next_wake() == 0:
             return 0
-        wake = min(self.registry.next_wake(), self.replicas.next_wake(), self._apply_at)
-        wake = min(wake, self.offering.next_wake(), self.installing.next_wake())
-        wake = min(wake, self.pushing.look_at)
+        wake = min(
+            self.registry.next_wake(),
+            self.pushing.look_at,
+            self.replicas.next_wake(),
+            self.offering.next_wake(),
+            self.installing.next_wake(),
+            self._garbage.next_wake(),
+            self._apply_at,
+        )
         return None if wake == NEVER else wake
 
     # ---- the turn --------------------------------------------------------------------------------
@@ -299,7 +299,7 @@ class StorageCore:
         held: dict[int, Replica] = {**touched, **meta}
         effects += [Send(to, append) for to, append in self.replicas.early(now, held)]
         effects += [Send(to, beat) for to, beat in self.replicas.rounds(now, wall_ms)]
-        self.offering.note(touched.values())
+        self.offering.note(held.values())
         self._append(held, touched, effects)
         effects += [Send(to, message) for to, message in self.replicas.late(held)]
         effects += [Send(to, echo) for to, echo in self.replicas.take_echoes()]
@@ -325,7 +325,10 @@ class StorageCore:
         effects += self.installing.pulls(now)
         effects += self.offering.chunks(now)
         self._shorten(held)
-        self._drop_removed(held)
+        for number in self.holdings.drop_removed(held):
+            self._lagging.pop(number, None)
+            self.pushing.busy.pop(number, None)
+            self._told.pop(number, None)
         return effects
 
     def _take_in(self, now: int, wall_ms: int) -> None:
@@ -338,16 +341,16 @@ class StorageCore:
                     replicas.heartbeat(now, wall_ms, source, message)
                 case NodeHeartbeatEcho():
                     replicas.echo(now, wall_ms, source, message)
-                case SnapshotOffer():
-                    self.holdings.make(now, message)
-                    self.installing.offered(now, source, message)
                 case SnapshotChunk():
                     self.installing.received(now, source, message)
                 case SnapshotPull():
                     self.offering.pulled(now, source, message)
                 case GroupBody():
-                    self.holdings.make(now, message)
+                    if message.partition not in replicas.cores:
+                        self.holdings.make(now, message)
                     replicas.receive(now, wall_ms, source, message)
+                    if isinstance(message, SnapshotOffer):
+                        self.installing.offered(now, source, message)
                 case _:
                     self.registry.receive(now, wall_ms, source, message)
 
@@ -387,10 +390,13 @@ class StorageCore:
     def _append(
         self, held: dict[int, Replica], touched: dict[int, Group], effects: list[Effect]
     ) -> None:
-        """One journal write for everything that was proposed, received or voted."""
+        """One journal write for everything that was proposed, received, voted or installed."""
         batch = self.holdings.begin_batch()
-        self._log_bytes -= self.installing.switch(batch, touched)
-        held.update(touched)
+        for replica in self.installing.switch(batch):
+            held[replica.partition] = replica
+            if isinstance(replica, Group):
+                touched[replica.partition] = replica
+        self._log_bytes -= self.installing.take_forgotten()
         entries = batch.entries
         for partition, group in held.items():
             raft = group.raft
@@ -429,7 +435,7 @@ class StorageCore:
                 touched[partition] = group
             lagging.clear()
             self._apply_at = NEVER
-        rows = [*self._view.changes.items(), *self.installing.take_rows(now)]
+        rows = [*self._view.changes.items(), *self.installing.take_rows(), *self._garbage.take(now)]
         if rows:
             effects.append(WriteState(rows))
 
@@ -459,14 +465,6 @@ class StorageCore:
             if everything:
                 effects += [Send(r, Leading(everything)) for r in sorted(self._untold_routers)]
             self._untold_routers.clear()
-
-    def _drop_removed(self, held: Mapping[int, Replica]) -> None:
-        for number in self.holdings.drop_removed(held):
-            self._lagging.pop(number, None)
-            self.pushing.busy.pop(number, None)
-            self._told.pop(number, None)
-            self.offering.forget(number)
-            self.installing.forget(number)
 
     def _shorten(self, held: Mapping[int, Replica]) -> None:
         """Forget entries that nobody needs any more; it is told with the next write."""

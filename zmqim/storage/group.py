@@ -16,10 +16,9 @@ from zmqim.limits import MB
 from zmqim.raft.core import RaftCore
 from zmqim.raft.entry import EntryKind, decode_entry
 from zmqim.raft.replica import ReplicaMeta
-from zmqim.storage.log_size import LogSize
 from zmqim.storage.notices import NoticeQueue
 from zmqim.storage.outbox import Outbox
-from zmqim.storage.replica import Replica
+from zmqim.storage.replica import Machine, Replica
 from zmqim.store.interface import JournalReader
 
 _READ_BYTES = 4 * MB
@@ -78,6 +77,20 @@ class Group(Replica):
         self._last_notice = state.applied.index
         """No applied entry above this one made a notice."""
 
+    @property
+    def machine(self) -> Machine:
+        """The state."""
+        return self.state
+
+    def restart(self, machine: Machine, meta: ReplicaMeta, *, is_new: bool) -> None:
+        """The rows are now those of a snapshot; it follows, so it owes nothing."""
+        assert isinstance(machine, ChatState)
+        assert self.duties is None
+        assert not self.waiting
+        self.state = machine
+        self._last_notice = machine.applied.index
+        super().restart(machine, meta, is_new=is_new)
+
     # ---- applying --------------------------------------------------------------------------------
 
     def apply(self) -> None:
@@ -113,18 +126,6 @@ class Group(Replica):
             if state.outbox_added:
                 duties.outbox.grow(state.applied.outbox_last)
         state.outbox_added = False
-
-    def restart(self, state: ChatState, meta: ReplicaMeta, *, is_new: bool) -> None:
-        """The rows are now those of a snapshot; `is_new`: nothing of the log was kept."""
-        assert self.duties is None
-        assert not self.waiting
-        self.state = state
-        self.meta = meta
-        self.durable = self._last_notice = state.applied.index
-        if is_new:
-            self.size = LogSize()
-        else:
-            self.size.cut(state.applied.index)
 
     def give_up(self) -> deque[Waiting]:
         """The lead is lost: nothing proposed here is known to be applied. Who waits is given."""

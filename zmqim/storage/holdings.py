@@ -7,20 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from zmqim.bus.replication import Append, GroupBody, SnapshotOffer
+from zmqim.chat.state import ChatState
 from zmqim.chat.view import RowView
 from zmqim.ids import NodeName
 from zmqim.limits import HEADS_CACHED_MAX
 from zmqim.meta.record import BirthRecord
 from zmqim.meta.state import MetaState
+from zmqim.raft.config import GroupConfig
 from zmqim.raft.groups import Groups
 from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
 from zmqim.ring.document import RingDocument
-from zmqim.storage.genesis import FIRST_INSTALL
+from zmqim.storage.garbage import Garbage
 from zmqim.storage.group import Group
-from zmqim.storage.opening import GROUP_BYTES, meta_of, open_group, open_raft
+from zmqim.storage.opening import (
+    GROUP_BYTES,
+    VOTERS_TO_REBUILD,
+    NoRows,
+    RowsDamaged,
+    meta_of,
+    open_group,
+    open_raft,
+    open_without_rows,
+)
 from zmqim.storage.registry import MetaGroup, Registry
-from zmqim.storage.replica import Replica
+from zmqim.storage.replica import Machine, Replica
 from zmqim.store.interface import JournalBatch, JournalReader, LoadedPartition
 
 
@@ -36,6 +49,7 @@ class Holdings:
         replicas: Groups,
         registry: Registry,
         memory: Mapping[bytes, int],
+        garbage: Garbage,
     ) -> None:
         """`memory` is the highest incarnation seen of each other disk."""
         self.groups: dict[int, Group] = {}
@@ -45,6 +59,7 @@ class Holdings:
         self._view = view
         self._journal = journal
         self._replicas = replicas
+        self._garbage = garbage
         self._registry = registry
         self.heads_max = HEADS_CACHED_MAX // ring.partitions
         """Decoded channel heads that a partition may keep."""
@@ -61,6 +76,28 @@ class Holdings:
         self.heads_max = HEADS_CACHED_MAX // max(len(held), 1)
         for number in held:
             self._open(now, number, loaded[number])
+            one = self.replica(number)
+            meta = self._retired[number] if one is None else one.meta
+            self._garbage.look(number, meta.install, is_held=one is not None)
+            if one is not None and meta.encode() != loaded[number].replica_meta:
+                self._metas[number] = meta.encode()
+
+    def replica(self, number: int) -> Replica | None:
+        """The replica of that group, if one is held."""
+        meta = self._registry.group
+        if meta is not None and number == meta.partition:
+            return meta
+        return self.groups.get(number)
+
+    def machine(self, number: int, install: int) -> Machine:
+        """The state of a group, as its rows under that install number say."""
+        if number == self._record.meta_group:
+            return MetaState(number, install, self._view)
+        return ChatState(number, install, self._view, self.heads_max)
+
+    def genesis(self, number: int) -> GroupConfig:
+        """The configuration of birth."""
+        return self._record.genesis[number].config
 
     def remember(self, node_uuid: bytes, incarnation: int) -> bool:
         """A life of another disk speaks; False if a later one did before."""
@@ -111,18 +148,16 @@ class Holdings:
         retired = self._retired.get(number)
         if message.group != genesis.group_uuid[:GROUP_BYTES]:
             return
-        install = FIRST_INSTALL
         if retired is not None:
             if message.target < retired.replica_id_min:
                 return
-            install = retired.install + 1
             self._lowered[number] = (0, 0)
             del self._retired[number]
         meta = ReplicaMeta(
             genesis.group_uuid,
             message.target,
             message.target,
-            install,
+            self._garbage.fresh(number),
             ReplicaStatus.LEARNER,
         )
         self._metas[number] = meta.encode()
@@ -143,6 +178,7 @@ class Holdings:
                 ReplicaStatus.REMOVED,
             )
             self._retired[number] = retired
+            self._garbage.add(number, meta.install)
             self._metas[number] = retired.encode()
             self._replicas.remove(number)
             if self.groups.pop(number, None) is None:
@@ -157,13 +193,26 @@ class Holdings:
             return
         genesis = self._record.genesis[number].config
         if number == self._record.meta_group:
-            state = MetaState(number, meta.install, self._view)
-            raft = open_raft(number, meta, state, self._journal, loaded, genesis)
-            self._registry.group = MetaGroup(number, raft, state, meta)
-            self._replicas.add(now, raft, [NodeName(place.name) for place in genesis.voters])
+            one = self._open_meta(number, meta, loaded)
+            self._registry.group = one
+            self._replicas.add(now, one.raft, [NodeName(place.name) for place in genesis.voters])
             return
         group = open_group(number, self._view, self._journal, loaded, genesis, self.heads_max)
         self.groups[number] = group
-        if group.meta != meta:
-            self._metas[number] = group.meta.encode()  # It was found damaged.
         self._replicas.add(now, group.raft, self._ring.placement[number])
+
+    def _open_meta(self, number: int, meta: ReplicaMeta, loaded: LoadedPartition) -> MetaGroup:
+        """As `open_group`, with the other state."""
+        genesis = self.genesis(number)
+        if meta.status != ReplicaStatus.DAMAGED:
+            try:
+                state = MetaState(number, meta.install, self._view)
+                raft = open_raft(number, meta, state, self._journal, loaded, genesis)
+                return MetaGroup(number, raft, state, meta)
+            except RowsDamaged:
+                if len(genesis.voters) < VOTERS_TO_REBUILD:
+                    raise
+        meta = msgspec.structs.replace(meta, status=ReplicaStatus.DAMAGED)
+        state = MetaState(number, meta.install, RowView(NoRows()))
+        raft = open_without_rows(number, meta, self._journal, loaded, genesis)
+        return MetaGroup(number, raft, state, meta)

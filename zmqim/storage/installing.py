@@ -3,8 +3,7 @@
 The rows are written under a new install number, so they touch nothing that is alive. Once the last
 of them is durable a later turn switches: one journal batch names the new install number and the
 new extent of the log. So a crash leaves the old state or the new one, and beside it rows of other
-install numbers, which are garbage: they are deleted a slice a turn, also after a restart. Within a
-life each attempt gets a number of its own, above every one that has rows.
+install numbers, which are garbage (`zmqim.storage.garbage`).
 
 What is offered counts only if it comes from the leader of the replica's own term. A chunk that is
 lost is asked for again; one that comes twice, or of another snapshot, does not follow the last key.
@@ -12,33 +11,28 @@ lost is asked for again; one that comes twice, or of another snapshot, does not 
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping
-
 import msgspec
 
 from zmqim.bus.effects import Send
 from zmqim.bus.replication import SnapshotChunk, SnapshotOffer, SnapshotPull
 from zmqim.chat.keys import Keys, install_of
-from zmqim.chat.state import ChatState
-from zmqim.chat.view import RowView
+from zmqim.errors import WireError
 from zmqim.ids import NodeName
 from zmqim.limits import (
     APPEND_RETRY_MS,
-    GARBAGE_PAUSE_MS,
-    GARBAGE_ROWS_MAX,
     SNAPSHOT_SILENCE_MS,
     SNAPSHOTS_PER_NODE_MAX,
 )
-from zmqim.meta.record import BirthRecord
 from zmqim.raft.config import GroupConfig
 from zmqim.raft.core import RaftCore
 from zmqim.raft.groups import Groups
 from zmqim.raft.log import LogEnd
 from zmqim.raft.replica import ReplicaStatus
-from zmqim.storage.group import Group
+from zmqim.storage.garbage import Garbage
+from zmqim.storage.holdings import Holdings
 from zmqim.storage.notices import NEVER
-from zmqim.store.interface import JournalBatch, RowReader, Rows
+from zmqim.storage.replica import Replica
+from zmqim.store.interface import JournalBatch, Rows
 
 
 class _Attempt:
@@ -77,37 +71,18 @@ class _Attempt:
 
 
 class Installing:
-    """All snapshots that this storage receives, and the garbage that they leave."""
+    """All snapshots that this storage receives."""
 
-    def __init__(
-        self,
-        groups: Mapping[int, Group],
-        replicas: Groups,
-        rows: RowReader,
-        view: RowView,
-        record: BirthRecord,
-        heads_max: int,
-    ) -> None:
-        """Looks which install numbers have rows; `record` has the first configurations."""
+    def __init__(self, holdings: Holdings, replicas: Groups, garbage: Garbage) -> None:
         self.counters = dict.fromkeys(("snapshots_installed", "snapshots_abandoned"), 0)
         self.is_disk_full = False
         """Is there no room for more rows?"""
-        self._groups = groups
+        self._holdings = holdings
         self._replicas = replicas
-        self._stored = rows
-        self._view = view
-        self._record = record
-        self._heads_max = heads_max
+        self._garbage = garbage
         self._attempts: dict[int, _Attempt] = {}
-        self._garbage: deque[Keys] = deque()
-        self._sweep_at = 0
-        self._highest: dict[int, int] = {}
-        """The highest install number that was ever used, by partition."""
-        for partition, group in groups.items():
-            numbers = _installs(rows, partition)
-            alive = group.meta.install
-            self._garbage += [Keys(partition, number) for number in numbers if number != alive]
-            self._highest[partition] = max([alive, *numbers])
+        """By partition."""
+        self._forgotten = 0
 
     @property
     def open(self) -> int:
@@ -116,7 +91,7 @@ class Installing:
 
     def next_wake(self) -> int:
         """When a turn is needed at the latest; 0: at once."""
-        wake = self._sweep_at if self._garbage else NEVER
+        wake = NEVER
         for attempt in self._attempts.values():
             if attempt.is_whole or (attempt.is_asking and not self.is_disk_full):
                 return 0
@@ -129,7 +104,7 @@ class Installing:
         """The leader has a snapshot for us; one that it offers again goes on where it was."""
         raft = self._led_by(source, offer)
         partition = offer.partition
-        if raft is None or partition not in self._groups or not raft.can_install(offer.index):
+        if raft is None or not raft.can_install(offer.index, offer.index_term):
             return
         attempt = self._attempts.get(partition)
         if attempt is not None and attempt.offer == offer:
@@ -139,9 +114,7 @@ class Installing:
             self._abandon(partition)
         if len(self._attempts) >= SNAPSHOTS_PER_NODE_MAX:
             return
-        alive = self._groups[partition].meta.install
-        self._highest[partition] = max(self._highest.get(partition, 0), alive) + 1
-        keys = Keys(partition, self._highest[partition])
+        keys = Keys(partition, self._garbage.fresh(partition))
         self._attempts[partition] = _Attempt(now, source, offer, keys)
 
     def received(self, now: int, source: NodeName, chunk: SnapshotChunk) -> None:
@@ -178,81 +151,71 @@ class Installing:
             return None
         return core
 
-    def forget(self, partition: int) -> None:
-        """The replica is held no more: its rows, and what was on its way, are garbage."""
-        if partition in self._attempts:
-            self._abandon(partition)
-        for number in _installs(self._stored, partition):
-            self._garbage.append(Keys(partition, number))
-
     # ---- the turn --------------------------------------------------------------------------------
 
-    def switch(self, batch: JournalBatch, touched: dict[int, Group]) -> int:
-        """What earlier turns wrote whole becomes the state, with this turn's journal write.
-
-        Gives the bytes of log that are forgotten.
-        """
-        forgotten = 0
+    def switch(self, batch: JournalBatch) -> list[Replica]:
+        """What earlier turns wrote whole becomes the state, with this turn's journal write."""
+        installed: list[Replica] = []
         for partition, attempt in list(self._attempts.items()):
             if not attempt.is_written:
                 continue
-            group = self._groups[partition]
-            before = group.size.bytes_kept
-            if self._install(group, attempt, batch):
-                forgotten += before - group.size.bytes_kept
-                del self._attempts[partition]
-                self.counters["snapshots_installed"] += 1
-                touched[partition] = group
-            else:
+            replica = self._holdings.replica(partition)
+            before = 0 if replica is None else replica.size.bytes_kept
+            if replica is None or not self._install(replica, attempt, batch):
                 self._abandon(partition)
+                continue
+            self._forgotten += before - replica.size.bytes_kept
+            del self._attempts[partition]
+            self.counters["snapshots_installed"] += 1
+            installed.append(replica)
+        return installed
+
+    def take_forgotten(self) -> int:
+        """Bytes of log that `switch` made dead."""
+        forgotten, self._forgotten = self._forgotten, 0
         return forgotten
 
-    def _install(self, group: Group, attempt: _Attempt, batch: JournalBatch) -> bool:
+    def _install(self, replica: Replica, attempt: _Attempt, batch: JournalBatch) -> bool:
         """Switch to the attempt's rows; False if they are not what was offered, or of no use."""
-        raft, offer = group.raft, attempt.offer
-        install = install_of(attempt.keys.prefix)
-        if not raft.can_install(offer.index):
+        raft, offer, number = replica.raft, attempt.offer, replica.partition
+        if raft.replica != offer.target or not raft.can_install(offer.index, offer.index_term):
             return False
-        state = ChatState(group.partition, install, self._view, self._heads_max)
-        applied = state.applied
+        install = install_of(attempt.keys.prefix)
+        machine = self._holdings.machine(number, install)
+        applied = machine.applied
         if (applied.index, applied.term, applied.hlc) != (
             offer.index,
             offer.index_term,
             offer.hlc,
         ):
             return False
-        stored = state.config()
-        conf_id, config = (
-            (0, self._record.genesis[group.partition].config)
-            if stored is None
-            else (stored[0], GroupConfig.decode(stored[1]))
-        )
+        stored = machine.config()
+        try:
+            conf_id, config = (
+                (0, self._holdings.genesis(number))
+                if stored is None
+                else (stored[0], GroupConfig.decode(stored[1]))
+            )
+        except WireError:
+            return False
         end = LogEnd(offer.index_term, offer.chain, offer.hlc)
         is_new = raft.install(offer.index, end, config, conf_id)
-        is_voter = raft.config.is_voter(raft.replica)
-        status = ReplicaStatus.VOTER if is_voter else ReplicaStatus.LEARNER
-        meta = msgspec.structs.replace(group.meta, install=install, status=status)
-        batch.replica_metas[group.partition] = meta.encode()
         if is_new:
-            batch.lowered[group.partition] = (raft.log.last_term, raft.log.last)
-        self._garbage.append(Keys(group.partition, group.meta.install))
-        group.restart(state, meta, is_new=is_new)
+            batch.lowered[number] = (end.term, offer.index)
+        status = ReplicaStatus.VOTER if raft.is_voter else ReplicaStatus.LEARNER
+        self._garbage.add(number, replica.meta.install)
+        meta = msgspec.structs.replace(replica.meta, install=install, status=status)
+        batch.replica_metas[number] = meta.encode()
+        replica.restart(machine, meta, is_new=is_new)
         return True
 
-    def take_rows(self, now: int) -> Rows:
-        """Rows of this turn's chunks, and deletions of a slice of the garbage."""
+    def take_rows(self) -> Rows:
+        """The rows of this turn's chunks."""
         rows: Rows = []
         for attempt in self._attempts.values():
             rows += attempt.rows
             attempt.rows = []
             attempt.is_written = attempt.is_whole
-        if self._garbage and now >= self._sweep_at:
-            self._sweep_at = now + GARBAGE_PAUSE_MS
-            dead = self._garbage[0]
-            found = self._stored.scan(dead.prefix, dead.stop, limit=GARBAGE_ROWS_MAX)
-            rows += [(key, None) for key, _ in found]
-            if len(found) < GARBAGE_ROWS_MAX:
-                self._garbage.popleft()
         return rows
 
     def pulls(self, now: int) -> list[Send]:
@@ -264,10 +227,7 @@ class Installing:
             if self.is_disk_full:
                 attempt.heard_at = now
                 continue
-            raft = self._groups[partition].raft
-            is_silent = now - attempt.heard_at >= SNAPSHOT_SILENCE_MS
-            is_stale = raft.term != attempt.offer.term or not raft.can_install(attempt.offer.index)
-            if is_silent or is_stale:
+            if now - attempt.heard_at >= SNAPSHOT_SILENCE_MS or self._is_stale(attempt.offer):
                 self._abandon(partition)
                 continue
             if attempt.is_asking or now - attempt.asked_at >= APPEND_RETRY_MS:
@@ -276,9 +236,18 @@ class Installing:
                 found.append(Send(attempt.name, _pull(attempt)))
         return found
 
+    def _is_stale(self, offer: SnapshotOffer) -> bool:
+        """Does nobody answer for it any more, or is it of no use?"""
+        replica = self._holdings.replica(offer.partition)
+        return (
+            replica is None
+            or (replica.raft.replica, replica.raft.term) != (offer.target, offer.term)
+            or not replica.raft.can_install(offer.index, offer.index_term)
+        )
+
     def _abandon(self, partition: int) -> None:
         attempt = self._attempts.pop(partition)
-        self._garbage.append(attempt.keys)
+        self._garbage.add(partition, install_of(attempt.keys.prefix))
         self.counters["snapshots_abandoned"] += 1
 
 
@@ -293,14 +262,3 @@ def _pull(attempt: _Attempt) -> SnapshotPull:
         offer.snapshot,
         attempt.after,
     )
-
-
-def _installs(rows: RowReader, partition: int) -> list[int]:
-    """The install numbers under which the partition has rows: one look each, and one more."""
-    found: list[int] = []
-    stop = Keys(partition + 1, 0).prefix
-    start = Keys(partition, 0).prefix
-    while one := rows.scan(start, stop, limit=1):
-        found.append(install_of(one[0][0]))
-        start = Keys(partition, found[-1]).stop
-    return found

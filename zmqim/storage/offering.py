@@ -12,7 +12,7 @@ and when the lead is lost.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from zmqim.bus.effects import Send
@@ -27,8 +27,9 @@ from zmqim.limits import (
 )
 from zmqim.raft.groups import Groups
 from zmqim.raft.progress import Sending
-from zmqim.storage.group import Group
+from zmqim.storage.holdings import Holdings
 from zmqim.storage.notices import NEVER
+from zmqim.storage.replica import Replica
 from zmqim.storage.sizes import Sizes
 from zmqim.store.interface import RowSnapshot, RowStore
 
@@ -59,10 +60,10 @@ class Offering:
     """All snapshots that this storage sends."""
 
     def __init__(
-        self, groups: Mapping[int, Group], replicas: Groups, rows: RowStore, sizes: Sizes, now: int
+        self, holdings: Holdings, replicas: Groups, rows: RowStore, sizes: Sizes, now: int
     ) -> None:
         self.counters = dict.fromkeys(("snapshots_opened", "snapshot_bytes_sent"), 0)
-        self._groups = groups
+        self._holdings = holdings
         self._replicas = replicas
         self._rows = rows
         self._sizes = sizes
@@ -91,7 +92,7 @@ class Offering:
 
     # ---- offering --------------------------------------------------------------------------------
 
-    def note(self, touched: Iterable[Group]) -> None:
+    def note(self, touched: Iterable[Replica]) -> None:
         """Something happened to these groups: their followers may need a snapshot."""
         for group in touched:
             lead = group.raft.lead
@@ -107,9 +108,9 @@ class Offering:
                 self._close(key)
         found: list[Send] = []
         for partition in sorted(self._wanting):
-            group = self._groups[partition]
-            lead = group.raft.lead
-            if lead is None or not group.raft.serving:
+            group = self._holdings.replica(partition)
+            lead = None if group is None else group.raft.lead
+            if group is None or lead is None or not group.raft.serving:
                 self._wanting.discard(partition)
                 continue
             for replica in sorted(lead.wants_snapshot):
@@ -118,8 +119,8 @@ class Offering:
                 self._wanting.discard(partition)
         return found
 
-    def _offer(self, now: int, group: Group, lead: Lead, replica: int, found: list[Send]) -> None:
-        name = self._replicas.node_of(group.partition, replica)
+    def _offer(self, now: int, group: Replica, lead: Lead, replica: int, found: list[Send]) -> None:
+        name = self._replicas.peers.name_of(group.raft, replica)
         if name is None or not lead.needs_snapshot(replica):
             lead.wants_snapshot.discard(replica)
             return
@@ -136,8 +137,8 @@ class Offering:
         lead.feed_snapshot(now, replica, feed.offer.index)
         found.append(Send(name, feed.offer))
 
-    def _opened(self, now: int, name: NodeName, group: Group, replica: int) -> _Feed:
-        raft, applied = group.raft, group.state.applied
+    def _opened(self, now: int, name: NodeName, group: Replica, replica: int) -> _Feed:
+        raft, applied = group.raft, group.machine.applied
         assert raft.applied == applied.index
         term, chain = raft.log.at(applied.index)
         assert term == applied.term
@@ -156,14 +157,15 @@ class Offering:
             chain,
             applied.hlc,
         )
-        return _Feed(now, name, offer, self._rows.snapshot(), group.state.keys)
+        keys = Keys(partition, group.meta.install)
+        return _Feed(now, name, offer, self._rows.snapshot(), keys)
 
     def _is_over(self, now: int, key: tuple[int, int], feed: _Feed) -> bool:
         partition, replica = key
-        raft = self._groups[partition].raft
-        if raft.lead is None or raft.term != feed.offer.term:
+        group = self._holdings.replica(partition)
+        if group is None or group.raft.lead is None or group.raft.term != feed.offer.term:
             return True
-        progress = raft.lead.progress.get(replica)
+        progress = group.raft.lead.progress.get(replica)
         return (
             progress is None
             or progress.sending is Sending.STREAMING
@@ -201,7 +203,8 @@ class Offering:
         filled = self._tokens + elapsed * SNAPSHOT_BYTES_PER_SECOND // 1_000
         self._tokens = min(filled, SNAPSHOT_BYTES_PER_SECOND // 8)
         for key in asked:
-            lead = self._groups[key[0]].raft.lead
+            group = self._holdings.replica(key[0])
+            lead = None if group is None else group.raft.lead
             feed = self._feeds[key]
             if lead is None or not lead.feed_snapshot(now, key[1], feed.offer.index):
                 feed.wanted = None

@@ -2,14 +2,12 @@
 
 It reads the entries that the rows lack, which are those that were not applied when the process
 ended, and refuses what does not fit together. Where the log is whole and only the rows are not
-those that belong to it, other voters hold the data: then the replica is opened as a damaged one,
-with its log and without rows, and gets them from its leader (`zmqim.storage.installing`). What is
-wrong with a log, a vote or a replica meta is never made good here.
+those that belong to it, and the other voters are a majority without this one, the replica is opened
+as a damaged one: with its log, without rows, until it gets them from its leader
+(`zmqim.storage.installing`). What is wrong with a log or a vote is never made good here.
 """
 
 from __future__ import annotations
-
-from typing import Protocol
 
 import msgspec
 
@@ -24,6 +22,7 @@ from zmqim.raft.log import Log, LogEnd, LogExtent, ReadBodies
 from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
 from zmqim.raft.state import HardState, Identity
 from zmqim.storage.group import Group
+from zmqim.storage.replica import Machine
 from zmqim.store.interface import JournalReader, LoadedPartition
 
 GROUP_BYTES = 8
@@ -31,12 +30,12 @@ GROUP_BYTES = 8
 _READ_BYTES = 4 * MB
 
 
-class Machine(Protocol):
-    """What the log is applied to, as far as opening needs it."""
+VOTERS_TO_REBUILD = 3
+"""With fewer voters the others elect no leader without this one, so nobody would send the rows."""
 
-    applied: Applied
 
-    def config(self) -> tuple[int, bytes] | None: ...
+class RowsDamaged(DamagedData):
+    """The log is whole; the rows are not those that were made from it."""
 
 
 def open_group(
@@ -49,29 +48,21 @@ def open_group(
 ) -> Group:
     """The partition as the stores hold it, with a cache of `heads_max` channel heads.
 
-    `genesis` is its first configuration. `DamagedData` if log and rows do not fit together and no
-    other voter can help, or if it is the log that is damaged.
+    `genesis` is its first configuration. `DamagedData` if the log is damaged, or the rows are and
+    there are too few others.
     """
     meta = meta_of(partition, loaded)
-    extent = loaded.extent or LogExtent()
     if meta.status != ReplicaStatus.DAMAGED:
         try:
             state = ChatState(partition, meta.install, view, heads_max)
             raft = open_raft(partition, meta, state, journal, loaded, genesis)
             return Group(partition, raft, state, meta)
-        except _RowsDamaged:
-            if len(genesis.voters) == 1:
+        except RowsDamaged:
+            if len(genesis.voters) < VOTERS_TO_REBUILD:
                 raise
     meta = msgspec.structs.replace(meta, status=ReplicaStatus.DAMAGED)
-    end, _ = _read_log(partition, journal, extent, Applied(index=extent.last))
-    raft = RaftCore(
-        Identity(partition, meta.group_uuid[:GROUP_BYTES], meta.replica_id),
-        _vote(partition, loaded.hard_state, end),
-        Log(extent, end, extent.last, [], _reader(journal, partition)),
-        genesis,
-        is_damaged=True,
-    )
-    state = ChatState(partition, meta.install, RowView(_NoRows()), heads_max)
+    state = ChatState(partition, meta.install, RowView(NoRows()), heads_max)
+    raft = open_without_rows(partition, meta, journal, loaded, genesis)
     return Group(partition, raft, state, meta)
 
 
@@ -102,7 +93,7 @@ def open_raft(
     if applied.index > extent.last:
         raise _damaged(partition, fault)
     if applied.index < extent.first - 1:
-        raise _damaged(partition, fault, _RowsDamaged)
+        raise _damaged(partition, fault, RowsDamaged)
     end, unapplied = _read_log(partition, journal, extent, applied)
     hard_state = _vote(partition, loaded.hard_state, end)
     stored = state.config()
@@ -113,6 +104,25 @@ def open_raft(
         Log(extent, end, applied.index, unapplied, _reader(journal, partition)),
         config,
         conf_id,
+    )
+
+
+def open_without_rows(
+    partition: int,
+    meta: ReplicaMeta,
+    journal: JournalReader,
+    loaded: LoadedPartition,
+    genesis: GroupConfig,
+) -> RaftCore:
+    """The log core of a replica whose rows are lost."""
+    extent = loaded.extent or LogExtent()
+    end, _ = _read_log(partition, journal, extent, Applied(index=extent.last))
+    return RaftCore(
+        Identity(partition, meta.group_uuid[:GROUP_BYTES], meta.replica_id),
+        _vote(partition, loaded.hard_state, end),
+        Log(extent, end, extent.last, [], _reader(journal, partition)),
+        genesis,
+        is_damaged=True,
     )
 
 
@@ -138,18 +148,11 @@ def _read_log(
                 unapplied.append(entry)
             elif applied.term and (entry.term, entry.hlc) != (applied.term, applied.hlc):
                 fault = f"its rows were not made from entry {first} of its log"
-                raise _damaged(partition, fault, _RowsDamaged)
+                raise _damaged(partition, fault, RowsDamaged)
             end = LogEnd(entry.term, entry.chain, entry.hlc)
             chain = entry.chain
             first += 1
     return end, unapplied
-
-
-def _config(partition: int, body: bytes) -> GroupConfig:
-    try:
-        return GroupConfig.decode(body)
-    except WireError as error:
-        raise _damaged(partition, str(error)) from None
 
 
 def _vote(partition: int, body: bytes | None, end: LogEnd) -> HardState:
@@ -160,6 +163,13 @@ def _vote(partition: int, body: bytes | None, end: LogEnd) -> HardState:
     if end.term > hard_state.term:
         raise _damaged(partition, f"its log has term {end.term}, later than its vote")
     return hard_state
+
+
+def _config(partition: int, body: bytes) -> GroupConfig:
+    try:
+        return GroupConfig.decode(body)
+    except WireError as error:
+        raise _damaged(partition, str(error)) from None
 
 
 def _entry(partition: int, index: int, body: bytes, chain: int | None) -> Entry:
@@ -175,11 +185,7 @@ def _entry(partition: int, index: int, body: bytes, chain: int | None) -> Entry:
     return entry
 
 
-class _RowsDamaged(DamagedData):
-    """The log is whole; the rows are not those that were made from it."""
-
-
-class _NoRows:
+class NoRows:
     """What a replica without rows reads."""
 
     def get(self, key: bytes) -> bytes | None:

@@ -37,7 +37,7 @@ from zmqim.raft.entry import EntryKind
 from zmqim.raft.groups import Groups
 from zmqim.raft.replica import ReplicaMeta
 from zmqim.ring.document import RingDocument, StorageLike
-from zmqim.storage.replica import Replica
+from zmqim.storage.replica import Machine, Replica
 
 _OPERATION = int(EntryKind.OPERATION)
 _CONFIG = int(EntryKind.CONFIG)
@@ -54,9 +54,16 @@ class MetaGroup(Replica):
         self.results: dict[int, MetaResult] = {}
         """Of what was proposed here, by index, until it is taken."""
 
-    def needed_here(self) -> int:
-        """Its log is never cut, so nobody needs a snapshot of it: a few entries a start."""
-        return 0
+    @property
+    def machine(self) -> Machine:
+        """The state."""
+        return self.state
+
+    def restart(self, machine: Machine, meta: ReplicaMeta, *, is_new: bool) -> None:
+        """The rows are now those of a snapshot."""
+        assert isinstance(machine, MetaState)
+        self.state = machine
+        super().restart(machine, meta, is_new=is_new)
 
     def apply(self) -> None:
         """Apply what is committed."""
@@ -302,7 +309,8 @@ class Registry:
             progress = core.lead.progress.get(replica)
             lag = core.last if progress is None else core.last - progress.match
             live = self._replicas.peers.is_at(now, core, replica)
-            members.append(MemberReport(replica, lag, live, False))
+            damaged = progress is not None and progress.is_damaged
+            members.append(MemberReport(replica, lag, live, damaged))
         return GroupReport(
             core.identity.partition,
             core.identity.group,

@@ -6,11 +6,24 @@ replicas that apply entries to different states.
 
 from __future__ import annotations
 
+from typing import Protocol
+
+from zmqim.chat.state import Applied
 from zmqim.raft.core import RaftCore
 from zmqim.raft.entry import decode_entry
 from zmqim.raft.replica import ReplicaMeta
 from zmqim.storage.log_size import LogSize
 from zmqim.store.interface import JournalReader
+
+
+class Machine(Protocol):
+    """What the log is applied to, as far as opening and snapshots need it."""
+
+    applied: Applied
+
+    def config(self) -> tuple[int, bytes] | None:
+        """(index, encoded configuration) as of the last applied entry; None: that of birth."""
+        ...
 
 
 class Replica:
@@ -43,9 +56,24 @@ class Replica:
         """Another configuration was applied with the last entries."""
         self._was_member = False
 
+    @property
+    def machine(self) -> Machine:
+        """The state."""
+        raise NotImplementedError
+
     def apply(self) -> None:
         """Apply what is committed."""
         raise NotImplementedError
+
+    def restart(self, machine: Machine, meta: ReplicaMeta, *, is_new: bool) -> None:
+        """The rows are now those of a snapshot; `is_new`: nothing of the log was kept."""
+        self.meta = meta
+        self.durable = machine.applied.index
+        if is_new:
+            self.size = LogSize()
+        else:
+            self.size.cut(self.durable)
+        self.note_config()
 
     def note_config(self) -> None:
         """Entries were applied: is this replica still in the configuration? A new one may apply

@@ -29,7 +29,8 @@ from zmqim.storage.effects import WriteJournal, WriteState
 from zmqim.storage.stores import Stores, check_birth, open_stores
 from zmqim.store.disk import DiskState
 from zmqim.store.identity import read_birth
-from zmqim.store.quarantine import holds_quarantine, quarantine
+from zmqim.store.names import ROWS_NAME
+from zmqim.store.quarantine import holds_quarantine, quarantine, set_store_aside
 
 VOTERS_TO_REJOIN = 3
 """With fewer voters a partition, the others are no majority without this one: its data, damaged as
@@ -47,6 +48,13 @@ def run(context: ProcessContext) -> None:
         what = fault.what if folder in fault.what else f"{folder}/{fault.path}: {fault.what}"
         if ring_of(context.topology).voters < VOTERS_TO_REJOIN:
             raise DamagedData(what, path=fault.path, hint=fault.hint) from fault
+        if Path(fault.path).is_relative_to(context.folder / ROWS_NAME):
+            place = set_store_aside(context.folder / ROWS_NAME)
+            raise SetAside(
+                f"{what} The rows were set aside in {place}; the other voters give them again.",
+                hint=f"Look at the disk. {place} may be removed once the partitions are fully"
+                " replicated again (`zmqim status`).",
+            ) from fault
         moment = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S")
         place = quarantine(context.folder, moment)
         raise SetAside(
@@ -94,7 +102,8 @@ def _run(context: ProcessContext) -> None:
 def _open(
     context: ProcessContext, ring: RingDocument, birth: BirthCore
 ) -> tuple[Stores, StorageCore]:
-    stores = open_stores(context.folder, context.topology)
+    may_rebuild = ring.voters >= VOTERS_TO_REJOIN
+    stores = open_stores(context.folder, context.topology, may_rebuild=may_rebuild)
     core = StorageCore(
         context.identity,
         ring,

@@ -111,11 +111,14 @@ def create_stores(
     write_birth(folder, record)
 
 
-def open_stores(folder: Path, topology: Topology) -> Stores:
-    """Open the stores of a storage that was born. Raises `DamagedData` or `DiskError`."""
+def open_stores(folder: Path, topology: Topology, *, may_rebuild: bool = False) -> Stores:
+    """Open the stores of a storage that was born. Raises `DamagedData` or `DiskError`.
+
+    With `may_rebuild` rows that were set aside begin empty: other voters have them.
+    """
     reserve, room = _room(folder, topology)
     reserve.prepare_opening(room)
-    stores = _open(folder, topology, room, create=False)
+    stores = _open(folder, topology, room, create=False, may_rebuild=may_rebuild)
     reserve.restore(room)
     stores.reserve = reserve
     return stores
@@ -143,9 +146,12 @@ def _room(folder: Path, topology: Topology) -> tuple[ReserveFile, DiskRoom]:
     return ReserveFile(folder / RESERVE_NAME, limits.reserve_file_bytes), room
 
 
-def _open(folder: Path, topology: Topology, room: DiskRoom, *, create: bool) -> Stores:
+def _open(
+    folder: Path, topology: Topology, room: DiskRoom, *, create: bool, may_rebuild: bool = False
+) -> Stores:
     buffer = topology.limits.write_buffer_bytes
     mark = DurableMark(folder / MARK_NAME, topology.partitions + META_LOGS, create=create)
     journal = open_journal(folder / JOURNAL_NAME, create=create, write_buffer_bytes=buffer)
-    rows = open_rows(folder / ROWS_NAME, create=create, write_buffer_bytes=buffer)
+    create_rows = create or (may_rebuild and not (folder / ROWS_NAME).exists())
+    rows = open_rows(folder / ROWS_NAME, create=create_rows, write_buffer_bytes=buffer)
     return Stores(journal, rows, mark, room)

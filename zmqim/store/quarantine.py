@@ -43,6 +43,21 @@ def quarantine(folder: Path, moment: str) -> Path:
     return finished
 
 
+def set_store_aside(path: Path) -> Path:
+    """Give one store another name, durably, beside the others; returns it.
+
+    For the rows alone: they can be made again from the log and the other voters, so the node stays
+    who it is. The next start makes an empty store.
+    """
+    with disk_errors(path):
+        count = 1
+        while (aside := path.with_name(f"{path.name}.aside{count}")).exists():
+            count += 1
+        path.rename(aside)
+        sync_folder(path.parent)
+    return aside
+
+
 def holds_quarantine(folder: Path) -> bool:
     """Was data of this folder ever set aside, and is it still there?"""
     return (folder / QUARANTINE_NAME).is_dir()
