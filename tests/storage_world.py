@@ -137,7 +137,6 @@ def opened_core(
     now: int,
     core: type[StorageCore] = StorageCore,
     sizes: Sizes = Sizes(),
-    cluster_id: ClusterId = CLUSTER,
 ) -> StorageCore:
     """A life of a storage begins on these stores."""
     places, record = places_of(document), record_of(document)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from storage_world import (
+    CLUSTER,
     STORAGE,
     WALL_MS,
     StorageWorld,
@@ -58,7 +59,7 @@ name = "storage-1"
 def topology(tmp_path: Path) -> Topology:
     path = tmp_path / "topology.toml"
     path.write_text(TOPOLOGY)
-    return load(path)
+    return dataclasses.replace(load(path), cluster_id=CLUSTER)
 
 
 class DiskWorld(StorageWorld):
@@ -78,8 +79,7 @@ class DiskWorld(StorageWorld):
 
 def _be_born(folder: Path, topology: Topology) -> None:
     """The cluster of this one storage begins."""
-    record = record_of(ring_of(topology), topology.cluster_id)
-    create_stores(folder, UUID, topology, record)
+    create_stores(folder, UUID, topology, record_of(ring_of(topology)))
 
 
 @contextmanager
@@ -98,9 +98,7 @@ def opened(folder: Path, topology: Topology) -> Iterator[DiskWorld]:
         world.document = ring
         world.now, world.wall_ms, world.request, world.sent = 0, WALL_MS, 0, []
         peer = storage_peer(STORAGE, next(LIVES))
-        world.core = opened_core(
-            peer, ring, stores.rows, stores.journal, world.now, cluster_id=topology.cluster_id
-        )
+        world.core = opened_core(peer, ring, stores.rows, stores.journal, world.now)
         stores.check(world.core.log_ends(), world.core.applied_ends())
         world.start()
         yield world
