@@ -23,12 +23,13 @@ from store_damage import cut, newest_log
 
 from zmqim.chat.operations import Sent
 from zmqim.errors import DamagedData, DiskError, UsageError
+from zmqim.meta.birth import BirthCore
+from zmqim.meta.record import BirthRecord, born
 from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
 from zmqim.ring.document import RingDocument, ring_of
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import WriteJournal, WriteState
-from zmqim.storage.genesis import first_configs
-from zmqim.storage.stores import SYNCS_KEPT, Stores, open_stores
+from zmqim.storage.stores import SYNCS_KEPT, Stores, check_birth, create_stores, open_stores
 from zmqim.store.disk import DiskState
 from zmqim.store.identity import read_birth
 from zmqim.store.interface import Extent, JournalBatch
@@ -75,26 +76,39 @@ class DiskWorld(StorageWorld):
         return [effect for effect in effects if not isinstance(effect, WriteJournal | WriteState)]
 
 
+def _record(topology: Topology) -> BirthRecord:
+    uuids: dict[str, bytes] = {STORAGE: UUID}
+    record = born(topology.cluster_id, ring_of(topology), topology.storages, uuids)
+    return record.with_complete(True)
+
+
 @contextmanager
 def opened(folder: Path, topology: Topology) -> Iterator[DiskWorld]:
     """A life of the storage on `folder`, closed in order."""
     ring: RingDocument = ring_of(topology)
-    stores = open_stores(folder, STORAGE, UUID, topology, ring)
+    record = read_birth(folder)
+    if record is None:
+        record = _record(topology)
+        create_stores(folder, UUID, topology, record)
+    check_birth(folder, record, topology, ring)
+    stores = open_stores(folder, topology)
     try:
         world = DiskWorld.__new__(DiskWorld)
         world.stores = stores
         world.document = ring
         world.now, world.wall_ms, world.request, world.sent = 0, WALL_MS, 0, []
-        journal = stores.journal
+        journal, storages = stores.journal, topology.storages
         world.core = StorageCore(
-            storage_peer(STORAGE),
+            storage_peer(STORAGE, max(journal.peers().values(), default=0) + 1),
             ring,
             stores.rows,
             journal,
             journal.load(),
-            first_configs(ring, {STORAGE: UUID}),
+            BirthCore(STORAGE, UUID, topology.cluster_id, ring, storages, record),
             Steady(),
             world.now,
+            storages=storages,
+            memory=journal.peers(),
         )
         stores.check(world.core.log_ends(), world.core.applied_ends())
         world.start()
@@ -141,7 +155,7 @@ def test_the_first_start_writes_who_the_replicas_are_and_the_birth_record(
         }
         assert metas == {
             n: ReplicaMeta(birth.group_uuids[n], n + 1, n + 1, 1, ReplicaStatus.VOTER)
-            for n in range(4)
+            for n in range(5)
         }
 
 
@@ -151,8 +165,8 @@ def test_another_ring_than_at_birth_is_refused_in_words(tmp_path: Path, topology
     with opened(folder, topology):
         pass
     other = dataclasses.replace(topology, partitions=8)
-    with pytest.raises(UsageError, match="born with 4 partitions"):
-        open_stores(folder, STORAGE, UUID, other, ring_of(other))
+    with pytest.raises(UsageError, match="born with 4 partitions"), opened(folder, other):
+        pass
 
 
 @pytest.mark.promise("P8")
@@ -197,14 +211,14 @@ def test_a_crash_around_the_batch_of_a_snapshot_raises_no_alarm(
 ) -> None:
     folder = tmp_path / "storage-1"
     folder.mkdir()
-    ring = ring_of(topology)
     meta_group = topology.partitions
     old = JournalBatch(
         entries=[(meta_group, index, b"old") for index in range(1, 101)],
         extents={meta_group: Extent(1, 100, 0, 0)},
     )
     new = JournalBatch(extents={meta_group: Extent(61, 60, 2, 77)}, lowered={meta_group: (2, 60)})
-    stores = open_stores(folder, STORAGE, UUID, topology, ring)
+    create_stores(folder, UUID, topology, _record(topology))
+    stores = open_stores(folder, topology)
     stores.write_journal(old, {meta_group: 3})
     stores.keep_witness()
     with pytest.raises(AssertionError, match="below its mark"):
@@ -216,7 +230,7 @@ def test_a_crash_around_the_batch_of_a_snapshot_raises_no_alarm(
         with pytest.raises(DiskError):
             stores.write_journal(new, {meta_group: 2})
     stores.close()
-    stores = open_stores(folder, STORAGE, UUID, topology, ring)
+    stores = open_stores(folder, topology)
     try:
         extent = stores.journal.load()[meta_group].extent
         assert extent == (new if written else old).extents[meta_group]
