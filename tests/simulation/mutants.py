@@ -19,8 +19,8 @@ from zmqim.chat.operations import (
     RemoveMembers,
     SendMessage,
 )
-from zmqim.chat.state import ChatState, Outcome
-from zmqim.chat.view import digest_of
+from zmqim.chat.state import ChatState, Outcome, read_applied
+from zmqim.chat.view import RowView, digest_of
 from zmqim.raft.core import RaftCore
 from zmqim.raft.entry import Entry
 from zmqim.raft.groups import NEVER
@@ -72,14 +72,15 @@ class Watched(Simulation):
                 self.history.missing.append(f"replicas of {partition} hold the same rows")
 
     def _lagging(self) -> list[int]:
+        """Partitions of which the disks hold different ends."""
         return [
             partition
             for partition in range(self.cluster.ring.partitions)
             if len(
                 {
-                    (group.state.applied.index, group.raft.last, group.durable)
-                    for storage in self.storages
-                    if (group := storage.core.groups.get(partition)) is not None
+                    (group.raft.last, read_applied(group.state.keys, RowView(one.disk.rows)).index)
+                    for one in self.storages
+                    if (group := one.core.groups.get(partition)) is not None
                 }
             )
             > 1
@@ -87,7 +88,9 @@ class Watched(Simulation):
 
     def _digest(self, core: StorageCore, rows: RowReader, partition: int) -> str:
         prefix = core.groups[partition].state.keys.prefix
-        return digest_of(rows.scan(prefix, prefix + b"\xff" * 32))
+        return digest_of(
+            (key[len(prefix) :], body) for key, body in rows.scan(prefix, prefix + b"\xff" * 32)
+        )
 
 
 class Seeds(NamedTuple):

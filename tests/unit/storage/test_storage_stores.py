@@ -26,6 +26,8 @@ from store_damage import cut, newest_log
 
 from zmqim.chat.operations import Sent
 from zmqim.errors import DamagedData, DiskError, UsageError
+from zmqim.meta.birth import BirthCore
+from zmqim.meta.record import BirthRecord, born
 from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
 from zmqim.ring.document import ring_of
 from zmqim.storage.effects import WriteJournal, WriteState
@@ -77,28 +79,40 @@ class DiskWorld(StorageWorld):
         return [effect for effect in effects if not isinstance(effect, WriteJournal | WriteState)]
 
 
-def _be_born(folder: Path, topology: Topology) -> None:
-    """The cluster of this one storage begins."""
-    create_stores(folder, UUID, topology, record_of(ring_of(topology)))
+def _record(topology: Topology) -> BirthRecord:
+    uuids: dict[str, bytes] = {STORAGE: UUID}
+    record = born(topology.cluster_id, ring_of(topology), topology.storages, uuids)
+    return record.with_complete(True)
 
 
 @contextmanager
 def opened(folder: Path, topology: Topology) -> Iterator[DiskWorld]:
     """A life of the storage on `folder`, closed in order."""
-    ring = ring_of(topology)
+    ring: RingDocument = ring_of(topology)
     record = read_birth(folder)
     if record is None:
-        _be_born(folder, topology)
-    else:
-        check_birth(folder, record, topology, ring)
+        record = _record(topology)
+        create_stores(folder, UUID, topology, record)
+    check_birth(folder, record, topology, ring)
     stores = open_stores(folder, topology)
     try:
         world = DiskWorld.__new__(DiskWorld)
         world.stores = stores
         world.document = ring
         world.now, world.wall_ms, world.request, world.sent = 0, WALL_MS, 0, []
-        peer = storage_peer(STORAGE, next(LIVES))
-        world.core = opened_core(peer, ring, stores.rows, stores.journal, world.now)
+        journal, storages = stores.journal, topology.storages
+        world.core = StorageCore(
+            storage_peer(STORAGE, max(journal.peers().values(), default=0) + 1),
+            ring,
+            stores.rows,
+            journal,
+            journal.load(),
+            BirthCore(STORAGE, UUID, topology.cluster_id, ring, storages, record),
+            Steady(),
+            world.now,
+            storages=storages,
+            memory=journal.peers(),
+        )
         stores.check(world.core.log_ends(), world.core.applied_ends())
         world.start()
         yield world
@@ -200,13 +214,13 @@ def test_a_crash_around_the_batch_of_a_snapshot_raises_no_alarm(
 ) -> None:
     folder = tmp_path / "storage-1"
     folder.mkdir()
-    _be_born(folder, topology)
     meta_group = topology.partitions
     old = JournalBatch(
         entries=[(meta_group, index, b"old") for index in range(1, 101)],
         extents={meta_group: Extent(1, 100, 0, 0)},
     )
     new = JournalBatch(extents={meta_group: Extent(61, 60, 2, 77)}, lowered={meta_group: (2, 60)})
+    create_stores(folder, UUID, topology, _record(topology))
     stores = open_stores(folder, topology)
     stores.write_journal(old, {meta_group: 3})
     stores.keep_witness()
