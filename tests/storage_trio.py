@@ -30,7 +30,7 @@ from zmqim.bus.messages import ItemKind, Message, Outcome, Propose, RoutedItem
 from zmqim.bus.replication import Leading
 from zmqim.chat.operations import AddMembers, ChannelType, Operation, Query, Result, encode
 from zmqim.chat.view import digest_of
-from zmqim.ids import NodeName
+from zmqim.ids import NodeName, NodeUuid
 from zmqim.ring.document import RingDocument
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
@@ -65,12 +65,20 @@ class Member:
     is_stopped: bool = False
     """Takes no turn, as under SIGSTOP; its wires go on."""
     incarnation: int = 1
+    node_uuid: NodeUuid | None = None
+    """Of its disk; None: that of the birth."""
     effects: list[Effect] = field(default_factory=list)
     """Of the last turn."""
     turns: list[list[Effect]] = field(default_factory=list)
     """All of this life."""
     sent: list[Send] = field(default_factory=list)
     """To routers, in all lives."""
+
+    @property
+    def peer(self) -> Peer:
+        """This life, as the others are told of it."""
+        peer = storage_peer(self.name, self.incarnation)
+        return peer if self.node_uuid is None else peer._replace(node_uuid=self.node_uuid)
 
     def digest(self) -> str:
         """Of the rows of all partitions: equal where the same was applied."""
@@ -129,8 +137,7 @@ class Trio:
     def _join(self, one: NodeName, other: NodeName) -> None:
         """A connection between these two stands."""
         for name, peer in ((one, other), (other, one)):
-            incarnation = self.members[peer].incarnation
-            self.members[name].core.peer_up(self.now, storage_peer(peer, incarnation))
+            self.members[name].core.peer_up(self.now, self.members[peer].peer)
 
     def _see(self, name: NodeName) -> None:
         """A router is linked, and gossip sees everybody."""
@@ -299,13 +306,21 @@ class Trio:
             if other.is_alive:
                 other.core.peer_down(self.now, name)
 
+    def lose_disk(self, name: NodeName) -> None:
+        """It dies, and its folder is empty: what comes back under the name is another disk."""
+        if self.members[name].is_alive:
+            self.crash(name)
+        member = self.members[name]
+        member.journal, member.rows = MemoryJournal(), MemoryRowStore()
+        member.node_uuid = NodeUuid(self.random.randbytes(16))
+        member.incarnation = 0
+
     def boot(self, name: NodeName) -> None:
         """Its next life begins."""
         member = self.members[name]
         member.is_alive = True
         member.incarnation += 1
-        me = storage_peer(name, member.incarnation)
-        member.core = self._opened(me, member.rows, member.journal)
+        member.core = self._opened(member.peer, member.rows, member.journal)
         member.turns = []
         for other in self.members.values():
             if other is not member and other.is_alive:

@@ -147,7 +147,7 @@ def opened_core(
         journal,
         journal.load(),
         BirthCore(me.name, me.node_uuid, CLUSTER, document, places, record),
-        Steady(),
+        Steady(f"{me.name} {me.incarnation}"),
         now,
         storages=places,
         memory=journal.peers(),

@@ -96,7 +96,7 @@ class Offering:
         """Something happened to these groups: their followers may need a snapshot."""
         for group in touched:
             lead = group.raft.lead
-            if lead is not None and lead.wants_snapshot and group.raft.serving:
+            if lead is not None and lead.wants_snapshot:
                 self._wanting.add(group.partition)
                 self._is_news = True
 
@@ -110,7 +110,7 @@ class Offering:
         for partition in sorted(self._wanting):
             group = self._holdings.replica(partition)
             lead = None if group is None else group.raft.lead
-            if group is None or lead is None or not group.raft.serving:
+            if group is None or lead is None:
                 self._wanting.discard(partition)
                 continue
             for replica in sorted(lead.wants_snapshot):
@@ -124,6 +124,8 @@ class Offering:
         if name is None or not lead.needs_snapshot(replica):
             lead.wants_snapshot.discard(replica)
             return
+        if lead.progress[replica].is_damaged and not group.raft.serving:
+            return  # Only rows of this term heal it. Others may be needed to begin the term.
         key = (group.partition, replica)
         feed = self._feeds.get(key)
         if feed is not None and feed.offer.index + 1 < group.raft.log.first:

@@ -12,13 +12,11 @@ from pathlib import Path
 
 import pytest
 from storage_world import (
-    CLUSTER,
     STORAGE,
     WALL_MS,
+    Steady,
     StorageWorld,
     message,
-    opened_core,
-    record_of,
     storage_peer,
     uuid_of,
 )
@@ -29,7 +27,8 @@ from zmqim.errors import DamagedData, DiskError, UsageError
 from zmqim.meta.birth import BirthCore
 from zmqim.meta.record import BirthRecord, born
 from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
-from zmqim.ring.document import ring_of
+from zmqim.ring.document import RingDocument, ring_of
+from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import WriteJournal, WriteState
 from zmqim.storage.stores import SYNCS_KEPT, Stores, check_birth, create_stores, open_stores
 from zmqim.store.disk import DiskState
@@ -40,6 +39,7 @@ from zmqim.topology_values import Topology
 
 UUID = uuid_of(STORAGE)
 LIVES = count(1)
+"""Incarnations: each start of the one storage takes the next."""
 TOPOLOGY = """
 cluster = "test"
 replicas = 1
@@ -61,7 +61,7 @@ name = "storage-1"
 def topology(tmp_path: Path) -> Topology:
     path = tmp_path / "topology.toml"
     path.write_text(TOPOLOGY)
-    return dataclasses.replace(load(path), cluster_id=CLUSTER)
+    return load(path)
 
 
 class DiskWorld(StorageWorld):
@@ -102,7 +102,7 @@ def opened(folder: Path, topology: Topology) -> Iterator[DiskWorld]:
         world.now, world.wall_ms, world.request, world.sent = 0, WALL_MS, 0, []
         journal, storages = stores.journal, topology.storages
         world.core = StorageCore(
-            storage_peer(STORAGE, max(journal.peers().values(), default=0) + 1),
+            storage_peer(STORAGE, next(LIVES)),
             ring,
             stores.rows,
             journal,
