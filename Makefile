@@ -49,9 +49,10 @@ coverage: $(INSTALLED)  ## branch coverage of the pure packages
 bench: $(INSTALLED)  ## load on a fresh quickstart; BENCH="idle --connections 10000" for another shape
 	tools/bench/run.sh $(BENCH)
 
-soak: $(INSTALLED)  ## the simulated cluster with SEEDS (2000) more seeds
+soak: $(INSTALLED)  ## SEEDS (2000) more seeds; then STATES (100000000) states of the log core, resumed from EXPLORED
 	$(BIN)/python -m zmqim.sim --seeds $(or $(SEEDS),2000) --first 1000
+	$(BIN)/python -m zmqim.sim.explorer --states $(or $(STATES),100000000) --checkpoint $(or $(EXPLORED),.explored)
 
 clean:  ## remove what can be made again; never zmqim-data
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .explored
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

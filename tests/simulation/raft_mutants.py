@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from raft_rig import Rig, name_of
+
 from zmqim.bus.replication import Append, AppendResult, GroupBody, VoteRequest, VoteResult
 from zmqim.raft import progress
 from zmqim.raft.core import RaftCore
@@ -22,8 +23,8 @@ from zmqim.raft.leader import Lead
 from zmqim.raft.log import Log, LogEnd
 from zmqim.raft.state import HardState, Unsaved
 from zmqim.sim.explorer import LED, explore
+from zmqim.sim.raft_moves import Bounds, Shape
 from zmqim.sim.raft_replica import PARTITION, Disk, Replica, Snapshot, birth_of
-from zmqim.sim.raft_world import Bounds, Shape
 
 
 class Caught(NamedTuple):
