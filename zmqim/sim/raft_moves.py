@@ -101,8 +101,10 @@ class Table:
 class Moves:
     """The replicas and messages seen so far, and what became of them."""
 
-    def __init__(self, shape: Shape, replica_class: type[Replica], *, are_all_alike: bool) -> None:
-        """`are_all_alike`: entries do not tell who proposed them."""
+    def __init__(
+        self, shape: Shape, replica_class: type[Replica], *, are_all_alike: bool, may_fall: bool
+    ) -> None:
+        """`are_all_alike`: entries do not tell who proposed them; `may_fall`: in mid-turn."""
         self.shape = shape
         self.replica_class = replica_class
         self.count = len(shape.voters + shape.learners + shape.spares)
@@ -112,6 +114,7 @@ class Moves:
         self.ends: list[tuple[int, int]] = []
         """(source, target) of each message."""
         self._are_all_alike = are_all_alike
+        self._may_fall = may_fall
         self._views = Table()
         self._view_of: list[int] = []
         self._received: dict[tuple[int, int], tuple[Outcome, ...]] = {}
@@ -148,7 +151,8 @@ class Moves:
         frozen = self.replicas.things[number]
         found: list[Outcome] = []
         phases = self.replica_class.phases
-        for count in (len(phases), *range(1, len(phases))):
+        cuts = range(1, len(phases)) if self._may_fall else ()
+        for count in (len(phases), *cuts):
             outcome = self._outcome(frozen, act, count, is_cut=count < len(phases))
             plain = outcome._replace(phase="")
             if all(plain != one._replace(phase="") for one in found):

@@ -34,7 +34,9 @@ class World(Moves):
         self, bounds: Bounds, shape: Shape, replica_class: type[Replica] = Replica
     ) -> None:
         is_symmetric = not (bounds.changes or bounds.transfers or shape.learners + shape.spares)
-        super().__init__(shape, replica_class, are_all_alike=is_symmetric)
+        super().__init__(
+            shape, replica_class, are_all_alike=is_symmetric, may_fall=bounds.crashes > 0
+        )
         self.config = GroupConfig(places(*shape.voters), places(*shape.learners))
         self.histories = Table()
         self.budget = sum(left << SHIFT[name] for name, left in bounds._asdict().items())
