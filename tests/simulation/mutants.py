@@ -12,15 +12,25 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+from storage_chaos import Chaos
+from storage_trio import ONE, THREE, TWO, Trio
+from storage_world import GROUP, deny, message, result_of, submits_in
+
 from zmqim.bus.effects import Send
 from zmqim.bus.messages import ItemKind, Notices, OutcomeCode, Outcomes
 from zmqim.bus.replication import AppendResult, VoteResult
 from zmqim.chat.operations import (
+    MembersPage,
+    MembersQuery,
     RemoveMembers,
     SendMessage,
+    Sent,
 )
 from zmqim.chat.state import ChatState, Outcome, read_applied
 from zmqim.chat.view import RowView, digest_of
+from zmqim.errors import DamagedData
+from zmqim.ids import NodeName
+from zmqim.limits import FOLLOWER_APPLY_MS
 from zmqim.raft.core import RaftCore
 from zmqim.raft.entry import Entry
 from zmqim.raft.groups import NEVER
@@ -30,6 +40,7 @@ from zmqim.sim.world import SECOND
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
 from zmqim.storage.group import Group, Waiting
+from zmqim.storage.pushing import BOOK_MS
 from zmqim.store.interface import RowReader, Rows, RowStore
 
 TAG = slice(6, 7)
@@ -118,6 +129,26 @@ def broken(seed: int, cores: Cores) -> list[str]:
             raise
         return [f"{type(error).__name__}: {error}"]
     return list(report.violations)
+
+
+class Schedules(NamedTuple):
+    """In the schedules of three storages (storage_chaos.py), from one seed on."""
+
+    core: type[StorageCore]
+    first: int = 0
+    count: int = 10
+
+    def run(self, rule: str) -> Caught | None:
+        """The first schedule in which that rule is broken."""
+        for seed in range(self.first, self.first + self.count):
+            try:
+                complaints = Chaos(seed, self.core).run()
+            except (AssertionError, DamagedData) as error:
+                complaints = [f"{type(error).__name__}: {error}"]
+            for complaint in complaints:
+                if complaint.startswith(rule):
+                    return Caught(complaint, f"schedule {seed}")
+        return None
 
 
 class Directed(NamedTuple):
@@ -469,6 +500,60 @@ class AppliesWhatOnlyItHolds(_Changed):
         if raft.lead is not None:
             raft.commit = max(raft.commit, raft.log.saved)
         super()._apply_group(group, wall_ms)
+
+
+# ---- schedules -----------------------------------------------------------------------------------
+
+
+def reads_at_a_leader_that_was_left(core: type[StorageCore]) -> str:
+    """The others lose the connection to their leader, elect another, and it does not notice."""
+    trio = Trio(core=core)
+    trio.add("g", "alice")
+    trio.cut(ONE)
+    for name in (TWO, THREE):
+        trio[name].core.peer_down(trio.now, ONE)
+    trio.until(lambda: trio.leads(TWO))
+    trio.add("g", "bob")
+    return _read_members(trio, ONE)
+
+
+def reads_at_a_leader_that_applied_nothing(core: type[StorageCore]) -> str:
+    """Of three, one lags; the next leader has what was acknowledged, but has not applied it."""
+    trio = Trio(core=core)
+    trio.add("g", "alice")
+    trio.run(2 * FOLLOWER_APPLY_MS)
+    trio.hold(ONE, THREE)
+    trio.add("g", "bob")
+    trio.release(ONE, THREE)
+    trio.crash(ONE)
+    trio.until(lambda: trio.group(TWO).raft.lead is not None)
+    return _read_members(trio, TWO)
+
+
+def pushes_of_the_leader_before(core: type[StorageCore]) -> str:
+    """A leader dies between acknowledging a message and pushing it."""
+    trio = Trio(core=core)
+    trio.add("g", "alice")
+    sent = trio.write(message("alice", "g", "1"))
+    trio.write(deny("bob", "alice"))
+    trio.until(trio.applied_alike)
+    trio.crash(ONE)
+    trio.until(lambda: trio.leads(TWO))
+    trio.run(2 * BOOK_MS)
+    assert isinstance(sent, Sent)
+    if not trio.notices(TWO):
+        return "not pushed"
+    return "" if submits_in(trio[TWO].sent) else "not delivered"
+
+
+def _read_members(trio: Trio, name: NodeName) -> str:
+    read = trio.ask(name, MembersQuery(GROUP, "g"))
+    outcome = trio.answered(read)
+    if outcome.code != OutcomeCode.DONE:
+        return ""
+    page = result_of(outcome)
+    assert isinstance(page, MembersPage)
+    return "" if "bob" in page.uids else "a read misses what was acknowledged"
 
 
 MUTANTS: tuple[Mutant, ...] = ()
