@@ -14,23 +14,33 @@ from typing import Any, NamedTuple, Protocol
 
 from storage_chaos import Chaos
 from storage_trio import ONE, THREE, TWO, Trio
-from storage_world import GROUP, deny, message, result_of, submits_in
+from storage_world import (
+    GROUP,
+    StorageWorld,
+    deny,
+    key_of,
+    message,
+    outcomes_in,
+    result_of,
+    submits_in,
+)
 
 from zmqim.bus.effects import Send
-from zmqim.bus.messages import ItemKind, Notices, OutcomeCode, Outcomes
-from zmqim.bus.replication import AppendResult, VoteResult
+from zmqim.bus.messages import ItemKind, Notices, OutcomeCode, Outcomes, Propose
+from zmqim.bus.replication import AppendResult
 from zmqim.chat.operations import (
     MembersPage,
     MembersQuery,
     RemoveMembers,
     SendMessage,
     Sent,
+    encode,
 )
 from zmqim.chat.state import ChatState, Outcome, read_applied
 from zmqim.chat.view import RowView, digest_of
 from zmqim.errors import DamagedData
 from zmqim.ids import NodeName
-from zmqim.limits import FOLLOWER_APPLY_MS
+from zmqim.limits import FOLLOWER_APPLY_MS, LEADER_SILENCE_MS
 from zmqim.raft.core import RaftCore
 from zmqim.raft.entry import Entry
 from zmqim.raft.groups import NEVER
@@ -201,13 +211,6 @@ class AnswersLeadersBeforeSync(StorageCore):
 
     def turn(self, now: int, wall_ms: int) -> list[Effect]:
         return _moved(super().turn(now, wall_ms), lambda one: _is_message(one, AppendResult))
-
-
-class VotesBeforeSync(StorageCore):
-    """A vote leaves before it is remembered."""
-
-    def turn(self, now: int, wall_ms: int) -> list[Effect]:
-        return _moved(super().turn(now, wall_ms), lambda one: _is_message(one, VoteResult))
 
 
 class CountsItselfBeforeSync(StorageCore):
@@ -505,6 +508,44 @@ class AppliesWhatOnlyItHolds(_Changed):
 # ---- schedules -----------------------------------------------------------------------------------
 
 
+def only_voter_dies_writing(core: type[StorageCore]) -> str:
+    """The only voter dies in the journal write of a turn."""
+    world = StorageWorld(core_class=core)
+    world.add("g", "alice")
+    one = message("alice", "g", "1")
+    world.receive(Propose([world.item(key_of(one), ItemKind.WRITE, encode(one))]))
+    effects = world.core.turn(world.now, world.wall_ms)
+    first = next(n for n, effect in enumerate(effects) if isinstance(effect, WriteJournal))
+    told = outcomes_in(world.perform(effects[:first]))
+    world.restart()
+    (again,) = world.send(one)
+    assert isinstance(again, Sent)
+    return "acknowledged and lost" if told and not again.duplicate else ""
+
+
+def follower_dies_writing(core: type[StorageCore]) -> str:
+    """One follower is cut off, the other dies in its journal write; then the leader dies."""
+    trio = Trio(core=core)
+    trio.add("g", "alice")
+    trio.cut(THREE)
+    one = message("alice", "g", "1")
+    item = trio.put(ONE, one)
+    trio.turn(ONE)
+    for append in trio._take((ONE, TWO)):
+        trio[TWO].core.receive(trio.now, ONE, append)
+    trio.die_writing(TWO)
+    trio.run(1)
+    told = trio.outcome(item)
+    trio.crash(ONE)
+    trio.heal()
+    trio.run(LEADER_SILENCE_MS)
+    trio.boot(TWO)
+    trio.until(lambda: trio.leader() is not None)
+    again = trio.write(one)
+    assert isinstance(again, Sent)
+    return "acknowledged and lost" if told is not None and not again.duplicate else ""
+
+
 def reads_at_a_leader_that_was_left(core: type[StorageCore]) -> str:
     """The others lose the connection to their leader, elect another, and it does not notice."""
     trio = Trio(core=core)
@@ -556,4 +597,50 @@ def _read_members(trio: Trio, name: NodeName) -> str:
     return "" if "bob" in page.uids else "a read misses what was acknowledged"
 
 
-MUTANTS: tuple[Mutant, ...] = ()
+DAMAGED = "DamagedData: partition"
+"""A storage refuses to open what it wrote."""
+
+
+def _seeds(core: type[StorageCore], first: int, count: int = 10) -> Seeds:
+    return Seeds(Cores(storage=core), first, count)
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "ack before fsync",
+        "acknowledged and lost",
+        Directed(only_voter_dies_writing, AcknowledgesBeforeSync),
+    ),
+    Mutant(
+        "a leader is answered before fsync",
+        "acknowledged and lost",
+        Directed(follower_dies_writing, AnswersLeadersBeforeSync),
+    ),
+    Mutant("count self before own sync", DAMAGED, _seeds(CountsItselfBeforeSync, 3)),
+    Mutant("journal unsynced", DAMAGED, _seeds(SyncsNoJournal, 3)),
+    Mutant("state batch unsynced", "I-1", _seeds(SyncsNoRows, 6)),
+    Mutant("Applied written before its rows", "I-17 replicas of", _seeds(WritesAppliedFirst, 6)),
+    Mutant("dedup kept in memory only", "I-3", _seeds(RemembersDuplicatesInMemory, 3)),
+    Mutant("sequence from a counter in memory", "I-1", _seeds(CountsInMemory, 3)),
+    Mutant("applied on one disk only", "I-1", _seeds(AppliesWhatOnlyItHolds, 11)),
+    Mutant(
+        "lost notices not sent again by a new leader",
+        "not pushed",
+        Directed(pushes_of_the_leader_before, OwesNoOldNotices),
+    ),
+    Mutant(
+        "outbox rows not delivered by a new leader",
+        "not delivered",
+        Directed(pushes_of_the_leader_before, OwesNoOldOutboxRows),
+    ),
+    Mutant(
+        "stale leader answers reads",
+        "a read misses",
+        Directed(reads_at_a_leader_that_was_left, BelievesThatItLeads),
+    ),
+    Mutant(
+        "serve before NO-OP applied",
+        "a read misses",
+        Directed(reads_at_a_leader_that_applied_nothing, ServesBeforeItsNoOp),
+    ),
+)
