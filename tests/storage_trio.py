@@ -132,7 +132,10 @@ class Trio:
             self.until(lambda: self.leads(ONE))
 
     def _opened(self, me: Peer, rows: MemoryRowStore, journal: MemoryJournal) -> StorageCore:
-        return opened_core(me, self.document, rows, journal, self.now, self._core, self._sizes)
+        random = Random(f"{me.name} {me.incarnation}")
+        return opened_core(
+            me, self.document, rows, journal, self.now, self._core, self._sizes, random
+        )
 
     def _join(self, one: NodeName, other: NodeName) -> None:
         """A connection between these two stands."""
@@ -251,6 +254,18 @@ class Trio:
         if effects_max is not None:
             self.crash(name)
         return effects
+
+    def die_writing(self, name: NodeName) -> None:
+        """A turn up to its journal write, during which it dies; what it said before arrives."""
+        effects = self.members[name].core.turn(self.now, self.wall_ms)
+        for effect in effects[: places(effects, WriteJournal)[0]]:
+            assert isinstance(effect, Send)
+            self._put(name, effect.to, effect.message, effect)
+        for (source, target), messages in self.wires.items():
+            if source == name and self.members[target].is_alive:
+                for message in messages:
+                    self.members[target].core.receive(self.now, name, message)
+        self.crash(name)
 
     def _put(self, name: NodeName, to: NodeName, message: Message, effect: Send) -> None:
         if to not in self.members:
