@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from zmqim.bus.replication import (
+    Append,
     GroupBody,
     GroupMessage,
     GroupPulse,
@@ -106,9 +107,10 @@ class Groups:
         """A link to another storage stands."""
         peer = self._peer(now, name)
         if peer.node_uuid != node_uuid:
-            # Another life: it knows nothing of what its name was told.
-            peer.held.forget()
+            # Another process: it knows nothing of what its name was told.
             peer.told = ToldPulses()
+        # Perhaps another life, which leads nothing. If it still leads, it says so at once.
+        self._stand_for(now, peer)
         peer.node_uuid = node_uuid
         peer.is_linked = True
         peer.changed_at = now
@@ -155,7 +157,7 @@ class Groups:
             core.receive(now, self.stamp(wall_ms), message, leader_alive=alive)
         except WireError:
             self.counters["fenced"] += 1
-        if message.source == core.leader:
+        if message.source == core.leader and isinstance(message, Append):
             peer.pulse_at = now
         self._follow_up(now, core, before)
 
@@ -183,17 +185,12 @@ class Groups:
         held = peer.held
         for pulse in held.take(heartbeat):
             self._take_pulse(now, source, pulse)
-        refused = [
-            (partition, self.cores[partition].term)
-            for partition, pulse in held.groups.items()
-            if partition in self.cores and self.cores[partition].term > pulse.term
-        ]
-        # A damaged replica may have forgotten a later term: it confirms nobody.
-        refused += [
-            (partition, 0)
-            for partition in held.groups
-            if partition in self.cores and self.cores[partition].is_damaged
-        ]
+        refused = []
+        for partition, pulse in held.groups.items():
+            core = self.cores.get(partition)
+            if core is not None and (core.term > pulse.term or core.is_damaged):
+                # A damaged replica may have forgotten a later term: it confirms nobody.
+                refused.append((partition, core.term if core.term > pulse.term else 0))
         self._echoes.append((source, held.echo(heartbeat, wall_ms, refused)))
 
     def _take_pulse(self, now: int, source: NodeName, pulse: GroupPulse) -> None:
@@ -453,13 +450,15 @@ class Groups:
     def _watch_leaders(self, now: int) -> None:
         """The groups of a silent process stand, one after the other."""
         for peer in self._peers.values():
-            if not peer.held.groups or not self._is_silent(now, peer):
-                continue
-            for partition, pulse in peer.held.groups.items():
-                core = self.cores.get(partition)
-                if core is not None and core.leader == pulse.source:
-                    self._stand_in(now, partition, self._stagger(partition))
-            peer.held.forget()
+            if peer.held.groups and self._is_silent(now, peer):
+                self._stand_for(now, peer)
+
+    def _stand_for(self, now: int, peer: _Peer) -> None:
+        for partition, pulse in peer.held.groups.items():
+            core = self.cores.get(partition)
+            if core is not None and core.leader == pulse.source:
+                self._stand_in(now, partition, self._stagger(partition))
+        peer.held.forget()
 
     def _watch_quorums(self, now: int) -> None:
         """Who hears no majority leads no more."""
