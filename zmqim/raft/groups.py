@@ -233,10 +233,8 @@ class Groups:
     def confirmed(self, partition: int) -> int:
         """The newest round at which a majority knew of no later leader of the group."""
         core = self.cores[partition]
-        rounds = sorted(
-            (self._echoed(place.name, partition) for place in core.config.voters),
-            reverse=True,
-        )
+        echoed = (self._echoed(place.name, partition) for place in core.config.voters)
+        rounds = sorted(echoed, reverse=True)
         return rounds[len(rounds) // 2]
 
     def _echoed(self, name: str, partition: int) -> int:
@@ -262,9 +260,12 @@ class Groups:
         if self._peers and now >= self._next_round:
             self._watch_leaders(now)
             self._watch_quorums(now)
-            for core in self._led():
-                if core.lead is not None and core.lead.tick(now):
-                    self.touched.add(core.identity.partition)
+            for partition in list(self._lead_since):
+                core = self.cores[partition]
+                if core.lead is None:
+                    self._note_lead(now, core)  # It was removed, and that is applied.
+                elif core.lead.tick(now):
+                    self.touched.add(partition)
         if now >= self._next_home:
             self._next_home = now + HAND_HOME_MS
             self._hand_home(now)
@@ -344,7 +345,8 @@ class Groups:
         return peer
 
     def _led(self) -> list[RaftCore]:
-        return [self.cores[partition] for partition in self._lead_since]
+        cores = [self.cores[partition] for partition in self._lead_since]
+        return [core for core in cores if core.lead is not None]
 
     def _name_of(self, core: RaftCore, replica: int) -> NodeName | None:
         """Where to send; None without a link to that life of the node."""

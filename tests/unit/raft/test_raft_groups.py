@@ -253,6 +253,19 @@ def test_an_error_of_the_wire_is_counted() -> None:
 
 
 @pytest.mark.promise("P6")
+def test_a_leader_that_was_removed_says_so_and_another_leads_soon() -> None:
+    rig = led()
+    step = Step(StepKind.REMOVE, 0, places(1)[0])
+    rig[1].core.change(step, {1, 2, 3}, WALL_MS)
+    rig[1].groups.touched.add(PARTITION)
+    rig.until(lambda: rig[1].core.lead is None)
+    took = time_until(rig, lambda: rig[2].core.serving or rig[3].core.serving)
+    assert took <= NODE_HEARTBEAT_MS + 3 * ELECTION_STAGGER_MS
+    rig.run(2 * HAND_HOME_MS)
+    assert rig[1].groups.counters["step_downs"] == 1
+
+
+@pytest.mark.promise("P6")
 def test_a_leader_that_restarts_at_once_does_not_leave_its_groups_without_one() -> None:
     """Its former self is not taken to be alive because it asks for votes."""
     rig = led()
