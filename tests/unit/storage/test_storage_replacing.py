@@ -8,35 +8,21 @@ whole as before, whoever dies in the middle.
 from __future__ import annotations
 
 import pytest
-from storage_trio import NAMES, ONE, THREE, TWO, Trio, places
-from storage_world import ROUTER, StorageWorld, message, record_of, ring, storage_peer
+from storage_trio import NAMES, ONE, THREE, TWO, Trio
+from storage_world import message
 
 from zmqim.bus.effects import Send
 from zmqim.bus.replication import (
-    Append,
-    BootCode,
-    BootRequest,
-    BootResult,
-    ChangeCode,
-    ChangeGroup,
-    ChangeResult,
     VoteRequest,
     VoteResult,
 )
-from zmqim.chat.operations import Sent
 from zmqim.errors import NotAdmitted
 from zmqim.ids import NodeName
 from zmqim.limits import (
-    BOOT_REQUESTS_MAX,
-    DRIVER_LOOK_MS,
-    REPORT_MS,
-    SETTLED_MS,
     VOTE_WITHOUT_GRANT_MS,
 )
 from zmqim.meta.rows import NodeState
 from zmqim.meta.state import MetaState
-from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
-from zmqim.store.memory import MemoryJournal, MemoryRowStore
 
 META = 2
 """The meta group of a cluster of two partitions."""
