@@ -49,8 +49,9 @@ coverage: $(INSTALLED)  ## branch coverage of the pure packages
 bench: $(INSTALLED)  ## load on a fresh quickstart; BENCH="idle --connections 10000" for another shape
 	tools/bench/run.sh $(BENCH)
 
-soak: $(INSTALLED)  ## the simulated cluster with SEEDS (2000) more seeds
+soak: $(INSTALLED)  ## the simulated cluster with SEEDS (2000) more seeds, CUTS (50) power cuts
 	$(BIN)/python -m zmqim.sim --seeds $(or $(SEEDS),2000) --first 1000
+	ZMQIM_POWER_CUTS=$(or $(CUTS),50) $(BIN)/python -m pytest tests/processes/test_power_cut.py
 
 clean:  ## remove what can be made again; never zmqim-data
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

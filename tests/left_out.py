@@ -66,7 +66,7 @@ def root_is_here() -> bool:
 @cache
 def fuse_is_here() -> bool:
     """Whether a file system of our own can be mounted: it is tried."""
-    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK) or shutil.which("fusermount3") is None:
         return False
     with tempfile.TemporaryDirectory() as folder:
         try:

@@ -469,12 +469,17 @@ def _unmount_at_the_end(folder: str, mounted: threading.Event) -> None:
 
 def main() -> None:
     """Serve a disk at the folder that the command line names."""
-    import mfusepy
-
+    try:
+        import mfusepy
+    except (ImportError, OSError) as error:
+        sys.exit(f"no FUSE library: {error}")
     folder = sys.argv[1]
     mounted = threading.Event()
     threading.Thread(target=_unmount_at_the_end, args=(folder, mounted), daemon=True).start()
-    mfusepy.FUSE(PowerCutFiles(mounted), folder, **MOUNT_OPTIONS)
+    try:
+        mfusepy.FUSE(PowerCutFiles(mounted), folder, **MOUNT_OPTIONS)
+    except RuntimeError as error:
+        sys.exit(f"{folder} was a FUSE file system no longer, or never: {error}")
 
 
 if __name__ == "__main__":

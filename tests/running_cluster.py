@@ -57,10 +57,12 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
-def topology_text(gateways: int = 1, routers: int = 1, storages: int = 1, extra: str = "") -> str:
+def topology_text(
+    gateways: int = 1, routers: int = 1, storages: int = 1, extra: str = "", replicas: int = 1
+) -> str:
     """A topology on free ports; `extra` is put in front of the first table."""
     ports = iter(free_ports(4 * gateways + routers + storages))
-    text = f'cluster = "test"\nreplicas = 1\n{extra}\n'
+    text = f'cluster = "test"\nreplicas = {replicas}\n{extra}\n'
     if "[limits]" not in extra:
         text += "[limits]\nreserve_file_bytes = 1_048_576\n"
     for number in range(1, gateways + 1):

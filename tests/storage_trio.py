@@ -25,7 +25,7 @@ from storage_world import (
     storage_peer,
 )
 
-from zmqim.bus.effects import Send, View
+from zmqim.bus.effects import Peer, Send, View
 from zmqim.bus.messages import ItemKind, Message, Outcome, Propose, RoutedItem
 from zmqim.bus.replication import Leading
 from zmqim.chat.operations import AddMembers, ChannelType, Operation, Query, Result, encode
@@ -35,6 +35,7 @@ from zmqim.ring.document import RingDocument
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
 from zmqim.storage.group import Group
+from zmqim.storage.sizes import Sizes
 from zmqim.store.memory import END_OF_KEYS, MemoryJournal, MemoryRowStore
 
 ONE, TWO, THREE = NAMES = (
@@ -72,8 +73,11 @@ class Member:
     """To routers, in all lives."""
 
     def digest(self) -> str:
-        """Of all rows: equal where the same was applied."""
-        return digest_of(self.rows.scan(b"", END_OF_KEYS))
+        """Of the rows of all partitions: equal where the same was applied."""
+        prefixes = [group.state.keys.prefix for _, group in sorted(self.core.groups.items())]
+        return digest_of(
+            row for prefix in prefixes for row in self.rows.scan(prefix, prefix + END_OF_KEYS)
+        )
 
     def last(self, partition: int = 0) -> int:
         """The last entry that is on disk."""
@@ -85,7 +89,12 @@ class Trio:
     """The three, as of a moment when `ONE` leads every partition."""
 
     def __init__(
-        self, partitions: int = 1, *, is_led: bool = True, core: type[StorageCore] = StorageCore
+        self,
+        partitions: int = 1,
+        *,
+        is_led: bool = True,
+        core: type[StorageCore] = StorageCore,
+        sizes: Sizes = Sizes(),
     ) -> None:
         self.document = ring_of_three(partitions)
         self.now = 0
@@ -101,10 +110,12 @@ class Trio:
         """What is sent over these waits."""
         self.members: dict[NodeName, Member] = {}
         self._core = core
+        self._sizes = sizes
         for name in NAMES:
             journal, rows = MemoryJournal(), MemoryRowStore()
             be_born(journal, name, self.document)
-            self.members[name] = Member(name, self._opened(name, rows, journal), journal, rows)
+            opened = self._opened(storage_peer(name), rows, journal)
+            self.members[name] = Member(name, opened, journal, rows)
         for one, other in combinations(NAMES, 2):
             self._join(one, other)
         for name in NAMES:
@@ -112,9 +123,8 @@ class Trio:
         if is_led:
             self.until(lambda: self.leads(ONE))
 
-    def _opened(self, name: NodeName, rows: MemoryRowStore, journal: MemoryJournal) -> StorageCore:
-        incarnation = self.members[name].incarnation if name in self.members else 1
-        return opened_core(name, self.document, rows, journal, self.now, self._core, incarnation)
+    def _opened(self, me: Peer, rows: MemoryRowStore, journal: MemoryJournal) -> StorageCore:
+        return opened_core(me, self.document, rows, journal, self.now, self._core, self._sizes)
 
     def _join(self, one: NodeName, other: NodeName) -> None:
         """A connection between these two stands."""
@@ -154,10 +164,15 @@ class Trio:
         return {member.digest() for member in self.members.values()}
 
     def applied_alike(self) -> bool:
-        """Has everyone applied everything?"""
-        ends = [member.core.applied_ends() for member in self.members.values()]
-        logs = [member.core.log_ends() for member in self.members.values()]
-        return ends == [logs[0]] * len(NAMES) and logs == [logs[0]] * len(NAMES)
+        """Has everyone applied everything of every partition?"""
+        ends = {
+            (partition, end)
+            for member in self.members.values()
+            for told in (member.core.applied_ends(), member.core.log_ends())
+            for partition, end in told.items()
+            if partition in member.core.groups
+        }
+        return len(ends) == self.document.partitions
 
     # ---- time ------------------------------------------------------------------------------------
 
@@ -289,7 +304,8 @@ class Trio:
         member = self.members[name]
         member.is_alive = True
         member.incarnation += 1
-        member.core = self._opened(name, member.rows, member.journal)
+        me = storage_peer(name, member.incarnation)
+        member.core = self._opened(me, member.rows, member.journal)
         member.turns = []
         for other in self.members.values():
             if other is not member and other.is_alive:

@@ -50,6 +50,7 @@ from zmqim.ring.partitions import partition_of
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
 from zmqim.storage.genesis import first_batch
+from zmqim.storage.sizes import Sizes
 from zmqim.store.interface import Journal, RowStore
 from zmqim.store.memory import END_OF_KEYS, MemoryJournal, MemoryRowStore
 
@@ -58,6 +59,7 @@ OTHER = NodeName("storage-2")
 ROUTER = NodeName("router-1")
 CLUSTER = ClusterId(bytes(range(16)))
 WALL_MS = 1_750_000_000_000
+TURNS_MAX = 10_000
 GROUP = ChannelType.GROUP
 PERSON = ChannelType.PERSON
 
@@ -87,23 +89,24 @@ def storage_peer(name: NodeName, incarnation: int = 1) -> Peer:
     return Peer(name, Role.STORAGE, uuid_of(name), Incarnation(incarnation))
 
 
-class PlainStorage(NamedTuple):
-    """A storage of the topology."""
+class Place(NamedTuple):
+    """A storage as the topology names it."""
 
     name: NodeName
-    zone: str = ""
+    zone: str = "zone"
     weight: int = 1
 
 
-def storages_of(document: RingDocument) -> list[PlainStorage]:
-    return [PlainStorage(name) for name in sorted({n for o in document.placement for n in o})]
+def places_of(document: RingDocument) -> tuple[Place, ...]:
+    names = {name for owners in document.placement for name in owners}
+    return tuple(Place(name) for name in sorted({*names, STORAGE}))
 
 
 def record_of(document: RingDocument) -> BirthRecord:
-    """What everyone was born into."""
-    storages = storages_of(document)
-    uuids: dict[str, bytes] = {one.name: uuid_of(one.name) for one in storages}
-    return born(CLUSTER, document, storages, uuids).with_complete(True)
+    """Everyone was born at once."""
+    places = places_of(document)
+    uuids: dict[str, bytes] = {place.name: uuid_of(place.name) for place in places}
+    return born(CLUSTER, document, places, uuids).with_complete(True)
 
 
 def be_born(journal: Journal, name: NodeName, document: RingDocument) -> None:
@@ -127,27 +130,28 @@ def message(
 
 
 def opened_core(
-    name: NodeName,
+    me: Peer,
     document: RingDocument,
     rows: RowStore,
     journal: Journal,
     now: int,
     core: type[StorageCore] = StorageCore,
-    incarnation: int = 1,
+    sizes: Sizes = Sizes(),
 ) -> StorageCore:
-    """A life of the storage `name` begins on these stores."""
-    storages = storages_of(document)
+    """A life of a storage begins on these stores."""
+    places, record = places_of(document), record_of(document)
     return core(
-        storage_peer(name, incarnation),
+        me,
         document,
         rows,
         journal,
         journal.load(),
-        BirthCore(name, uuid_of(name), CLUSTER, document, storages, record_of(document)),
+        BirthCore(me.name, me.node_uuid, CLUSTER, document, places, record),
         Steady(),
         now,
-        storages=storages,
+        storages=places,
         memory=journal.peers(),
+        sizes=sizes,
     )
 
 
@@ -161,6 +165,8 @@ class StorageWorld:
     now: int = 0
     wall_ms: int = WALL_MS
     request: int = 0
+    incarnation: int = 0
+    sizes: Sizes = field(default_factory=Sizes)
 
     def __post_init__(self) -> None:
         self.open()
@@ -168,13 +174,21 @@ class StorageWorld:
 
     def open(self) -> None:
         be_born(self.journal, STORAGE, self.document)
-        self.core = opened_core(STORAGE, self.document, self.rows, self.journal, self.now)
+        self.incarnation += 1
+        me = storage_peer(STORAGE, self.incarnation)
+        self.core = opened_core(
+            me, self.document, self.rows, self.journal, self.now, sizes=self.sizes
+        )
         self.effects: list[Effect] = []
         self.sent: list[Send] = []
 
     def start(self) -> None:
-        """Lead every partition, with one router linked."""
-        self.turn()
+        """Lead every partition, and the meta group, with one router linked."""
+        for _ in range(TURNS_MAX):
+            if self.core.serving:
+                break
+            self.turn()
+        assert self.core.serving
         self.core.peer_up(self.now, router_peer())
         self.core.view_changed(self.now, View((), (ROUTER,), (STORAGE,)))
         self.turn(0)

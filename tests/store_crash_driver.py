@@ -16,7 +16,7 @@ from zmqim.store.interface import Extent, JournalBatch
 from zmqim.store.journal import LevelJournal, open_journal
 
 STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"}
-BATCHES = 45
+BATCHES = 23
 CRASHED = 9
 
 
@@ -35,8 +35,28 @@ def last_of(journal: LevelJournal, partition: int) -> int:
     return loaded.extent.last if loaded and loaded.extent else 0
 
 
+Log = tuple[Extent, dict[int, bytes]]
+"""The extent and the living entries."""
+
+
+def changing_log(number: int) -> Log:
+    """What partition 3 holds after batch `number`: it grows, conflicts, is reset by snapshots."""
+    extent, entries = Extent(1, 0, 0, 0), {}
+    for step in range(number + 1):
+        first, last = extent.first, extent.last
+        if step % 5 == 4:
+            last = max(first - 1, last - 3)
+        if step % 11 == 10:
+            last += 7 if step % 2 else -2
+            first = last + 1
+        added = {index: b"%d: " % step + body_of(3, index) for index in (last + 1, last + 2)}
+        extent = Extent(first, last + 2, step, step)
+        entries = {i: body for i, body in (entries | added).items() if first <= i <= last + 2}
+    return extent, entries
+
+
 def write_all(folder: Path, acknowledged: int) -> None:
-    """Append to a busy and an idle partition; acknowledge each batch on the pipe."""
+    """Append to a busy, an idle and a changing partition; acknowledge each batch on the pipe."""
     journal = open_raft(folder)
     for number in range(BATCHES):
         busy = last_of(journal, 1)
@@ -46,8 +66,10 @@ def write_all(folder: Path, acknowledged: int) -> None:
             idle = last_of(journal, 2)
             entries.append((2, idle + 1, body_of(2, idle + 1)))
             extents[2] = Extent(1, idle + 1, 0, 0)
+        extents[3], changing = changing_log(number)
+        entries += [(3, index, changing[index]) for index in sorted(changing)[-2:]]
         journal.write(JournalBatch(entries, extents, hard_states={5: b"%d" % number}))
-        os.write(acknowledged, b"%d %d\n" % (extents[1].last, last_of(journal, 2)))
+        os.write(acknowledged, b"%d %d %d\n" % (extents[1].last, last_of(journal, 2), number))
     journal.close()
 
 
@@ -88,13 +110,20 @@ def check(folder: Path, acknowledged: bytes) -> None:
     if child == 0:
         journal = open_raft(folder)
         lines = acknowledged.splitlines()
-        busy, idle = map(int, lines[-1].split()) if lines else (0, 0)
+        busy, idle, number = map(int, lines[-1].split()) if lines else (0, 0, 0)
         extent = journal.load()[1].extent if lines else None
         if extent:
             assert busy <= extent.last <= busy + 2
             found = journal.read(1, extent.first, extent.last, 2**30)
             assert found == [body_of(1, i) for i in range(extent.first, extent.last + 1)]
             assert journal.read(2, 1, idle, 2**30) == [body_of(2, i) for i in range(1, idle + 1)]
+            changed = journal.load()[3].extent
+            assert changed
+            entries = journal.read(3, changed.first, changed.last, 2**30)
+            assert (changed, entries) in [
+                (expected, list(living.values()))
+                for expected, living in map(changing_log, (number, number + 1))
+            ]
         journal.close()
         os._exit(0)
     _, status = os.waitpid(child, 0)

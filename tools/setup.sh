@@ -41,4 +41,8 @@ if [ -f tests/clients/package.json ]; then
         echo "    apt-get install -y nodejs npm"
     fi
 fi
+if ! command -v fusermount3 >/dev/null; then
+    echo "Left out: the tests of power cuts need FUSE:"
+    echo "    apt-get install -y fuse3"
+fi
 touch .venv/.installed

@@ -218,6 +218,8 @@ BOOT_REQUESTS_MAX = 64
 """Storages that wait for the meta group to grant their start. Above: they ask again."""
 DRIVER_LOOK_MS = 500
 """How often the leader of the meta group looks for groups that are not as they should be."""
+LOOK_SOON_MS = 50
+"""The same after a report: more of them come together."""
 SETTLED_MS = 3_000
 """Who leads the meta group for so long has heard everyone that lives."""
 REPORT_MS = 1_000
@@ -293,6 +295,8 @@ CLIENT_PING_MS = 30_000
 CLIENT_PONG_MS_MAX = 10_000
 CLIENT_SENDACK_MS_MAX = 20_000
 """Silence after a PING or a SEND. Passed: the connection is dropped; open SENDs go again."""
+CLIENT_API_MS_MAX = 20_000
+"""A call of the HTTP API. Passed: an error. A gateway needs SEND_DEADLINE_MS to give up."""
 CLIENT_RETRY_MS_MIN = 250
 CLIENT_RETRY_MS_MAX = 15_000
 """Bounds of the pause before a new connection; it doubles, and a random half of it is taken off."""
@@ -300,6 +304,7 @@ CLIENT_RETRY_MS_MAX = 15_000
 assert UNACKED_PUSHES_MAX < CLIENT_WAITING_MAX < CLIENT_RECENT_MAX
 assert CLIENT_OUTBOX_MAX < SESSION_SENDS_PENDING_MAX
 assert SEND_DEADLINE_MS < CLIENT_SENDACK_MS_MAX
+assert SEND_DEADLINE_MS < CLIENT_API_MS_MAX
 assert CLIENT_PING_MS + CLIENT_PONG_MS_MAX < IDLE_MS_MAX
 assert UNACKED_PUSHES_MAX < LAGGING_MESSAGES_MAX
 assert LARGE_CHANNEL_DOWN_COUNT < LARGE_CHANNEL_UP_COUNT

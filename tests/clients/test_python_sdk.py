@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from http_calls import Api
 from raw_client import fresh, token_for
-from running_cluster import zmqim
+from running_cluster import topology_text, zmqim
 
 from zmqim.client import Client, Sent, text_payload
 from zmqim.errors import EXIT_NOT_RUNNING, EXIT_REFUSED, EXIT_USAGE, RefusedByServer
@@ -96,6 +96,37 @@ def test_sends_survive_the_death_of_every_process_once_and_in_order(cluster: Any
 
     run(body)
     cluster.wait_alive()
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.promise("P3")
+def test_a_client_of_two_gateways_goes_on_at_the_other_when_one_dies(new_cluster: Any) -> None:
+    cluster = new_cluster(topology_text(gateways=2)).up()
+    api = Api(cluster.http, cluster.api_key)
+    alice, bob = fresh("alice"), fresh("bob")
+    token = token_for(api, alice)
+
+    async def body() -> None:
+        addresses = [gateway["tcp"] for gateway in cluster.gateways]
+        async with Client(addresses, alice, token) as one:
+            sent: list[Sent] = []
+            for name in ("gateway-1", "gateway-2"):
+                sends = [one.send(bob, f"{len(sent) + number}") for number in range(100)]
+                answers = asyncio.gather(*sends)
+                await asyncio.sleep(0)
+                await asyncio.to_thread(cluster.kill, name)
+                sent += await answers
+            assert [answer.message_seq for answer in sent] == list(range(1, 201))
+
+    run(body)
+    cluster.wait_alive()
+    assert api.history(alice, bob, limit=300) == [
+        (number + 1, f"{number}") for number in range(200)
+    ]
+    elsewhere = ("--api", f"http://127.0.0.1:1,{cluster.http}", "--key", cluster.api_key)
+    done = zmqim("send", "--as", alice, "--to", bob, *elsewhere, "hello")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("stored as number 201, id ")
 
 
 # ---- commands ------------------------------------------------------------------------------------

@@ -12,15 +12,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
-from zmqim.bus.replication import Append, AppendResult, VoteRequest, VoteResult
+from raft_rig import Rig, name_of
+
+from zmqim.bus.replication import Append, AppendResult, GroupBody, VoteRequest, VoteResult
 from zmqim.raft import progress
 from zmqim.raft.core import RaftCore
 from zmqim.raft.entry import Entry, decode_entry
+from zmqim.raft.groups import NEVER, Groups
 from zmqim.raft.leader import Lead
 from zmqim.raft.log import Log, LogEnd
 from zmqim.raft.state import HardState, Unsaved
 from zmqim.sim.explorer import LED, explore
-from zmqim.sim.raft_replica import Disk, Replica, Snapshot, birth_of
+from zmqim.sim.raft_replica import PARTITION, Disk, Replica, Snapshot, birth_of
 from zmqim.sim.raft_world import Bounds, Shape
 
 
@@ -102,11 +105,16 @@ class Seeds(NamedTuple):
 
 
 class Mutant(NamedTuple):
-    """A fault. `rule` is how the text of the rule begins that has to find it."""
+    """A fault. `rule` is how the text of the rule begins that has to find it.
+
+    One that is no fault, since something else prevents what it allows, says so in `equivalent`;
+    then the hunt has to find nothing.
+    """
 
     name: str
     rule: str
     hunt: Hunt
+    equivalent: str = ""
 
 
 @contextmanager
@@ -339,19 +347,118 @@ class SendsNoConfig(Replica):
         from zmqim.raft.config import GroupConfig
         from zmqim.sim.raft_replica import places
 
-        return GroupConfig(places(1, 2, 3))
+        return GroupConfig(places(1, 2), places(3))
 
 
 def restarts_empty(log: Log, index: int, end: LogEnd) -> bool:
     """A snapshot replaces the whole log."""
-    chain, log.chain = log.chain, 0
-    terms, log.last_term = log.last_term, 0
-    tail, log.tail = log.tail, [one.__class__(0, one.index, 0, 0, b"", 0) for one in log.tail]
-    del chain, terms, tail
+    log.chain = 0
+    log.tail = [Entry(0, one.index, 0, 0, b"", 0) for one in log.tail]
     return _restart_at(log, index, end)
 
 
 _restart_at = Log.restart_at
+
+# ---- between processes ---------------------------------------------------------------------------
+
+
+def confirms_at_once(groups: Groups, partition: int) -> int:
+    """A leader believes that it leads."""
+    return NEVER
+
+
+def counts_every_echo(groups: Groups, name: str, partition: int) -> int:
+    """Whoever echoes confirms the leaders of all groups."""
+    if name == groups.me:
+        return NEVER
+    peer = groups._peers.get(name_of(int(name[1:])))
+    return 0 if peer is None else peer.told.echoed
+
+
+def keeps_what_the_name_was_told(groups: Groups, now: int, name: Any, uuid: Any) -> None:
+    """Another process with that name is taken to know what the one before it was told."""
+    told = groups.peers.make(now, name).told
+    _peer_up(groups, now, name, uuid)
+    groups.peers.make(now, name).told = told
+    told.forget()
+
+
+_peer_up = Groups.peer_up
+
+
+def asks_no_uuid(groups: Groups, source: Any, message: GroupBody) -> RaftCore | None:
+    """Takes every process of a name for the same one."""
+    core = groups.cores.get(message.partition)
+    return core if core is not None and core.replica == message.target else None
+
+
+def sends_to_any_uuid(groups: Groups, core: RaftCore, replica: int) -> Any:
+    """Sends to whoever bears the name."""
+    return name_of(replica) if groups._peer(0, name_of(replica)).is_linked else None
+
+
+def read_at_a_lost_leader() -> str:
+    """Replica 1 is alone, the others go on; somebody reads at 1."""
+    rig = Rig()
+    rig.lead(1)
+    rig.part(1)
+    _others_go_on(rig)
+    return _read_at_1(rig)
+
+
+def read_confirmed_by_another_life() -> str:
+    """The same, and a process that knows nothing comes to bear the name of replica 3."""
+    rig = Rig()
+    rig.lead(1)
+    rig.part(1)
+    _others_go_on(rig)
+    new = rig.restart(3, disk=birth_of(rig[1].core.config), uuid=b"another")
+    new.groups.cores.clear()
+    new.groups._stand_at.clear()
+    new.groups.touched.clear()
+    rig.cut.discard(frozenset((name_of(1), name_of(3))))
+    rig.join(new)
+    rig.part(2)
+    return _read_at_1(rig)
+
+
+def _others_go_on(rig: Rig) -> None:
+    rig.until(lambda: rig[2].core.serving or rig[3].core.serving)
+    leader = rig.leader
+    assert leader is not None
+    index = rig.propose(leader.number)
+    rig.until(lambda: leader.core.applied >= index)
+
+
+def _read_at_1(rig: Rig) -> str:
+    groups, core = rig[1].groups, rig[1].core
+    if not core.serving:
+        return ""
+    asked = groups.ask_round()
+    applied = max(one.core.applied for one in rig.storages.values())
+    for _ in range(20):
+        rig.step()
+        if core.serving and groups.confirmed(PARTITION) >= asked and core.applied < applied:
+            return "a read misses what was acknowledged before it"
+    return ""
+
+
+def wiped_disk_that_votes() -> str:
+    """Entry 2 is on 1 and 3; 3 comes back wiped, as a new process with its old name; 1 is gone."""
+    rig = Rig()
+    rig.lead(1)
+    rig.part(2)
+    index = rig.propose(1)
+    rig.until(lambda: rig[1].core.applied == index)
+    rig.restart(3, disk=birth_of(rig[1].core.config), uuid=b"another")
+    rig.heal()
+    rig.part(1)
+    rig.run(5_000)
+    leader = rig.leader
+    if leader is not None and leader.number != 1:
+        return "a leader lacks what was acknowledged"
+    return ""
+
 
 NARROW = Patch(progress, "SEND_WINDOW_BYTES_MAX", 4)
 """One entry an Append: what the window's bound does with large entries."""
@@ -412,17 +519,24 @@ MUTANTS: tuple[Mutant, ...] = (
         Explored(
             patches=(Patch(Lead, "commit", counts_old_terms), NARROW),
             bounds=Bounds(0, 2, 0, 0, 0),
-            schedule=(*_TWO_LOGS, *_OTHER_LEADER, "lost", "lost"),
+            schedule=(
+                *_TWO_LOGS,
+                *("1: step down", *_OTHER_LEADER, "lost", "lost", "2: step down"),
+                *("1: stand", "lost: VoteRequest", "3: arrives: VoteRequest"),
+                *("1: arrives: VoteResult", "1: stand", "lost: VoteRequest"),
+                *("3: arrives: VoteRequest", "1: arrives: VoteResult", "lost: VoteRequest"),
+                *("3: arrives: VoteRequest", "1: arrives: VoteResult"),
+            ),
         ),
     ),
     Mutant(
         "truncate to commit instead of conflict point",
-        "the leader of term 2 lacks committed entry",
+        "committed: entry 2 is on 1 disks",
         Explored(patches=_core("_appended", cuts_to_commit), bounds=Bounds(2, 1, 0, 0, 0)),
     ),
     Mutant(
         "short Append truncates longer log",
-        "the leader of term 2 lacks committed entry",
+        "committed: entry 3 is on 1 disks",
         Explored(
             patches=_core("_appended", cuts_to_what_came),
             bounds=Bounds(2, 1, crashes=0, losses=0, repeats=1),
@@ -430,7 +544,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "no prev_term and no chain check",
-        "1 and ",
+        "committed entry 2 is another one",
         Explored(
             patches=(
                 Patch(RaftCore, "_continues", continues_anything),
@@ -457,11 +571,18 @@ MUTANTS: tuple[Mutant, ...] = (
                 *("2: arrives: VoteRequest", "3: arrives: VoteRequest"),
                 *("1: arrives: VoteResult", "1: arrives: VoteResult", "lost", "lost", "lost"),
                 "lost",
-                *("1: change REMOVE 2", "lost", "lost", "2: stand", "lost: VoteRequest"),
+                *("1: change REMOVE 2", "1: step down", "2: stand", "lost: VoteRequest"),
                 *("3: arrives: VoteRequest", "4: arrives: VoteRequest"),
                 *("2: arrives: VoteResult", "2: arrives: VoteResult", "lost: VoteRequest"),
                 *("3: arrives: VoteRequest", "4: arrives: VoteRequest"),
                 *("2: arrives: VoteResult", "2: arrives: VoteResult"),
+                *(
+                    "lost: Append",
+                    "lost: Append(partition=7, group=b'explored', source=2, target=4",
+                ),
+                *("2: change REMOVE 1", "3: arrives: Append", "2: arrives: AppendResult"),
+                *("3: arrives: Append", "2: arrives: AppendResult", "1: stand"),
+                *("4: arrives: VoteRequest", "1: arrives: VoteResult"),
             ),
         ),
     ),
@@ -493,10 +614,11 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "snapshot without config",
-        "",
+        "3 and 1 applied the same, and their voters differ",
         Explored(
             SendsNoConfig,
             bounds=Bounds(0, 0, 1, 0, 1, cuts=1),
+            shape=Shape((1, 2), (3,)),
         ),
     ),
     Mutant(
@@ -528,11 +650,11 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "match_index = own last index",
-        "committed: entry",
+        "AssertionError: a follower holds more than its leader",
         Explored(
             patches=(*_core("_appended", answers_with_its_last), NARROW),
-            bounds=Bounds(1, 0, 0, 0, 0),
-            schedule=(*_THREE_AHEAD, *_OTHER_LEADER),
+            bounds=Bounds(0, 0, 0, 0, 1),
+            schedule=(*LED, "1: propose", "lost", "lost", "1: propose", *_OTHER_LEADER),
         ),
     ),
     Mutant(
@@ -547,6 +669,52 @@ MUTANTS: tuple[Mutant, ...] = (
             patches=_core("holds_back", property(lambda core: False)),
             shape=Shape((1,), (2,)),
             schedule=(),
+        ),
+    ),
+    Mutant(
+        "no prev_term check",
+        "WireError: entry 3 does not continue the chain",
+        Explored(
+            patches=(Patch(RaftCore, "_continues", continues_anything),),
+            schedule=(*_THREE_AHEAD, *_OTHER_LEADER),
+        ),
+    ),
+    Mutant(
+        "no chain check of entries",
+        "",
+        Explored(
+            patches=(Patch(Log, "take_over", takes_any_chain),),
+            schedule=(*_THREE_AHEAD, *_OTHER_LEADER),
+            states=20_000,
+        ),
+        equivalent="the entry before them was compared with its chain, and a leader's log is whole;"
+        " the check is for what no leader sends",
+    ),
+    Mutant(
+        "stale leader answers reads",
+        "a read misses",
+        Directed(read_at_a_lost_leader, (Patch(Groups, "confirmed", confirms_at_once),)),
+    ),
+    Mutant(
+        "a process that was told nothing confirms reads",
+        "a read misses",
+        Directed(
+            read_confirmed_by_another_life,
+            (
+                Patch(Groups, "_echoed", counts_every_echo),
+                Patch(Groups, "peer_up", keeps_what_the_name_was_told),
+            ),
+        ),
+    ),
+    Mutant(
+        "node uuid not checked",
+        "a leader lacks what was acknowledged",
+        Directed(
+            wiped_disk_that_votes,
+            (
+                Patch(Groups, "fenced", asks_no_uuid),
+                Patch(Groups, "_name_of", sends_to_any_uuid),
+            ),
         ),
     ),
 )

@@ -126,7 +126,8 @@ class NodeHeartbeat(Body, frozen=True):
 class NodeHeartbeatEcho(Body, frozen=True):
     """`digest` is that of the groups that the responder now holds of the sender; with another one
     than the sender's, the next heartbeat is full. `refused` names (partition, term) of the groups
-    that the responder knows in a later term: the echo confirms the leader of all others."""
+    that the responder knows in a later term, or with term 0 those of which it has only a damaged
+    replica: the echo confirms the leader of all others."""
 
     round: int
     digest: int

@@ -59,7 +59,8 @@ class Client:
             async for message in alice:
                 ...
 
-    Several addresses are tried in turn. `api` and `api_key` are for `history` only.
+    Several addresses (a list, or between commas) are those of several gateways: at each failure
+    the next one is tried. `api`, which may be several likewise, and `api_key` are for `history`.
     """
 
     def __init__(
@@ -70,11 +71,11 @@ class Client:
         *,
         device_flag: int = 0,
         device_id: str = "",
-        api: str = "",
+        api: str | Sequence[str] = "",
         api_key: str = "",
         version: int = LATEST_VERSION,
     ) -> None:
-        addresses = [address] if isinstance(address, str) else list(address)
+        addresses = http.addresses_of(address)
         if not addresses:
             raise UsageError("a client needs an address")
         self.uid = uid

@@ -1,5 +1,7 @@
 """What a client needs of the HTTP API: one JSON call, its answer or a clear error.
 
+Several addresses are those of several gateways, which all answer alike: the next one is asked when
+there is nobody at the first, or when it goes away in the middle. So a call must bear repetition.
 aiohttp does the HTTP (docs/adr/0004-http-client.md).
 """
 
@@ -7,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,33 +22,56 @@ from zmqim.errors import (
     UsageError,
     ZmqimError,
 )
-from zmqim.limits import HTTP_BODY_BYTES_MAX
+from zmqim.limits import CLIENT_API_MS_MAX, HTTP_BODY_BYTES_MAX
 
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = CLIENT_API_MS_MAX / 1000
 ANSWER_BYTES_MAX = 2 * HTTP_BODY_BYTES_MAX
 """Base64 of the largest page and its fields. Above: an error."""
 
 
+def addresses_of(given: str | Sequence[str]) -> list[str]:
+    """Addresses as a list: from one, from several between commas, or from a list of either."""
+    texts = [given] if isinstance(given, str) else given
+    parts = [part.strip() for text in texts for part in text.split(",")]
+    return [part for part in parts if part]
+
+
 async def call(
-    api: str,
+    api: str | Sequence[str],
     path: str,
     body: Mapping[str, Any] | list[Any],
     *,
     key: str = "",
     deadline_seconds: float = DEADLINE_SECONDS,
 ) -> Any:
-    """POST `body` as JSON to `path` of the API at `api`; the JSON of its answer.
+    """POST `body` as JSON to `path` of the API at `api` (`addresses_of`); the JSON of its answer.
 
     `RefusedByServer` if the API refused (its `reason` is -1 where there is no WKProto reason),
-    `NotRunning` if nothing answers at that address, `DeadlinePassed` if it is not in time.
+    `NotRunning` if nothing answers at any address, `DeadlinePassed` if it is not in time.
     """
-    url = urlsplit(api)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise UsageError(f"{api!r} is not an http:// address")
+    apis = addresses_of(api)
+    for one in apis:
+        url = urlsplit(one)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise UsageError(f"{one!r} is not an http:// address")
+    nobody: NotRunning | UsageError = UsageError("the HTTP API needs an address")
+    try:
+        async with asyncio.timeout(deadline_seconds):
+            for one in apis:
+                try:
+                    return await _post(one, path, body, key)
+                except NotRunning as error:
+                    nobody = error
+    except TimeoutError:
+        raise DeadlinePassed(f"{one}{path} did not answer in {deadline_seconds:g} s") from None
+    raise nobody
+
+
+async def _post(api: str, path: str, body: Mapping[str, Any] | list[Any], key: str) -> Any:
+    """One call of one address, as long as it takes."""
     headers = {"token": key} if key else {}
     try:
         async with (
-            asyncio.timeout(deadline_seconds),
             aiohttp.ClientSession(headers=headers) as session,
             session.post(f"{api.rstrip('/')}{path}", json=body, allow_redirects=False) as answer,
         ):
@@ -54,8 +79,6 @@ async def call(
             while chunk := await answer.content.read(ANSWER_BYTES_MAX + 1 - len(content)):
                 content += chunk
             return _judge(f"{api}{path}", answer.status, content)
-    except TimeoutError:
-        raise DeadlinePassed(f"{api}{path} did not answer in {deadline_seconds:g} s") from None
     except aiohttp.ClientConnectionError as error:
         raise NotRunning(
             f"no HTTP API answers at {api}: {error}", hint="Is the cluster up? See `zmqim status`."

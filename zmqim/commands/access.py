@@ -15,7 +15,7 @@ from typing import Any
 from zmqim.chat.operations import Reason
 from zmqim.client import Client
 from zmqim.client.core import refusal
-from zmqim.client.http import call
+from zmqim.client.http import addresses_of, call
 from zmqim.errors import NotRunning, UsageError
 from zmqim.node.cluster import running_cluster
 
@@ -25,12 +25,13 @@ class Access:
     """Where the cluster is, and the key of its API."""
 
     servers: tuple[str, ...]
-    api: str
+    apis: tuple[str, ...]
+    """Of all its gateways: the next is asked when one does not answer."""
     key: str
 
     async def ask(self, path: str, body: Mapping[str, Any]) -> Any:
-        """POST to the API."""
-        return await call(self.api, path, body, key=self.key)
+        """POST to the API; twice if a gateway dies in the middle, so it must bear repetition."""
+        return await call(self.apis, path, body, key=self.key)
 
     async def login(self, uid: str, device_flag: int) -> Client:
         """A client that is online as `uid`, with a token made for it; says so."""
@@ -47,7 +48,7 @@ class Access:
             uid,
             token,
             device_flag=device_flag,
-            api=self.api,
+            api=self.apis,
             api_key=self.key,
         )
         await client.connect()
@@ -58,15 +59,15 @@ def access_of(arguments: Mapping[str, Any]) -> Access:
     """What --data, --server, --api and --key say together."""
     server, api, key = arguments.get("--server"), arguments["--api"], arguments["--key"]
     if api and key and (server or "--server" not in arguments):
-        return Access((server,) if server else (), api, key)
+        return Access(tuple(addresses_of(server or "")), tuple(addresses_of(api)), key)
     if server or api or key:
         raise UsageError(
             "A cluster elsewhere needs all of its addresses and its key.",
             hint="Give --server tcp://HOST:PORT, --api http://HOST:PORT and --key KEY.",
         )
     cluster = running_cluster(arguments["--data"])
-    urls = [gateway["http"] for gateway in cluster.gateways if gateway["http"]]
-    if not urls:
+    apis = tuple(gateway["http"] for gateway in cluster.gateways if gateway["http"])
+    if not apis:
         raise NotRunning("No gateway of this cluster serves the HTTP API here.")
     servers = tuple(gateway["tcp"] for gateway in cluster.gateways if gateway["tcp"])
-    return Access(servers, urls[0], cluster.api_key())
+    return Access(servers, apis, cluster.api_key())

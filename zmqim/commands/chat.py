@@ -9,8 +9,8 @@ Options:
   --group ID    The group you talk in; it is created, and you join it.
   --history N   How many earlier messages to show [default: 20].
   --data DIR    The data folder of the cluster [default: zmqim-data].
-  --server URL  A cluster elsewhere: tcp://HOST:PORT,
-  --api URL     its HTTP API, http://HOST:PORT,
+  --server URL  A cluster elsewhere: tcp://HOST:PORT (several gateways between commas),
+  --api URL     its HTTP API, http://HOST:PORT (likewise),
   --key KEY     and its API key.
   -h --help     Show this.
 

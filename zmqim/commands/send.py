@@ -11,7 +11,7 @@ Options:
   --raw         Send TEXT as it is, not as the JSON that the SDKs show as a text.
   --json        Print {"message_id", "message_seq", "client_msg_no"}.
   --data DIR    The data folder of the cluster [default: zmqim-data].
-  --api URL     The HTTP API of a cluster elsewhere, http://HOST:PORT.
+  --api URL     The HTTP API of a cluster elsewhere, http://HOST:PORT; several between commas.
   --key KEY     Its API key.
   -h --help     Show this.
 
@@ -24,6 +24,7 @@ import asyncio
 import json
 from base64 import b64encode
 from collections.abc import Mapping
+from secrets import token_hex
 from typing import Any
 
 from zmqim.chat.operations import ChannelType
@@ -40,7 +41,7 @@ def run(arguments: Mapping[str, Any]) -> int:
         "from_uid": arguments["--as"],
         "channel_id": arguments["--to"] or arguments["--group"],
         "channel_type": ChannelType.PERSON if arguments["--to"] else ChannelType.GROUP,
-        "client_msg_no": arguments["--number"] or "",
+        "client_msg_no": arguments["--number"] or token_hex(16),
         "payload": b64encode(payload).decode(),
         "header": {"red_dot": 1},
     }

@@ -9,8 +9,8 @@ Options:
   --json        One JSON object a line: message_id, message_seq, from_uid, channel_id,
                 channel_type, timestamp, client_msg_no, text, payload (base64).
   --data DIR    The data folder of the cluster [default: zmqim-data].
-  --server URL  A cluster elsewhere: tcp://HOST:PORT,
-  --api URL     its HTTP API, http://HOST:PORT,
+  --server URL  A cluster elsewhere: tcp://HOST:PORT (several gateways between commas),
+  --api URL     its HTTP API, http://HOST:PORT (likewise),
   --key KEY     and its API key.
   -h --help     Show this.
 

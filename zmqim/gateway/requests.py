@@ -124,9 +124,13 @@ def size_of(items: Iterable[Item]) -> int:
     return sum([len(item.body) + ITEM_OVERHEAD_BYTES for item in items])
 
 
-def _cut(parts: Iterable[Sequence[Item]]) -> Iterable[list[Item]]:
-    cut: list[Item] = []
-    size = 0
+def _cut(parts: list[Sequence[Item]]) -> Iterable[list[Item]]:
+    """`parts` in as few lists as the bounds allow, each part in one of them."""
+    cut = [item for items in parts for item in items]
+    if len(cut) <= limits.BATCH_ITEMS_MAX and size_of(cut) <= limits.BATCH_BYTES_MAX:
+        yield cut
+        return
+    cut, size = [], 0
     for items in parts:
         weight = size_of(items)
         above = size + weight > limits.BATCH_BYTES_MAX

@@ -30,7 +30,6 @@ from zmqim.meta.operations import (
     RegisterNode,
 )
 from zmqim.meta.record import BirthRecord
-from zmqim.meta.rows import NodeState
 from zmqim.meta.state import MetaState
 from zmqim.ring.document import RingDocument, StorageLike
 
@@ -52,6 +51,9 @@ class Boot:
         self._storages = sorted(storages)
         self._next = 0
         self._leader: NodeName | None = None
+        self._followed_hint = False
+        """The last question went to whom an answer named: two that name each other are not
+        followed in circles."""
         self._ask_at = now
         self._vote_at = now + VOTE_WITHOUT_GRANT_MS
         self._waits_for = ""
@@ -72,7 +74,7 @@ class Boot:
             case _:
                 known = result.text in self._storages and result.text != source
                 self._leader = NodeName(result.text) if known else None
-                if known:
+                if known and not self._followed_hint:
                     self._ask_at = now
 
     def turn(self, now: int) -> list[Send]:
@@ -81,6 +83,7 @@ class Boot:
             return []
         self._ask_at = now + BOOT_REPEAT_MS
         target, self._leader = self._leader, None
+        self._followed_hint = target is not None
         if target is None:
             target = self._storages[self._next % len(self._storages)]
             self._next += 1
@@ -127,8 +130,6 @@ def requested(
     if known is None and holder is not None and holder.node_uuid not in down:
         text = f"waits until the former disk of {request.name} is known to be down"
         return BootResult(request.start, BootCode.WAIT, text)
-    if known is not None and known.state == NodeState.GONE:
-        return [grant]
     register = RegisterNode(request.name, request.node_uuid, request.zone, request.weight)
     if known is None and holder is not None:
         register = RegisterNode(

@@ -72,7 +72,7 @@ def next_wish(
     learning = _learner_wish(observed, wanted)
     if learning is not None:
         return learning
-    names = {place.name for place in config.places.values()}
+    names = {place.name for place in config.voters}
     missing = [name for name in wanted if name not in names]
     outdated = [
         place

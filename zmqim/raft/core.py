@@ -291,18 +291,24 @@ class RaftCore:
             if self.serving and not self.is_voter and len(configs) == 1:
                 self._follow(self.term, 0)  # Removed, and that is committed.
 
-    def can_install(self, index: int) -> bool:
-        """Would the rows as of `index` be of use?"""
+    def can_install(self, index: int, term: int) -> bool:
+        """Would the rows as of the entry (`index`, `term`) be of use?
+
+        They heal a damaged replica only if they end in the leader's own term: rows of before its
+        NO-OP may lack what this replica once acknowledged, and then it must not vote.
+        """
         if self.lead is not None:
             return False
-        return index >= self.extent.first - 1 if self.is_damaged else index > self.applied
+        if self.is_damaged:
+            return term == self.term and index >= self.extent.first - 1
+        return index > self.applied
 
     def install(self, index: int, end: LogEnd, config: GroupConfig, conf_id: int) -> bool:
         """The rows are now those as of `index`: what `unsaved` gives next makes it so on disk.
 
         True: the log was of another history, or shorter, and begins anew behind `index`.
         """
-        assert self.can_install(index)
+        assert self.can_install(index, end.term)
         if self.is_damaged:
             self.is_damaged = False
             self.log.lose_rows(index)

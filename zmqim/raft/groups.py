@@ -38,15 +38,13 @@ from zmqim.limits import (
     QUORUM_SILENCE_MS,
 )
 from zmqim.raft.core import RaftCore
-from zmqim.raft.peers import Peer, Peers
+from zmqim.raft.peers import NEVER, Peer, Peers
 from zmqim.raft.progress import Sending
+from zmqim.raft.pulses import ToldPulses
 from zmqim.raft.state import Role
 
 if TYPE_CHECKING:
     from random import Random
-
-NEVER = 1 << 63
-"""Later than any time."""
 
 
 class Groups:
@@ -100,7 +98,9 @@ class Groups:
         """A link to another storage stands."""
         peer = self.peers.make(now, name)
         if peer.node_uuid != node_uuid:
+            # Another life: it knows nothing of what its name was told.
             peer.held.forget()
+            peer.told = ToldPulses()
         peer.node_uuid = node_uuid
         peer.is_linked = True
         peer.changed_at = now
@@ -194,6 +194,12 @@ class Groups:
             for partition, pulse in held.groups.items()
             if partition in self.cores and self.cores[partition].term > pulse.term
         ]
+        # A damaged replica may have forgotten a later term: it confirms nobody.
+        refused += [
+            (partition, 0)
+            for partition in held.groups
+            if partition in self.cores and self.cores[partition].is_damaged
+        ]
         self._echoes.append((source, held.echo(heartbeat, wall_ms, refused)))
 
     def _take_pulse(self, now: int, source: NodeName, pulse: GroupPulse) -> None:
@@ -220,9 +226,7 @@ class Groups:
         peer.clock_ahead_ms = echo.wall_ms - wall_ms
         for partition, term in echo.refused:
             core = self.cores.get(partition)
-            if core is None or partition not in peer.told.groups:
-                continue
-            if term > core.term:
+            if core is not None and partition in peer.told.groups and term > core.term:
                 before = (core.leader, core.term, core.role)
                 core.term_seen(term)
                 self._follow_up(now, core, before)
@@ -242,7 +246,7 @@ class Groups:
         """The newest round at which a majority knew of no later leader of the group."""
         core = self.cores[partition]
         rounds = sorted(
-            (self._echoed(core, place.replica) for place in core.config.voters),
+            (self.peers.echoed(core, place.replica) for place in core.config.voters),
             reverse=True,
         )
         return rounds[len(rounds) // 2]
@@ -250,18 +254,6 @@ class Groups:
     def await_echo(self, partition: int) -> None:
         """A read of the group is not confirmed yet: touch it when the next echo comes."""
         self._reading.add(partition)
-
-    def _echoed(self, core: RaftCore, replica: int) -> int:
-        """The newest round that a voter echoed while it held this group in our list."""
-        if replica == core.replica:
-            return NEVER
-        name = self.peers.name_of(core, replica)
-        if name is None:
-            return 0
-        told = self.peers.by_name[name].told
-        pulse = told.groups.get(core.identity.partition)
-        is_told = pulse is not None and (pulse.target, pulse.term) == (replica, core.term)
-        return told.echoed if is_told else 0
 
     # ---- time ------------------------------------------------------------------------------------
 
@@ -273,6 +265,7 @@ class Groups:
             # We were stopped or starved: silence of the others until now says nothing.
             for peer in self.peers.by_name.values():
                 peer.pulse_at = max(peer.pulse_at, now - LEADER_SILENCE_MS // 2)
+                peer.echo_at = max(peer.echo_at, now - QUORUM_SILENCE_MS // 2)
         due = [partition for partition, when in self._stand_at.items() if when <= now]
         for partition in due:
             self._stand(now, wall_ms, partition)
@@ -432,7 +425,7 @@ class Groups:
         if core.lead is not None or self._leader_alive(now, core):
             return
         if not self._votes(partition):
-            self._stand_in(now, partition, ELECTION_STAGGER_MS)
+            self._stand_in(now, partition, ELECTION_STAGGER_MS + self._stagger(partition))
             return
         self._stand_in(now, partition, self._retry())
         if core.may_stand:

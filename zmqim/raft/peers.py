@@ -11,6 +11,9 @@ from zmqim.limits import CLOCK_JUMP_MS, QUORUM_SILENCE_MS
 from zmqim.raft.core import RaftCore
 from zmqim.raft.pulses import HeldPulses, ToldPulses
 
+NEVER = 1 << 63
+"""Later than any time, and any round."""
+
 
 class Peer:
     """Another storage, as far as replication sees it."""
@@ -58,6 +61,19 @@ class Peers:
         if peer is None or not peer.is_linked or peer.node_uuid != place.node_uuid:
             return None
         return NodeName(place.name)
+
+    def echoed(self, core: RaftCore, replica: int) -> int:
+        """The newest round in which a voter knew of no later leader."""
+        if replica == core.replica:
+            return NEVER
+        name = self.name_of(core, replica)
+        if name is None:
+            return 0
+        told = self.by_name[name].told
+        pulse = told.groups.get(core.identity.partition)
+        if pulse is None or (pulse.target, pulse.term) != (replica, core.term):
+            return 0
+        return told.confirmed(core.identity.partition)
 
     def is_live(self, now: int, name: NodeName) -> bool:
         """Was that process heard lately?"""

@@ -30,6 +30,10 @@ class ToldPulses:
         """Groups that may have changed since."""
         self.echoed = 0
         """The newest round that the peer echoed while it held exactly our list."""
+        self._since: dict[int, int] = {}
+        """The round in which each of `groups` was first told."""
+        self._abstains: frozenset[int] = frozenset()
+        """Groups whose replica there is damaged: it may have forgotten a later term."""
         self._digest = 0
         self._is_full_due = True
         self._rounds: deque[tuple[int, int]] = deque(maxlen=ROUNDS_OPEN_MAX)
@@ -48,9 +52,11 @@ class ToldPulses:
                 self._digest ^= digest_of(before)
             if pulse.term:
                 self.groups[pulse.partition] = pulse
+                self._since.setdefault(pulse.partition, round_number)
                 self._digest ^= digest_of(pulse)
             else:
                 del self.groups[pulse.partition]
+                del self._since[pulse.partition]
             changed.append(pulse)
         self.dirty.clear()
         is_full, self._is_full_due = self._is_full_due, False
@@ -68,8 +74,19 @@ class ToldPulses:
             return
         if rounds[0][1] == echo.digest:
             self.echoed = max(self.echoed, echo.round)
+            self._abstains = frozenset(partition for partition, term in echo.refused if not term)
         else:
             self._is_full_due = True
+
+    def confirmed(self, partition: int) -> int:
+        """The newest round in which the peer knew of no later leader of that group; 0: none.
+
+        Only a peer that was told of the group by then can say so.
+        """
+        since = self._since.get(partition, 0)
+        if not since or self.echoed < since or partition in self._abstains:
+            return 0
+        return self.echoed
 
     def forget(self) -> None:
         """A new link: the peer may hold nothing of it, and no old round counts."""

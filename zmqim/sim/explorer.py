@@ -18,6 +18,7 @@ Options:
   --messages N      How many messages are in flight at most [default: 4].
   --voters N        Voters at birth [default: 3].
   --learners N      Learners at birth [default: 0].
+  --spares N        Replicas that the group may take in [default: 0].
   --led             Begin where replica 1 leads and everyone knows it.
   --checkpoint FILE  Go on from FILE if it is there, and write it now and then.
   -h, --help        This text.
@@ -32,6 +33,7 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -199,9 +201,12 @@ def main(words: list[str] | None = None) -> int:
     """Search as the command line says."""
     found = docopt(__doc__ or "", words)
     bounds = Bounds(**{name: int(found[f"--{name}"]) for name in Bounds._fields})
-    voters = int(found["--voters"])
-    learners = range(voters + 1, voters + 1 + int(found["--learners"]))
-    shape = Shape(tuple(range(1, voters + 1)), tuple(learners), int(found["--messages"]))
+    replicas = iter(range(1, 100))
+    voters, learners, spares = (
+        tuple(islice(replicas, int(found[option])))
+        for option in ("--voters", "--learners", "--spares")
+    )
+    shape = Shape(voters, learners, int(found["--messages"]), spares)
     checkpoint = Path(found["--checkpoint"]) if found["--checkpoint"] else None
     setting = (bounds, shape, bool(found["--led"]))
     search = None

@@ -172,7 +172,7 @@ class Replica:
         core = self.core
         if not core.pulse(message.source, message.term, 0):
             return
-        if message.index > core.applied:
+        if core.can_install(message.index, message.index_term):
             end = LogEnd(message.index_term, message.chain, message.hlc)
             self._installed = Rows(message.index, end, message.conf_id, message.config)
             core.install(message.index, end, message.config, message.conf_id)
@@ -243,7 +243,7 @@ class Replica:
         """The disk after one batch."""
         disk = self.disk
         if self._installed is not None:
-            disk = disk._replace(rows=self._installed, is_damaged=False)
+            disk = disk._replace(rows=self._installed, is_damaged=self.core.is_damaged)
         bodies = dict(enumerate(disk.bodies, disk.extent.first))
         bodies.update(unsaved.entries)
         first, last = unsaved.extent.first, unsaved.extent.last

@@ -65,6 +65,8 @@ class Shape(NamedTuple):
     voters: tuple[int, ...] = (1, 2, 3)
     learners: tuple[int, ...] = ()
     messages: int = 4
+    spares: tuple[int, ...] = ()
+    """Replicas that the group does not know yet."""
 
 
 _SHIFT = {name: 4 * place for place, name in enumerate(Bounds._fields)}
@@ -132,7 +134,7 @@ class World:
         self.views: list[View] = []
         self.ends: list[tuple[int, int]] = []
         """(source, target) of each message."""
-        self.count = len(shape.voters) + len(shape.learners)
+        self.count = len(shape.voters + shape.learners + shape.spares)
         self.budget = sum(left << _SHIFT[name] for name, left in bounds._asdict().items())
         self._received: dict[tuple[int, int], tuple[Outcome, ...]] = {}
         self._local: dict[int, tuple[Local, ...]] = {}
@@ -141,7 +143,7 @@ class World:
         self._view_of: list[int] = []
         self._pairs: dict[tuple[int, int], str] = {}
         self._together: dict[tuple[int, ...], str] = {}
-        is_symmetric = not (bounds.changes or bounds.transfers or shape.learners)
+        is_symmetric = not (bounds.changes or bounds.transfers or shape.learners + shape.spares)
         self._orders = list(permutations(range(self.count))) if is_symmetric else []
         self._images: dict[int, tuple[int, ...]] = {}
         self._arranged: dict[tuple[int, ...], tuple[tuple[int, ...], tuple[int, ...]]] = {}
@@ -395,10 +397,12 @@ class World:
             yield Local(event, _SHIFT["changes"], outcomes)
 
     def _steps(self, replica: Replica) -> Iterator[Step]:
-        """The steps that are not refused."""
+        """The steps that are not refused; a replica's number is never given again."""
         core = replica.core
         for kind in StepKind:
             for place in places(*range(1, self.count + 1)):
+                if kind is StepKind.ADD_LEARNER and place.replica not in self.shape.spares:
+                    continue
                 step = Step(int(kind), core.conf_id, place)
                 try:
                     thaw(self.replica_class, freeze(replica)).change(step)

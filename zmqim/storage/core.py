@@ -442,6 +442,8 @@ class StorageCore:
     def _apply_group(self, group: Group, wall_ms: int) -> None:
         if group.raft.commit > group.raft.applied:
             group.apply()
+            if group.has_moved:
+                self.registry.report_soon()
         if group.waiting:
             self.proposals.answer(group, wall_ms)
         group.state.heads.trim()

@@ -61,7 +61,8 @@ class Holdings:
         self._replicas = replicas
         self._garbage = garbage
         self._registry = registry
-        self._heads_max = HEADS_CACHED_MAX // ring.partitions
+        self.heads_max = HEADS_CACHED_MAX // ring.partitions
+        """Decoded channel heads that a partition may keep."""
         self._retired: dict[int, ReplicaMeta] = {}
         """Replicas that were removed: a later one has a higher id."""
         self._metas: dict[int, bytes] = {}
@@ -72,7 +73,7 @@ class Holdings:
     def open_all(self, now: int, loaded: Mapping[int, LoadedPartition]) -> None:
         """Take up everything that the journal holds a replica of."""
         held = [number for number, one in loaded.items() if one.replica_meta is not None]
-        self._heads_max = HEADS_CACHED_MAX // max(len(held), 1)
+        self.heads_max = HEADS_CACHED_MAX // max(len(held), 1)
         for number in held:
             self._open(now, number, loaded[number])
             one = self.replica(number)
@@ -92,7 +93,7 @@ class Holdings:
         """The state of a group, as its rows under that install number say."""
         if number == self._record.meta_group:
             return MetaState(number, install, self._view)
-        return ChatState(number, install, self._view, self._heads_max)
+        return ChatState(number, install, self._view, self.heads_max)
 
     def genesis(self, number: int) -> GroupConfig:
         """The configuration of birth."""
@@ -139,6 +140,8 @@ class Holdings:
         log; it is never one that was removed. A learner has no vote until that log says so.
         """
         number = message.partition
+        if number in self._replicas.cores:
+            return
         if not isinstance(message, Append | SnapshotOffer) or number > self._record.meta_group:
             return
         genesis = self._record.genesis[number]
@@ -194,7 +197,7 @@ class Holdings:
             self._registry.group = one
             self._replicas.add(now, one.raft, [NodeName(place.name) for place in genesis.voters])
             return
-        group = open_group(number, self._view, self._journal, loaded, genesis, self._heads_max)
+        group = open_group(number, self._view, self._journal, loaded, genesis, self.heads_max)
         self.groups[number] = group
         self._replicas.add(now, group.raft, self._ring.placement[number])
 

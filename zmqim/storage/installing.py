@@ -103,9 +103,9 @@ class Installing:
     def offered(self, now: int, source: NodeName, offer: SnapshotOffer) -> None:
         """The leader has a snapshot for us; one that it offers again goes on where it was."""
         raft = self._led_by(source, offer)
-        if raft is None or not raft.can_install(offer.index):
-            return
         partition = offer.partition
+        if raft is None or not raft.can_install(offer.index, offer.index_term):
+            return
         attempt = self._attempts.get(partition)
         if attempt is not None and attempt.offer == offer:
             attempt.is_asking = not attempt.is_whole
@@ -178,7 +178,7 @@ class Installing:
     def _install(self, replica: Replica, attempt: _Attempt, batch: JournalBatch) -> bool:
         """Switch to the attempt's rows; False if they are not what was offered, or of no use."""
         raft, offer, number = replica.raft, attempt.offer, replica.partition
-        if raft.replica != offer.target or not raft.can_install(offer.index):
+        if raft.replica != offer.target or not raft.can_install(offer.index, offer.index_term):
             return False
         install = install_of(attempt.keys.prefix)
         machine = self._holdings.machine(number, install)
@@ -242,7 +242,7 @@ class Installing:
         return (
             replica is None
             or (replica.raft.replica, replica.raft.term) != (offer.target, offer.term)
-            or not replica.raft.can_install(offer.index)
+            or not replica.raft.can_install(offer.index, offer.index_term)
         )
 
     def _abandon(self, partition: int) -> None:

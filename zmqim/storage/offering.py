@@ -176,6 +176,12 @@ class Offering:
     def _close(self, key: tuple[int, int]) -> None:
         self._feeds.pop(key).rows.close()
 
+    def forget(self, partition: int) -> None:
+        """The replica is held no more."""
+        self._wanting.discard(partition)
+        for key in [key for key in self._feeds if key[0] == partition]:
+            self._close(key)
+
     # ---- feeding ---------------------------------------------------------------------------------
 
     def pulled(self, now: int, source: NodeName, pull: SnapshotPull) -> None:

@@ -25,7 +25,7 @@ from zmqim.bus.replication import (
 )
 from zmqim.errors import NotAdmitted
 from zmqim.ids import NodeName
-from zmqim.limits import BOOT_REQUESTS_MAX, DRIVER_LOOK_MS, REPORT_MS, SETTLED_MS
+from zmqim.limits import BOOT_REQUESTS_MAX, DRIVER_LOOK_MS, LOOK_SOON_MS, REPORT_MS, SETTLED_MS
 from zmqim.meta.boot import Boot, answered, founding, requested
 from zmqim.meta.driver import PlacementDriver, step_of
 from zmqim.meta.operations import MetaOperation, MetaResult, decode_result, encode
@@ -124,6 +124,7 @@ class Registry:
         self._storages = storages
         self._replicas = replicas
         self._boot = boot
+        replicas.may_vote = boot.partitions_vote(now)
         self._lead: _Lead | None = None
         self._leader: NodeName | None = None
         """Who spoke as the leader of the meta group last."""
@@ -164,6 +165,7 @@ class Registry:
                     )
             case GroupReports(groups=groups):
                 if self._lead is not None:
+                    self._lead.look_at = min(self._lead.look_at, now + LOOK_SOON_MS)
                     for report in groups:
                         self._lead.driver.report(now, source, report)
             case ChangeGroup():
@@ -203,6 +205,10 @@ class Registry:
                     del lead.booting[start]
                     self._send(now, wall_ms, Send(source, answered(request, results)))
         group.results.clear()
+
+    def report_soon(self) -> None:
+        """A configuration was committed: the driver goes on when it hears of it."""
+        self._report_at = 0
 
     def take_sends(self) -> list[Send]:
         """What `applied` answered."""

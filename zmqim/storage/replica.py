@@ -29,7 +29,17 @@ class Machine(Protocol):
 class Replica:
     """A group as this storage holds it."""
 
-    __slots__ = ("_was_member", "durable", "is_removed", "meta", "partition", "raft", "size")
+    __slots__ = (
+        "_was_member",
+        "conf_id",
+        "durable",
+        "has_moved",
+        "is_removed",
+        "meta",
+        "partition",
+        "raft",
+        "size",
+    )
 
     def __init__(self, partition: int, raft: RaftCore, meta: ReplicaMeta) -> None:
         self.partition = partition
@@ -40,6 +50,10 @@ class Replica:
         """Everything up to here is in the journal and in the rows for good."""
         self.is_removed = False
         """A configuration without this replica was applied: it is no longer held."""
+        self.conf_id, _ = raft.applied_config
+        """Of the configuration as of the last applied entry."""
+        self.has_moved = False
+        """Another configuration was applied with the last entries."""
         self._was_member = False
 
     @property
@@ -64,7 +78,9 @@ class Replica:
     def note_config(self) -> None:
         """Entries were applied: is this replica still in the configuration? A new one may apply
         much before it comes to the entry that brought it in."""
-        _, config = self.raft.applied_config
+        conf_id, config = self.raft.applied_config
+        self.has_moved = conf_id != self.conf_id
+        self.conf_id = conf_id
         is_member = self.raft.replica in config.places
         self.is_removed = self._was_member and not is_member
         self._was_member = is_member

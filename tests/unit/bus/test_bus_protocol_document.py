@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import types
 import typing
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,12 @@ import pytest
 from zmqim.bus import messages, replication
 from zmqim.bus.codes import MESSAGE_CODES
 from zmqim.bus.messages import Body, OutcomeCode
+from zmqim.bus.replication import BootCode, ChangeCode
 from zmqim.chat import operations
+from zmqim.meta import operations as meta
+from zmqim.meta.operations import FoundingNode, MetaReason
+from zmqim.meta.record import BirthRecord, Genesis
+from zmqim.raft.config import GroupConfig, Place
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "PROTOCOL.md"
 WORDS = {int: "int", str: "str", bytes: "bin", bool: "bool", type(None): "nil"}
@@ -26,6 +32,8 @@ def word_of(kind: Any) -> str:
     """A type as the document writes it."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is list:
+        return f"[{word_of(arguments[0])}]"
+    if origin is tuple and arguments[-1] is Ellipsis:
         return f"[{word_of(arguments[0])}]"
     if origin is tuple:
         return "(" + ", ".join(map(word_of, arguments)) + ")"
@@ -53,6 +61,8 @@ def fields_of(kind: type[msgspec.Struct]) -> str:
 def _literal(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: "nil", True: "true", False: "false"}[value]
+    if value == ():
+        return "[]"
     return '""' if value in (b"", "") else str(value)
 
 
@@ -78,8 +88,13 @@ def tagged_rows(union: Any) -> list[str]:
     ]
 
 
-def outcome_rows() -> list[str]:
-    return [f"| {one.value} | {one.name} |" for one in OutcomeCode]
+def code_rows(codes: type[IntEnum]) -> list[str]:
+    return [f"| {one.value} | {one.name} |" for one in codes]
+
+
+def meta_part_rows() -> list[str]:
+    parts = (BirthRecord, Genesis, GroupConfig, Place, FoundingNode)
+    return [f"| {one.__name__} | {fields_of(one)} |" for one in parts]
 
 
 TABLES = {
@@ -89,7 +104,13 @@ TABLES = {
     "queries": lambda: tagged_rows(operations.Query),
     "results": lambda: tagged_rows(operations.Result),
     "notices": lambda: tagged_rows(operations.Notice),
-    "outcomes": outcome_rows,
+    "outcomes": lambda: code_rows(OutcomeCode),
+    "meta operations": lambda: tagged_rows(meta.MetaOperation),
+    "meta results": lambda: tagged_rows(meta.MetaResult),
+    "meta parts": meta_part_rows,
+    "meta reasons": lambda: code_rows(MetaReason),
+    "boot codes": lambda: code_rows(BootCode),
+    "change codes": lambda: code_rows(ChangeCode),
 }
 
 

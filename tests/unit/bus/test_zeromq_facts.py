@@ -7,6 +7,7 @@ of pyzmq, the remedy that leans on it must be looked at again.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -158,6 +159,32 @@ def test_z2_a_plain_router_drops_for_an_unknown_peer_and_a_mandatory_one_says_so
     assert caught.value.errno == zmq.EHOSTUNREACH
 
 
+def test_z3_a_plain_router_drops_for_a_full_peer_and_a_mandatory_one_says_so(raw: Raw) -> None:
+    taken = {}
+    for mandatory in (0, 1):
+        router, dealer = raw(zmq.ROUTER), raw(zmq.DEALER)
+        router.set(zmq.ROUTER_MANDATORY, mandatory)
+        router.set(zmq.SNDHWM, 10)
+        dealer.set(zmq.RCVHWM, 10)
+        dealer.set(zmq.ROUTING_ID, b"full")
+        dealer.connect(f"tcp://127.0.0.1:{router.bind_to_random_port('tcp://127.0.0.1')}")
+        dealer.send(b"here I am")
+        assert router.recv_multipart() == [b"full", b"here I am"]
+        taken[mandatory] = 0
+        try:
+            for _ in range(20_000):
+                router.send_multipart([b"full", bytes(1_000)], zmq.NOBLOCK)
+                taken[mandatory] += 1
+        except zmq.Again:
+            pass
+        got = 0
+        while dealer.poll(200):
+            dealer.recv()
+            got += 1
+        assert got == taken[mandatory] if mandatory else got < taken[mandatory]
+    assert taken[0] == 20_000 > taken[1]
+
+
 @pytest.mark.parametrize("handover", [0, 1])
 def test_z4_only_handover_lets_a_restarted_peer_with_the_same_identity_speak(
     raw: Raw, handover: int
@@ -173,6 +200,46 @@ def test_z4_only_handover_lets_a_restarted_peer_with_the_same_identity_speak(
         if text == b"first":
             assert router.recv_multipart() == [b"same", text]
     assert bool(router.poll(2_000 if handover else 300)) is bool(handover)
+
+
+def test_z9_a_connection_is_tried_again_every_100_ms_for_ever_by_default(raw: Raw) -> None:
+    assert raw(zmq.DEALER).get(zmq.RECONNECT_IVL) == 100
+    assert raw(zmq.DEALER).get(zmq.RECONNECT_IVL_MAX) == 0
+
+
+def test_z11_a_descriptor_is_not_readable_though_a_message_is_there(raw: Raw) -> None:
+    pushing, pulling = raw(zmq.PUSH), raw(zmq.PULL)
+    pulling.bind("inproc://edge")
+    pushing.connect("inproc://edge")
+    pushing.send_multipart([b"1"])
+    assert select.select([pulling.fileno()], [], [], DEADLINE_S)[0]
+    until = time.monotonic() + DEADLINE_S
+    while not pulling.get(zmq.EVENTS) & zmq.POLLIN:
+        assert time.monotonic() < until
+    assert select.select([pulling.fileno()], [], [], 0)[0] == []
+    assert pulling.recv(zmq.NOBLOCK) == b"1"
+
+
+def test_z12_what_a_forked_child_sends_is_accepted_and_never_arrives() -> None:
+    script = (
+        "import os, sys, zmq\n"
+        "context = zmq.Context()\n"
+        "pulling, pushing = context.socket(zmq.PULL), context.socket(zmq.PUSH)\n"
+        "port = pulling.bind_to_random_port('tcp://127.0.0.1')\n"
+        "pushing.connect(f'tcp://127.0.0.1:{port}')\n"
+        "pushing.send(b'parent')\n"
+        "assert pulling.recv() == b'parent'\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    pushing.send(b'child', zmq.NOBLOCK)\n"
+        "    os._exit(7)\n"
+        "code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\n"
+        "print(code, pulling.poll(300), flush=True)\n"
+        "os._exit(0)\n"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    done = subprocess.run(command, timeout=30, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["7", "0"]
 
 
 def test_z14_only_immediate_refuses_for_an_address_where_nobody_is(

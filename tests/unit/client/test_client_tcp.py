@@ -269,6 +269,40 @@ def test_the_next_address_is_tried_when_one_is_dead_or_speaks_something_else() -
     run(body)
 
 
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize("between_commas", [True, False])
+def test_what_a_dead_gateway_left_unanswered_goes_to_the_next_under_the_same_numbers(
+    between_commas: bool,
+) -> None:
+    seen: list[list[str]] = [[], []]
+
+    async def dying(connection: Connection, number: int) -> None:
+        await connection.login()
+        for _ in range(3):
+            send = await connection.expect(Send)
+            seen[0].append(send.client_msg_no)
+        connection.put(Sendack(1, 1, 1, 1))
+        await connection.writer.drain()
+
+    async def living(connection: Connection, number: int) -> None:
+        await connection.login()
+        for sequence in (2, 3):
+            send = await connection.expect(Send)
+            seen[1].append(send.client_msg_no)
+            connection.put(Sendack(sequence, send.client_seq, sequence, 1))
+        await connection.next()
+
+    async def body() -> None:
+        async with Server(dying) as one, Server(living) as other:
+            addresses = f"{one}, {other}" if between_commas else [one, other]
+            async with Client(addresses, "alice", "token") as alice:
+                sends = (alice.send("bob", "x", client_msg_no=f"m{number}") for number in range(3))
+                assert await asyncio.gather(*sends) == [Sent(1, 1), Sent(2, 2), Sent(3, 3)]
+
+    run(body)
+    assert seen == [["m0", "m1", "m2"], ["m1", "m2"]]
+
+
 def test_connect_gives_up_at_its_deadline_and_says_why() -> None:
     async def body() -> None:
         alice = Client("tcp://127.0.0.1:1", "alice", "token")
@@ -410,6 +444,51 @@ def test_an_api_that_is_not_there_or_silent_or_misnamed_is_told_apart() -> None:
                 await client_http.call(
                     address.replace("tcp", "http"), "/x", {}, deadline_seconds=0.2
                 )
+
+    run(body)
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize("is_listening", [True, False])
+def test_the_next_api_is_asked_when_the_first_is_dead_or_dies(is_listening: bool) -> None:
+    asked: list[bytes] = []
+
+    async def dying(connection: Connection, number: int) -> None:
+        await connection.reader.readuntil(b"\r\n\r\n")
+
+    async def body() -> None:
+        answer = http_answering("200 OK", {"is": "good"}, asked)
+        async with Server(dying) as dead, Server(answer) as good:
+            first = dead.replace("tcp", "http") if is_listening else "http://127.0.0.1:1"
+            apis = [first, good.replace("tcp", "http")]
+            for given in (apis, ",".join(apis)):
+                assert await client_http.call(given, "/x", {}) == {"is": "good"}
+            with pytest.raises(NotRunning, match=first):
+                await client_http.call([first, first], "/x", {})
+
+    run(body)
+    assert len(asked) == 2
+
+
+def test_a_refusal_of_the_first_api_is_not_asked_of_the_next() -> None:
+    asked: list[bytes] = []
+
+    async def body() -> None:
+        answer = http_answering("400 Bad Request", {"msg": "no", "reason": 5}, asked)
+        async with Server(answer) as one, Server(answer) as other:
+            apis = [address.replace("tcp", "http") for address in (one, other)]
+            with pytest.raises(RefusedByServer):
+                await client_http.call(apis, "/x", {})
+
+    run(body)
+    assert len(asked) == 1
+
+
+def test_an_api_without_addresses_or_with_a_wrong_one_is_a_mistake() -> None:
+    async def body() -> None:
+        for given in ("", [], " , ", ["http://127.0.0.1:1", "tcp://127.0.0.1:1"]):
+            with pytest.raises(UsageError, match="address"):
+                await client_http.call(given, "/x", {})
 
     run(body)
 

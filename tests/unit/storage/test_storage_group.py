@@ -19,12 +19,12 @@ from zmqim.chat.operations import (
     Sent,
 )
 from zmqim.storage.pushing import BOOK_MS
+from zmqim.storage.sizes import Sizes
 from zmqim.store.interface import Extent
 
 
-def test_the_log_is_cut_only_behind_what_is_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zmqim.storage.group.JOURNAL_ENTRIES_KEPT", 10)
-    world = StorageWorld(ring(1))
+def test_the_log_is_cut_only_behind_what_is_acknowledged() -> None:
+    world = StorageWorld(ring(1), sizes=Sizes(entries_kept=10))
     world.add("g", "alice")
     for n in range(40):
         world.send(message("alice", "g", str(n)))
@@ -43,9 +43,8 @@ def test_the_log_is_cut_only_behind_what_is_acknowledged(monkeypatch: pytest.Mon
     assert (again.sequence, again.duplicate) == (1, True)
 
 
-def test_an_idle_log_that_was_cut_away_whole_opens_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zmqim.storage.group.JOURNAL_ENTRIES_KEPT", 0)
-    world = StorageWorld(ring(1))
+def test_an_idle_log_that_was_cut_away_whole_opens_again() -> None:
+    world = StorageWorld(ring(1), sizes=Sizes(entries_kept=0))
     for _ in range(3):
         world.add("g", "alice")
         world.receive(NoticeAck(0, 1, 99))
@@ -65,32 +64,27 @@ def _acknowledge(trio: Trio, index: int) -> None:
 
 
 @pytest.mark.promise("P4")
-def test_a_followers_log_is_not_cut_above_what_routers_were_told(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("zmqim.storage.group.JOURNAL_ENTRIES_KEPT", 10)
-    trio = Trio()
+def test_a_followers_log_is_not_cut_above_what_routers_were_told() -> None:
+    trio = Trio(sizes=Sizes(entries_kept=10))
     trio.add("g", "alice")
     for n in range(40):
         trio.write(message("alice", "g", str(n)))
     trio.run(100)
     assert [trio.group(name).raft.extent.first for name in NAMES] == [1, 1, 1]
-    _acknowledge(trio, 30)
+    upto = trio.group(ONE).raft.last - 10
+    _acknowledge(trio, upto)
     trio.run(BOOK_MS)
     trio.write(message("alice", "g", "40"))
     trio.run(100)
-    assert [trio.group(name).raft.extent.first for name in NAMES] == [31, 31, 31]
+    assert [trio.group(name).raft.extent.first for name in NAMES] == [upto + 1] * 3
     trio.crash(ONE)
     trio.until(lambda: trio.leads(TWO))
     trio.run(10)
-    assert trio.notices(TWO)[0] == 31
+    assert trio.notices(TWO)[-11:][0] == upto + 1
 
 
-def test_a_leader_keeps_what_a_linked_follower_lacks_and_not_what_a_lost_one_does(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("zmqim.storage.group.JOURNAL_ENTRIES_KEPT", 10)
-    trio = Trio()
+def test_a_leader_keeps_what_a_linked_follower_lacks_and_not_what_a_lost_one_does() -> None:
+    trio = Trio(sizes=Sizes(entries_kept=10))
     trio.add("g", "alice")
     trio.hold(THREE, ONE)
     held = trio.group(ONE).raft.last
@@ -127,13 +121,14 @@ def test_what_a_follower_truncates_is_gone_from_its_disk_too() -> None:
     for n in range(3):
         trio.put(ONE, message("alice", "g", f"lost {n}"))
     trio.turn(ONE)
-    assert trio[ONE].last() == 5
+    common = trio.group(TWO).raft.last
+    assert trio[ONE].last() == common + 3
     trio.until(lambda: trio.leads(TWO))
     trio.crash(ONE)
     trio.heal()
     trio.boot(ONE)
     trio.run(100)
-    assert trio[ONE].last() == trio[TWO].last() == 3
+    assert trio[ONE].last() == trio[TWO].last() == common + 1
     trio.crash(ONE)
     trio.boot(ONE)
     trio.until(trio.applied_alike)

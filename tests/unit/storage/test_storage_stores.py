@@ -7,34 +7,37 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
 from storage_world import (
+    CLUSTER,
     STORAGE,
     WALL_MS,
-    Steady,
     StorageWorld,
     message,
+    opened_core,
+    record_of,
     storage_peer,
     uuid_of,
 )
 from store_damage import cut, newest_log
 
 from zmqim.chat.operations import Sent
-from zmqim.errors import DamagedData, UsageError
+from zmqim.errors import DamagedData, DiskError, UsageError
 from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
-from zmqim.ring.document import RingDocument, ring_of
-from zmqim.storage.core import StorageCore
+from zmqim.ring.document import ring_of
 from zmqim.storage.effects import WriteJournal, WriteState
-from zmqim.storage.genesis import first_configs
-from zmqim.storage.stores import SYNCS_KEPT, Stores, open_stores
+from zmqim.storage.stores import SYNCS_KEPT, Stores, check_birth, create_stores, open_stores
 from zmqim.store.disk import DiskState
 from zmqim.store.identity import read_birth
+from zmqim.store.interface import Extent, JournalBatch
 from zmqim.topology import load
 from zmqim.topology_values import Topology
 
 UUID = uuid_of(STORAGE)
+LIVES = count(1)
 TOPOLOGY = """
 cluster = "test"
 replicas = 1
@@ -56,7 +59,7 @@ name = "storage-1"
 def topology(tmp_path: Path) -> Topology:
     path = tmp_path / "topology.toml"
     path.write_text(TOPOLOGY)
-    return load(path)
+    return dataclasses.replace(load(path), cluster_id=CLUSTER)
 
 
 class DiskWorld(StorageWorld):
@@ -74,27 +77,28 @@ class DiskWorld(StorageWorld):
         return [effect for effect in effects if not isinstance(effect, WriteJournal | WriteState)]
 
 
+def _be_born(folder: Path, topology: Topology) -> None:
+    """The cluster of this one storage begins."""
+    create_stores(folder, UUID, topology, record_of(ring_of(topology)))
+
+
 @contextmanager
 def opened(folder: Path, topology: Topology) -> Iterator[DiskWorld]:
     """A life of the storage on `folder`, closed in order."""
-    ring: RingDocument = ring_of(topology)
-    stores = open_stores(folder, STORAGE, UUID, topology, ring)
+    ring = ring_of(topology)
+    record = read_birth(folder)
+    if record is None:
+        _be_born(folder, topology)
+    else:
+        check_birth(folder, record, topology, ring)
+    stores = open_stores(folder, topology)
     try:
         world = DiskWorld.__new__(DiskWorld)
         world.stores = stores
         world.document = ring
         world.now, world.wall_ms, world.request, world.sent = 0, WALL_MS, 0, []
-        journal = stores.journal
-        world.core = StorageCore(
-            storage_peer(STORAGE),
-            ring,
-            stores.rows,
-            journal,
-            journal.load(),
-            first_configs(ring, {STORAGE: UUID}),
-            Steady(),
-            world.now,
-        )
+        peer = storage_peer(STORAGE, next(LIVES))
+        world.core = opened_core(peer, ring, stores.rows, stores.journal, world.now)
         stores.check(world.core.log_ends(), world.core.applied_ends())
         world.start()
         yield world
@@ -140,7 +144,7 @@ def test_the_first_start_writes_who_the_replicas_are_and_the_birth_record(
         }
         assert metas == {
             n: ReplicaMeta(birth.group_uuids[n], n + 1, n + 1, 1, ReplicaStatus.VOTER)
-            for n in range(4)
+            for n in range(5)
         }
 
 
@@ -150,8 +154,8 @@ def test_another_ring_than_at_birth_is_refused_in_words(tmp_path: Path, topology
     with opened(folder, topology):
         pass
     other = dataclasses.replace(topology, partitions=8)
-    with pytest.raises(UsageError, match="born with 4 partitions"):
-        open_stores(folder, STORAGE, UUID, other, ring_of(other))
+    with pytest.raises(UsageError, match="born with 4 partitions"), opened(folder, other):
+        pass
 
 
 @pytest.mark.promise("P8")
@@ -187,6 +191,44 @@ def test_a_journal_whose_synced_tail_is_gone_is_never_served(
     cut(log, kept)
     with pytest.raises(DamagedData, match="applied up to"), opened(folder, topology):
         pass
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("written", [False, True])
+def test_a_crash_around_the_batch_of_a_snapshot_raises_no_alarm(
+    tmp_path: Path, topology: Topology, written: bool
+) -> None:
+    folder = tmp_path / "storage-1"
+    folder.mkdir()
+    _be_born(folder, topology)
+    meta_group = topology.partitions
+    old = JournalBatch(
+        entries=[(meta_group, index, b"old") for index in range(1, 101)],
+        extents={meta_group: Extent(1, 100, 0, 0)},
+    )
+    new = JournalBatch(extents={meta_group: Extent(61, 60, 2, 77)}, lowered={meta_group: (2, 60)})
+    stores = open_stores(folder, topology)
+    stores.write_journal(old, {meta_group: 3})
+    stores.keep_witness()
+    with pytest.raises(AssertionError, match="below its mark"):
+        stores.write_journal(JournalBatch(extents=new.extents), {meta_group: 2})
+    if written:
+        stores.write_journal(new, {meta_group: 2})
+    else:
+        stores.journal.close()  # the power fails between the mark and the batch
+        with pytest.raises(DiskError):
+            stores.write_journal(new, {meta_group: 2})
+    stores.close()
+    stores = open_stores(folder, topology)
+    try:
+        extent = stores.journal.load()[meta_group].extent
+        assert extent == (new if written else old).extents[meta_group]
+        assert stores.mark.ends()[meta_group] == (2, 60)
+        stores.check({meta_group: (2, 60) if written else (3, 100)}, {})
+        with pytest.raises(DamagedData, match="partition 4 ends at"):
+            stores.check({meta_group: (2, 59)}, {})
+    finally:
+        stores.close()
 
 
 def test_the_room_on_the_disk_and_the_pace_of_syncs_are_told(

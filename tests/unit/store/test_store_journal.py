@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -208,10 +209,108 @@ def test_a_log_that_restarts_above_its_old_end_reads_only_the_new_entries(
     assert open_raft().read(0, 500, 520, MB) == bodies(0, 500, 520)
 
 
-def test_a_crash_at_any_step_of_rolling_and_removing_loses_nothing(tmp_path: Path) -> None:
+def reset(journal: LevelJournal, partition: int, base: int) -> None:
+    """A snapshot that contains everything up to `base` takes the log's place."""
+    forget(journal, partition, Extent(base + 1, base, 9, 77))
+
+
+@pytest.mark.parametrize("base", [500, 95, 10])
+def test_a_log_that_a_snapshot_reset_anywhere_goes_on_with_new_entries_only(
+    open_raft: Opener, base: int
+) -> None:
+    journal = open_raft(create=True, generation_bytes=4 * KB)
+    append(journal, 0, Extent(1, 100, 0, 0))
+    forget(journal, 0, Extent(41, 100, 0, 0))
+    reset(journal, 0, base)
+    for look in (lambda: journal, open_raft):
+        assert look().load()[0].extent == Extent(base + 1, base, 9, 77)
+    journal = open_raft(generation_bytes=4 * KB)
+    append(journal, 0, Extent(base + 1, base + 35, 9, 77), life=1)
+    append(journal, 1, Extent(1, 60, 0, 0))
+    append(journal, 0, Extent(base + 1, base + 150, 9, 77), life=1)
+    expected = bodies(0, base + 1, base + 150, life=1)
+    assert journal.read(0, base + 1, base + 150, MB) == expected
+    assert open_raft().read(0, base + 1, base + 150, MB) == expected
+
+
+def test_a_reset_and_what_follows_it_may_come_in_one_batch(open_raft: Opener) -> None:
+    journal = open_raft(create=True)
+    append(journal, 0, Extent(1, 100, 0, 0))
+    entries = [(0, index, body_of(0, index, 1)) for index in range(51, 54)]
+    journal.write(JournalBatch(entries, {0: Extent(51, 53, 9, 77)}))
+    for look in (lambda: journal, open_raft):
+        assert look().read(0, 51, 53, MB) == bodies(0, 51, 53, life=1)
+
+
+def test_entries_that_the_same_turn_appended_and_a_reset_left_out_are_dead(
+    open_raft: Opener,
+) -> None:
+    journal = open_raft(create=True)
+    append(journal, 0, Extent(1, 20, 0, 0))
+    entries = [(0, index, body_of(0, index)) for index in range(21, 31)]
+    journal.write(JournalBatch(entries, {0: Extent(26, 25, 9, 77)}))
+    append(journal, 0, Extent(26, 28, 9, 77), life=1)
+    for look in (lambda: journal, open_raft):
+        assert look().read(0, 26, 28, MB) == bodies(0, 26, 28, life=1)
+
+
+def test_a_conflict_may_reach_back_into_an_older_generation_and_roll_on(
+    tmp_path: Path, open_raft: Opener
+) -> None:
+    journal = open_raft(create=True)
+    append(journal, 0, Extent(1, 600, 0, 0))
+    assert folders(tmp_path / "raft") == ["g000001", "g000002"]
+    entries = [(0, index, body_of(0, index, 1)) for index in range(81, 86)]
+    journal.write(JournalBatch(entries, {0: Extent(1, 85, 0, 0)}))
+    append(journal, 0, Extent(1, 700, 0, 0), life=1)
+    append(journal, 1, Extent(1, 400, 0, 0))
+    expected = bodies(0, 1, 80) + bodies(0, 81, 700, life=1)
+    for look in (lambda: journal, open_raft):
+        assert look().read(0, 1, 700, MB) == expected
+
+
+def test_a_reset_log_pins_no_generation(tmp_path: Path, open_raft: Opener) -> None:
+    journal = open_raft(create=True)
+    append(journal, 0, Extent(1, 300, 0, 0))
+    append(journal, 1, Extent(1, 200, 0, 0))
+    assert folders(tmp_path / "raft") == ["g000001", "g000002"]
+    reset(journal, 1, 150)
+    assert folders(tmp_path / "raft") == ["g000001", "g000002"]
+    reset(journal, 0, 1_000)
+    assert folders(tmp_path / "raft") == ["g000001.dead", "g000002"]
+    append(journal, 1, Extent(151, 160, 9, 77), life=1)
+    assert open_raft().read(1, 151, 160, MB) == bodies(1, 151, 160, life=1)
+
+
+def test_a_log_that_is_being_carried_forward_may_be_reset(
+    tmp_path: Path, open_raft: Opener
+) -> None:
+    journal = open_raft(create=True)
+    append(journal, 7, Extent(1, 700, 0, 0))
+    append(journal, 1, Extent(1, 20, 0, 0))
+    assert len(folders(tmp_path / "raft")) > 2, "entries of 7 are being carried forward"
+    reset(journal, 7, 690)
+    append(journal, 1, Extent(15, 300, 0, 0))
+    append(journal, 7, Extent(691, 720, 9, 77), life=1)
+    append(journal, 1, Extent(290, 900, 0, 0))
+    for look in (lambda: journal, open_raft):
+        opened = look()
+        assert opened.read(7, 691, 720, MB) == bodies(7, 691, 720, life=1)
+        assert opened.read(1, 290, 900, MB) == bodies(1, 290, 900)
+
+
+@pytest.fixture
+def memory_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is one: a crash of a process says nothing about syncs."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
+        yield Path(folder)
+
+
+def test_a_crash_at_any_step_of_rolling_and_removing_loses_nothing(memory_folder: Path) -> None:
     driver = Path(__file__).parents[2] / "store_crash_driver.py"
     code = f"import runpy; runpy.run_path({str(driver)!r}, run_name='__main__')"
-    crashes = int(in_another_process(code, tmp_path).splitlines()[-1])
+    crashes = int(in_another_process(code, memory_folder).splitlines()[-1])
     assert crashes > 40, "each roll and each removal has more steps than that"
 
 

@@ -331,6 +331,53 @@ def test_a_closed_folder_refuses_every_use_and_closes_twice(tmp_path: Path) -> N
             use()
 
 
+def test_a_snapshot_shows_the_rows_of_its_moment_while_writes_and_compactions_go_on(
+    tmp_path: Path, open_folder: Opener
+) -> None:
+    folder = open_folder(tmp_path / "rows")
+    fill(folder, 3_000)
+    snapshot = folder.snapshot()
+    rows = folder.scan(b"", b"z")
+    for start in range(0, 3_000, 100):
+        folder.write([(key_of(number), None) for number in range(start, start + 100)])
+    fill(folder, 1_000)
+    found: list[tuple[bytes, bytes]] = []
+    while page := snapshot.scan(found[-1][0] + b"\0" if found else b"", b"z", bytes_max=50 * KB):
+        assert sum(len(body) for _, body in page) < 51 * KB
+        found += page
+    assert found == rows
+    assert snapshot.scan(key_of(5), key_of(9), limit=2) == rows[5:7]
+    snapshot.close()
+    snapshot.close()
+    with pytest.raises(AssertionError, match="closed"):
+        snapshot.scan(b"", b"z")
+    assert folder.scan(b"", b"z") == rows[:1_000]
+
+
+def test_closing_a_folder_closes_its_snapshots(tmp_path: Path, open_folder: Opener) -> None:
+    folder = open_folder(tmp_path / "rows")
+    fill(folder, 10)
+    snapshot = folder.snapshot()
+    folder.close()
+    with pytest.raises(AssertionError, match="closed"):
+        snapshot.scan(b"", b"z")
+    snapshot.close()
+    with pytest.raises(DiskError, match="closed"):
+        folder.snapshot()
+
+
+@pytest.mark.promise("P8")
+def test_damage_is_found_by_a_snapshot_as_well(tmp_path: Path, open_folder: Opener) -> None:
+    folder = open_folder(tmp_path / "rows")
+    fill(folder, 3_000)
+    folder.close()
+    table = tables(folder.path)[0]
+    flip_byte(table, table.read_bytes().index(b"value-00000100-") + 20)
+    snapshot = open_folder(tmp_path / "rows").snapshot()
+    with pytest.raises(DamagedData, match=table.name):
+        snapshot.scan(b"", b"z")
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_must_not_write(tmp_path: Path, open_folder: Opener) -> None:
     folder = open_folder(tmp_path / "db")

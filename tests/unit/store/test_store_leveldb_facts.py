@@ -29,6 +29,35 @@ except plyvel.Error:
 """
 
 
+WRITE_BEYOND_AN_ERROR = """
+import os, plyvel, resource, signal, sys
+from pathlib import Path
+
+path = Path(sys.argv[1])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+database = plyvel.DB(str(path), create_if_missing=True, compression=None)
+
+def put(number):
+    database.put(b"%04d" % number, b"v" * 100, sync=True)
+
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+for number in range(100):
+    put(number)
+[log] = path.glob("*.log")
+limit(log.stat().st_size + 50)
+try:
+    put(100)
+except plyvel.IOError:
+    limit(resource.RLIM_INFINITY)
+    for number in range(101, 301):
+        put(number)
+    print("acknowledged")
+os._exit(0)
+"""
+
+
 def key_of(number: int) -> bytes:
     return b"key-%08d" % number
 
@@ -95,6 +124,16 @@ def test_closing_any_handle_on_the_lock_file_loses_the_lock_without_notice(
     assert in_another_process(TRY_TO_OPEN, tmp_path / "db") == "opened"
 
 
+def test_a_second_opening_that_fails_loses_the_lock_of_the_first(
+    tmp_path: Path, opened: Any
+) -> None:
+    fill(tmp_path / "db", 10)
+    opened(tmp_path / "db")
+    with pytest.raises(plyvel.IOError):
+        plyvel.DB(str(tmp_path / "db"))
+    assert in_another_process(TRY_TO_OPEN, tmp_path / "db") == "opened"
+
+
 def test_create_if_missing_over_a_folder_without_current_deletes_the_tables(
     tmp_path: Path, opened: Any
 ) -> None:
@@ -126,6 +165,34 @@ def test_without_paranoid_checks_a_damaged_log_opens_and_synced_rows_are_gone(
         log = newest_log(tmp_path / name)
         flip_byte(log, log.stat().st_size // 2)
     assert count_by_raw_iterator(opened(tmp_path / "db", paranoid_checks=False)) < 1_000
+    with pytest.raises(plyvel.CorruptionError):
+        plyvel.DB(str(tmp_path / "copy"), paranoid_checks=True)
+
+
+def test_without_paranoid_checks_a_damaged_index_hides_rows_and_with_them_it_is_an_error(
+    tmp_path: Path, opened: Any
+) -> None:
+    fill(tmp_path / "db", 5_000)
+    table = tables(tmp_path / "db")[0]
+    # The last keys of a table stand in its index: one of them becomes smaller than it was.
+    flip_byte(table, table.read_bytes().rindex(b"key-"))
+    shutil.copytree(tmp_path / "db", tmp_path / "copy")
+
+    def found(name: str, paranoid: bool) -> int:
+        database = opened(tmp_path / name, paranoid_checks=paranoid)
+        return sum(database.get(key_of(number)) is not None for number in range(5_000))
+
+    assert found("db", paranoid=False) < 5_000
+    with pytest.raises(plyvel.CorruptionError):
+        found("copy", paranoid=True)
+
+
+def test_after_an_error_it_goes_on_acknowledging_what_the_next_opening_loses(
+    tmp_path: Path, opened: Any
+) -> None:
+    assert in_another_process(WRITE_BEYOND_AN_ERROR, tmp_path / "db") == "acknowledged"
+    shutil.copytree(tmp_path / "db", tmp_path / "copy")
+    assert count_by_raw_iterator(opened(tmp_path / "db", paranoid_checks=False)) == 100
     with pytest.raises(plyvel.CorruptionError):
         plyvel.DB(str(tmp_path / "copy"), paranoid_checks=True)
 
@@ -173,6 +240,16 @@ def test_repair_gives_back_rows_whose_log_record_is_damaged(tmp_path: Path, open
     assert database.get(key_of(100), verify_checksums=True) not in (None, value_of(100))
 
 
+def test_repair_forgets_the_rows_of_a_missing_table_without_a_word(
+    tmp_path: Path, opened: Any
+) -> None:
+    fill(tmp_path / "db", 5_000)
+    tables(tmp_path / "db")[0].unlink()
+    plyvel.repair_db(str(tmp_path / "db"), paranoid_checks=True)
+    database = opened(tmp_path / "db", paranoid_checks=True)
+    assert count_by_raw_iterator(database) < 5_000
+
+
 def test_opening_changes_the_folder(tmp_path: Path) -> None:
     fill(tmp_path / "db", 10)
     before = {path.name for path in (tmp_path / "db").iterdir()}
@@ -189,6 +266,51 @@ def test_deleting_every_row_frees_nothing(tmp_path: Path, opened: Any) -> None:
             batch.delete(key_of(number))
     assert count_by_raw_iterator(database) == 0
     assert sum(path.stat().st_size for path in tables(tmp_path / "db")) >= size
+
+
+def test_a_snapshot_shows_its_moment_and_keeps_it_on_the_disk(tmp_path: Path, opened: Any) -> None:
+    fill(tmp_path / "db", 5_000)
+    database = opened(tmp_path / "db", compression=None, write_buffer_size=SMALL_BUFFER)
+    snapshot = database.snapshot()
+    with database.write_batch(sync=True) as batch:
+        for number in range(5_000):
+            batch.delete(key_of(number))
+
+    def size_when_compacted() -> int:
+        for number in (0, 4_999):
+            database.delete(key_of(number))
+        database.compact_range(start=key_of(0), stop=key_of(9_999))
+        return sum(path.stat().st_size for path in tables(tmp_path / "db"))
+
+    kept = size_when_compacted()
+    assert kept > 5_000 * len(value_of(0))
+    assert (count_by_raw_iterator(database), count_by_raw_iterator(snapshot)) == (0, 5_000)
+    snapshot.close()
+    assert size_when_compacted() < kept / 10
+
+
+def test_a_snapshot_verifies_nothing_by_default_either(tmp_path: Path, opened: Any) -> None:
+    fill(tmp_path / "db", 5_000)
+    table = tables(tmp_path / "db")[0]
+    flip_byte(table, table.read_bytes().index(b"value-00000100-") + 20)
+    snapshot = opened(tmp_path / "db", paranoid_checks=True).snapshot()
+    iterator = snapshot.raw_iterator()
+    iterator.seek(key_of(100))
+    assert iterator.value() != value_of(100)
+    iterator.close()
+    with pytest.raises(plyvel.CorruptionError):
+        count_by_raw_iterator(snapshot)
+    snapshot.close()
+
+
+def test_an_open_database_holds_few_descriptors_whatever_it_holds(
+    tmp_path: Path, opened: Any
+) -> None:
+    fill(tmp_path / "db", 5_000)
+    database = opened(tmp_path / "db", max_open_files=100)
+    assert count_by_raw_iterator(database) == 5_000
+    targets = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.exists()]
+    assert len([path for path in targets if path.startswith(str(tmp_path / "db"))]) <= 4
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -71,6 +72,54 @@ def test_a_log_that_ends_below_its_mark_is_damaged(
 def test_a_log_that_ends_below_what_is_applied_is_damaged(open_mark: Opener) -> None:
     with pytest.raises(DamagedData, match="is applied up to term 4, index 100"):
         open_mark(create=True).check({1: (4, 99)}, {1: (4, 100)})
+
+
+@pytest.mark.promise("P8")
+def test_a_log_that_a_snapshot_shortens_raises_no_alarm_wherever_it_crashes(
+    open_mark: Opener,
+) -> None:
+    mark = open_mark(create=True)
+    mark.note({1: (3, 100), 2: (3, 100)})
+    mark.sync()
+    mark.announce({1: (2, 60), 2: (3, 101)}, {1: (2, 60)})
+    # Before the batch is written the log still has its old end, afterwards the new one.
+    assert open_mark().ends()[1] == (2, 60)
+    open_mark().check({1: (3, 100), 2: (3, 100)}, {})
+    open_mark().check({1: (2, 60), 2: (3, 101)}, {})
+    with pytest.raises(DamagedData, match="partition 1 ends at term 2, index 59"):
+        open_mark().check({1: (2, 59), 2: (3, 101)}, {})
+    mark.note({1: (2, 60), 2: (3, 101)})
+    assert open_mark().ends()[2] == (3, 101)
+
+
+def test_what_is_lowered_is_synced_before_the_batch(
+    open_mark: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    write, sync = os.pwrite, os.fdatasync
+    monkeypatch.setattr(os, "pwrite", lambda *words: (calls.append("write"), write(*words))[1])
+    monkeypatch.setattr(os, "fdatasync", lambda *words: (calls.append("sync"), sync(*words))[1])
+    mark = open_mark(create=True)
+    mark.announce({1: (3, 100)}, {})
+    assert calls == []
+    mark.note({1: (3, 100)})
+    mark.announce({1: (2, 60)}, {1: (2, 60)})
+    assert calls == ["write", "write", "sync"]
+    mark.announce({1: (2, 60)}, {1: (2, 60)})
+    mark.sync()
+    assert calls == ["write", "write", "sync"]
+
+
+def test_a_lower_end_that_was_not_announced_is_a_mistake_found_before_it_is_written(
+    open_mark: Opener,
+) -> None:
+    mark = open_mark(create=True)
+    mark.note({1: (3, 100)})
+    with pytest.raises(AssertionError, match="below its mark"):
+        mark.announce({1: (3, 99)}, {})
+    with pytest.raises(AssertionError, match="below its mark"):
+        mark.announce({1: (2, 59)}, {1: (2, 60)})
+    mark.announce({1: (4, 1)}, {})
 
 
 def test_a_mark_that_is_missing_is_not_made_anew(open_mark: Opener) -> None:

@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from zmqim.errors import DamagedData
 from zmqim.limits import KB
 from zmqim.store.interface import Extent, JournalBatch
 from zmqim.store.memory import MemoryJournal, MemoryRowStore
@@ -66,6 +67,35 @@ def test_a_batch_is_lost_whole_or_not_at_all() -> None:
 
 def test_the_same_seed_loses_the_same() -> None:
     assert survivors(7, synced=False, batches=14) == survivors(7, synced=False, batches=14)
+
+
+def test_what_a_log_left_out_is_gone_at_once_and_does_not_come_back() -> None:
+    journal = MemoryJournal()
+    journal.write(JournalBatch([(0, n, b"old") for n in range(1, 11)], {0: Extent(1, 10, 0, 0)}))
+    journal.write(JournalBatch([(0, 5, b"new")], {0: Extent(3, 5, 0, 0)}))
+    assert journal.read(0, 3, 5, KB) == [b"old", b"old", b"new"]
+    for extent in (Extent(3, 6, 0, 0), Extent(2, 5, 0, 0)):
+        journal.write(JournalBatch(extents={0: extent}))  # a log that counts what it has not
+        with pytest.raises(DamagedData, match="missing"):
+            journal.read(0, extent.first, extent.last, KB)
+    journal.write(JournalBatch(extents={0: Extent(21, 20, 9, 9)}))
+    journal.write(JournalBatch(extents={0: Extent(3, 5, 0, 0)}))
+    with pytest.raises(DamagedData, match="missing"):
+        journal.read(0, 3, 5, KB)
+
+
+def test_a_snapshot_shows_the_rows_of_its_moment() -> None:
+    store = MemoryRowStore()
+    store.write([(b"a", b"1"), (b"b", b"1")])
+    snapshot = store.snapshot()
+    store.write([(b"a", b"2"), (b"b", None), (b"c", b"2")])
+    assert snapshot.scan(b"", b"z") == [(b"a", b"1"), (b"b", b"1")]
+    assert snapshot.scan(b"", b"z", limit=1) == [(b"a", b"1")]
+    assert snapshot.scan(b"", b"z", bytes_max=1) == [(b"a", b"1")]
+    snapshot.close()
+    snapshot.close()
+    with pytest.raises(AssertionError, match="closed"):
+        snapshot.scan(b"", b"z")
 
 
 def test_a_closed_store_refuses_use_until_it_is_opened_again() -> None:

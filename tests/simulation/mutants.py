@@ -1,0 +1,471 @@
+"""Faults that one wrong line would put into the storage core, and what must catch each of them.
+
+The faults live here, in subclasses; the product has no switch for them. `MUTANTS` is the whole
+table: a mutant says where it is hunted, by seeds of the whole simulated cluster (`Seeds`) or in one
+schedule of three storages (`Directed`), and which rule has to find it; one that is found by
+accident would hide that the rule is blind. Those of the log itself are in raft_mutants.py.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from zmqim.bus.effects import Send
+from zmqim.bus.messages import ItemKind, Notices, OutcomeCode, Outcomes
+from zmqim.bus.replication import AppendResult, VoteResult
+from zmqim.chat.operations import (
+    RemoveMembers,
+    SendMessage,
+)
+from zmqim.chat.state import ChatState, Outcome
+from zmqim.chat.view import digest_of
+from zmqim.raft.core import RaftCore
+from zmqim.raft.entry import Entry
+from zmqim.raft.groups import NEVER
+from zmqim.sim.nodes import Cores
+from zmqim.sim.run import Report, Simulation
+from zmqim.sim.world import SECOND
+from zmqim.storage.core import StorageCore
+from zmqim.storage.effects import Effect, WriteJournal, WriteState
+from zmqim.storage.group import Group, Waiting
+from zmqim.store.interface import RowReader, Rows, RowStore
+
+TAG = slice(6, 7)
+"""Where the tag stands in a row's key, behind partition and install (zmqim/chat/keys.py)."""
+ALIKE_US_MAX = 10 * SECOND
+"""All replicas have applied everything so soon after the faults end."""
+
+
+# ---- hunting -------------------------------------------------------------------------------------
+
+
+class Caught(NamedTuple):
+    """What found a mutant, and in which seed or schedule."""
+
+    rule: str
+    place: str
+
+
+class Hunt(Protocol):
+    """Where a mutant is looked for."""
+
+    def run(self, rule: str) -> Caught | None:
+        """What found it, if it begins with `rule`; None if it got away."""
+
+
+class Watched(Simulation):
+    """A run that also asks whether the replicas of a partition hold the same rows."""
+
+    def _dump(self) -> None:
+        super()._dump()
+        if not self._wait(ALIKE_US_MAX, lambda: not self._lagging()):
+            self.history.missing.append(f"replicas of {self._lagging()} apply everything")
+        for partition in range(self.cluster.ring.partitions):
+            digests = {
+                storage.name: self._digest(storage.core, storage.disk.rows, partition)
+                for storage in self.storages
+                if partition in storage.core.groups
+            }
+            if len(set(digests.values())) > 1:
+                self.history.missing.append(f"replicas of {partition} hold the same rows")
+
+    def _lagging(self) -> list[int]:
+        return [
+            partition
+            for partition in range(self.cluster.ring.partitions)
+            if len(
+                {
+                    (group.state.applied.index, group.raft.last, group.durable)
+                    for storage in self.storages
+                    if (group := storage.core.groups.get(partition)) is not None
+                }
+            )
+            > 1
+        ]
+
+    def _digest(self, core: StorageCore, rows: RowReader, partition: int) -> str:
+        prefix = core.groups[partition].state.keys.prefix
+        return digest_of(rows.scan(prefix, prefix + b"\xff" * 32))
+
+
+class Seeds(NamedTuple):
+    """In the simulated cluster, from one seed on."""
+
+    cores: Cores
+    first: int = 0
+    count: int = 10
+
+    def run(self, rule: str) -> Caught | None:
+        """The first seed in which that rule is broken."""
+        for seed in range(self.first, self.first + self.count):
+            for violation in broken(seed, self.cores):
+                if violation.startswith(rule):
+                    return Caught(violation, f"seed {seed}")
+        return None
+
+
+def broken(seed: int, cores: Cores) -> list[str]:
+    """The rules that a seed breaks; a core that dies of it is one."""
+    try:
+        report: Report = Watched(seed, cores).run()
+    except Exception as error:
+        if isinstance(error, MemoryError):
+            raise
+        return [f"{type(error).__name__}: {error}"]
+    return list(report.violations)
+
+
+class Directed(NamedTuple):
+    """In one schedule, which gives the text of what went wrong."""
+
+    schedule: Callable[[type[StorageCore]], str]
+    core: type[StorageCore]
+
+    def run(self, rule: str) -> Caught | None:
+        """What the schedule says."""
+        wrong = self.schedule(self.core)
+        return Caught(wrong, self.schedule.__name__) if wrong.startswith(rule) and wrong else None
+
+
+class Mutant(NamedTuple):
+    """A fault. `rule` is how the text of the rule begins that has to find it.
+
+    One that is no fault, since something else prevents what it allows, says so in `equivalent`;
+    then the hunt has to find nothing.
+    """
+
+    name: str
+    rule: str
+    hunt: Hunt
+    equivalent: str = ""
+
+
+# ---- what leaves before which write --------------------------------------------------------------
+
+
+def _moved(effects: list[Effect], early: Callable[[Effect], bool]) -> list[Effect]:
+    """Those effects in front of all others."""
+    first = [effect for effect in effects if early(effect)]
+    return first + [effect for effect in effects if not early(effect)]
+
+
+def _is_message(effect: Effect, *kinds: Any) -> bool:
+    return isinstance(effect, Send) and isinstance(effect.message, kinds)
+
+
+class AcknowledgesBeforeSync(StorageCore):
+    """Routers hear what was done before it is durable."""
+
+    def turn(self, now: int, wall_ms: int) -> list[Effect]:
+        return _moved(super().turn(now, wall_ms), lambda one: _is_message(one, Outcomes, Notices))
+
+
+class AnswersLeadersBeforeSync(StorageCore):
+    """A follower says that it holds entries before it does."""
+
+    def turn(self, now: int, wall_ms: int) -> list[Effect]:
+        return _moved(super().turn(now, wall_ms), lambda one: _is_message(one, AppendResult))
+
+
+class VotesBeforeSync(StorageCore):
+    """A vote leaves before it is remembered."""
+
+    def turn(self, now: int, wall_ms: int) -> list[Effect]:
+        return _moved(super().turn(now, wall_ms), lambda one: _is_message(one, VoteResult))
+
+
+class CountsItselfBeforeSync(StorageCore):
+    """The leader applies and answers as if its own write were there already."""
+
+    def turn(self, now: int, wall_ms: int) -> list[Effect]:
+        effects = super().turn(now, wall_ms)
+        journal = [one for one in effects if isinstance(one, WriteJournal)]
+        others = [one for one in effects if not isinstance(one, WriteJournal)]
+        return others + journal
+
+
+class SyncsNoRows(StorageCore):
+    """The row write returns before it is durable."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        arguments[2]._synced = False
+        super().__init__(*arguments, **more)
+
+
+class SyncsNoJournal(StorageCore):
+    """The journal write returns before it is durable."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        arguments[3]._store._synced = False
+        super().__init__(*arguments, **more)
+
+
+class _Split(StorageCore):
+    """`Applied` and the rows that it belongs to are two writes."""
+
+    applied_first = False
+
+    def turn(self, now: int, wall_ms: int) -> list[Effect]:
+        effects: list[Effect] = []
+        for effect in super().turn(now, wall_ms):
+            if isinstance(effect, WriteState):
+                applied = [row for row in effect.rows if row[0][TAG] == b"A"]
+                others = [row for row in effect.rows if row[0][TAG] != b"A"]
+                parts = [applied, others] if self.applied_first else [others, applied]
+                effects += [WriteState(rows) for rows in parts]
+            else:
+                effects.append(effect)
+        return effects
+
+
+class WritesAppliedFirst(_Split):
+    """How far the rows are is written before they are."""
+
+    applied_first = True
+
+
+class WritesAppliedLast(_Split):
+    """How far the rows are is written after they are."""
+
+
+# ---- what is kept in memory only -----------------------------------------------------------------
+
+
+class _Remembered:
+    """Rows, with duplicate checks that only this process knows."""
+
+    def __init__(self, rows: RowStore) -> None:
+        self._rows = rows
+        self.snapshot = rows.snapshot
+        self.duplicates: dict[bytes, bytes | None] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        return self.duplicates[key] if key in self.duplicates else self._rows.get(key)
+
+    def scan(
+        self, start: bytes, stop: bytes, *, reverse: bool = False, limit: int | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        return self._rows.scan(start, stop, reverse=reverse, limit=limit)
+
+
+class RemembersDuplicatesInMemory(StorageCore):
+    """Finds a message that comes again only as long as it lives."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        me, ring, rows, *others = arguments
+        self._remembered = _Remembered(rows)
+        super().__init__(me, ring, self._remembered, *others, **more)
+
+    def turn(self, now: int, wall_ms: int) -> list[Effect]:
+        return [self._without_duplicates(effect) for effect in super().turn(now, wall_ms)]
+
+    def _without_duplicates(self, effect: Effect) -> Effect:
+        if not isinstance(effect, WriteState):
+            return effect
+        kept: Rows = []
+        for key, body in effect.rows:
+            if key[TAG] == b"D":
+                self._remembered.duplicates[key] = body
+            else:
+                kept.append((key, body))
+        return WriteState(kept)
+
+
+class _CountingState(ChatState):
+    """Sequences come from a counter of this life, which begins with what the rows say at birth."""
+
+    def _send(self, hlc: int, send: SendMessage, payload: bytes) -> Outcome:
+        counts = self.__dict__.setdefault("counts", {})
+        key = (send.channel_type, send.channel_id, send.flags & 2)
+        log = self.heads.find(send.channel_type, send.channel_id, bool(send.flags & 2))
+        log.head.last_sequence = counts.get(key, 0)
+        outcome = super()._send(hlc, send, payload)
+        counts[key] = log.head.last_sequence
+        return outcome
+
+
+class _Changed(StorageCore):
+    """Its groups, states and logs are of other classes."""
+
+    group_class: type[Group] = Group
+    state_class: type[ChatState] = ChatState
+    raft_class: type[RaftCore] = RaftCore
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        for group in self.groups.values():
+            group.__class__ = self.group_class
+            group.state.__class__ = self.state_class
+            group.raft.__class__ = self.raft_class
+
+
+class CountsInMemory(_Changed):
+    """The next sequence of a channel is known to this life only."""
+
+    state_class = _CountingState
+
+
+# ---- what routers are told -----------------------------------------------------------------------
+
+
+class RefusesWhatIsUnknown(StorageCore):
+    """An open write of a lost lead is told to be refused."""
+
+    def turn(self, now: int, wall_ms: int) -> list[Effect]:
+        effects = super().turn(now, wall_ms)
+        for effect in effects:
+            if isinstance(effect, Send) and isinstance(effect.message, Outcomes):
+                items = effect.message.items
+                for place, outcome in enumerate(items):
+                    if outcome.code == OutcomeCode.UNKNOWN:
+                        items[place] = type(outcome)(
+                            outcome.origin,
+                            outcome.request,
+                            outcome.partition,
+                            OutcomeCode.BUSY,
+                            b"",
+                        )
+        return effects
+
+
+class _ForgetfulGroup(Group):
+    __slots__ = ()
+
+    def apply(self) -> None:
+        before = self.duties
+        super().apply()
+        if before is None and self.duties is not None:
+            self.duties.notices.missing_from = None
+            self.duties.notices.acknowledged = self.state.applied.index
+
+
+class OwesNoOldNotices(_Changed):
+    """A new leader takes what the one before it was to push for pushed."""
+
+    group_class = _ForgetfulGroup
+
+
+class _ForgetfulOutboxGroup(Group):
+    __slots__ = ()
+
+    def apply(self) -> None:
+        before = self.duties
+        super().apply()
+        if before is None and self.duties is not None:
+            outbox = self.duties.outbox
+            outbox._open.clear()
+            outbox._taken = outbox.delivered = outbox._last
+
+
+class OwesNoOldOutboxRows(_Changed):
+    """A new leader takes what the one before it was to deliver for delivered."""
+
+    group_class = _ForgetfulOutboxGroup
+
+
+class _LateState(ChatState):
+    """Who leaves a channel leaves it at the end of the turn."""
+
+    def _change(self, index: int, operation: Any) -> Outcome:
+        if isinstance(operation, RemoveMembers):
+            self.__dict__.setdefault("late", deque()).append((index, operation))
+            first = operation.uids[:0]
+            operation = type(operation)(
+                operation.channel_type, operation.channel_id, first, operation.clear
+            )
+        return super()._change(index, operation)
+
+    def flush(self) -> None:
+        for index, operation in self.__dict__.pop("late", ()):
+            super()._change(index, operation)
+        super().flush()
+
+
+class RemovesMembersLate(_Changed):
+    """Changes of membership are applied behind the messages of their turn."""
+
+    state_class = _LateState
+
+
+# ---- who leads -----------------------------------------------------------------------------------
+
+
+class BelievesThatItLeads(StorageCore):
+    """Answers reads without asking anybody."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.replicas.confirmed = lambda partition: NEVER  # type: ignore[method-assign]
+
+
+class CountsOldEchoes(StorageCore):
+    """A read is confirmed by the round before it."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        confirmed = self.replicas.confirmed
+        self.replicas.confirmed = (  # type: ignore[method-assign]
+            lambda partition: confirmed(partition) + 1
+        )
+
+
+class _EagerRaft(RaftCore):
+    @property
+    def accepts(self) -> bool:
+        return self.lead is not None and not self.lead.handing_to
+
+
+class ServesBeforeItsNoOp(_Changed):
+    """Takes items as soon as it is elected, and reads what it has applied until then."""
+
+    raft_class = _EagerRaft
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        admit = self.proposals.admit
+
+        def eager(now: int, wall_ms: int, source: Any, item: Any) -> Group | None:
+            group = admit(now, wall_ms, source, item)
+            if group is not None and item.kind == ItemKind.READ and group.waiting:
+                group.waiting[-1] = (group.raft.applied, *group.waiting[-1][1:])
+            return group
+
+        self.proposals.admit = eager  # type: ignore[method-assign]
+
+
+class _StubbornGroup(Group):
+    __slots__ = ()
+
+    def give_up(self) -> deque[Waiting]:
+        self.duties = None
+        return deque()
+
+
+class KeepsWaitingForALostLead(_Changed):
+    """What was proposed in a lost lead is taken for proposed in the next."""
+
+    group_class = _StubbornGroup
+
+
+class _EarlyRaft(RaftCore):
+    def committed(self) -> list[Entry]:
+        if self.lead is not None:
+            self.commit = max(self.commit, self.log.saved)
+        return super().committed()
+
+
+class AppliesWhatOnlyItHolds(_Changed):
+    """A leader applies and acknowledges when its own disk holds an entry."""
+
+    raft_class = _EarlyRaft
+
+    def _apply_group(self, group: Group, wall_ms: int) -> None:
+        raft = group.raft
+        if raft.lead is not None:
+            raft.commit = max(raft.commit, raft.log.saved)
+        super()._apply_group(group, wall_ms)
+
+
+MUTANTS: tuple[Mutant, ...] = ()
