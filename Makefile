@@ -6,7 +6,7 @@ BIN := .venv/bin
 TOPOLOGY ?=
 INSTALLED := .venv/.installed
 
-.PHONY: help setup up format lint test sim processes check coverage bench soak clean
+.PHONY: help setup up format lint test sim processes check coverage bench soak chaos clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -49,10 +49,16 @@ coverage: $(INSTALLED)  ## branch coverage of the pure packages
 bench: $(INSTALLED)  ## load on a fresh quickstart; BENCH="idle --connections 10000" for another shape
 	tools/bench/run.sh $(BENCH)
 
-soak: $(INSTALLED)  ## the simulated cluster with SEEDS (2000) more seeds, CUTS (50) power cuts
-	$(BIN)/python -m zmqim.sim --seeds $(or $(SEEDS),2000) --first 1000
+soak: $(INSTALLED)  ## hours: SEEDS (10000) seeds, STATES (100000000) of the log core (resumed), all mutants, CUTS (50), KILLS (100), chaos
+	$(BIN)/python -m zmqim.sim --seeds $(or $(SEEDS),10000) --first 1000
+	$(BIN)/python -m zmqim.sim.explorer --states $(or $(STATES),100000000) --checkpoint $(or $(EXPLORED),.explored)
 	ZMQIM_POWER_CUTS=$(or $(CUTS),50) $(BIN)/python -m pytest tests/processes/test_power_cut.py
+	$(BIN)/python -m tools.chaos --netns --nemeses kill-leader --count $(or $(KILLS),100) --rate 2000 --seconds 3600
+	$(BIN)/python -m tools.chaos --netns --runs 6 --seconds 600 --rate 2000
+
+chaos: $(INSTALLED)  ## trouble on real processes (root): CHAOS="--seed 7 --seconds 300"
+	$(BIN)/python -m tools.chaos --netns $(CHAOS)
 
 clean:  ## remove what can be made again; never zmqim-data
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .explored
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

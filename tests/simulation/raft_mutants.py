@@ -23,8 +23,8 @@ from zmqim.raft.leader import Lead
 from zmqim.raft.log import Log, LogEnd
 from zmqim.raft.state import HardState, Unsaved
 from zmqim.sim.explorer import LED, explore
+from zmqim.sim.raft_moves import Bounds, Shape
 from zmqim.sim.raft_replica import PARTITION, Disk, Replica, Snapshot, birth_of
-from zmqim.sim.raft_world import Bounds, Shape
 
 
 class Caught(NamedTuple):

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from zmqim.sim.explorer import LED, Search, explore, main, scheduled
-from zmqim.sim.raft_world import Bounds, Shape, World
+from zmqim.sim.raft_moves import Bounds, Shape
+from zmqim.sim.raft_world import World
 
 STATES = int(os.environ.get("ZMQIM_EXPLORER_STATES", "1000000"))
 

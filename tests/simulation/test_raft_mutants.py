@@ -40,6 +40,6 @@ def test_the_product_comes_through_the_bounds_of_the_mutants() -> None:
             bounds=hunt.bounds,
             shape=hunt.shape,
             schedule=hunt.schedule,
-            states=2_000,
+            states=1_000,
         )
         assert plain.run() is None, mutant.name

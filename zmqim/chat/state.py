@@ -112,6 +112,8 @@ _decode_remembered = msgspec.msgpack.Decoder(_Remembered).decode
 _NEVER = (1 << 64) - 1
 _INDEX = Struct(">Q")
 _QUIET = Outcome(encode(Done()), None)
+_NOTICED = Outcome(b"", b"")
+"""Of a message that was stored where nobody waits for it."""
 
 
 def read_applied(keys: Keys, view: RowView) -> Applied:
@@ -139,14 +141,24 @@ class ChatState:
         """The entries applied since this was last cleared put rows into the outbox."""
 
     def apply(
-        self, index: int, term: int, hlc: int, payload: bytes, operation: Operation | None
+        self,
+        index: int,
+        term: int,
+        hlc: int,
+        payload: bytes,
+        operation: Operation | None,
+        *,
+        quiet: bool = False,
     ) -> Outcome:
-        """Apply the entry at `index`. `operation` is `payload` decoded, if that was done before."""
+        """Apply the entry at `index`. `operation` is `payload` decoded, if that was done before.
+
+        With `quiet` nobody is told of it here: of a message only whether it makes a notice is said.
+        """
         self.skip(index, term, hlc)
         if operation is None:
             operation = decode_operation(payload)
         if isinstance(operation, SendMessage):
-            return self._send(hlc, operation, payload)
+            return self._send(hlc, operation, payload, quiet)
         if isinstance(operation, DerivePersonRule | Notified | OutboxDone):
             self._book(operation)
             return _QUIET
@@ -219,7 +231,7 @@ class ChatState:
 
     # ---- messages --------------------------------------------------------------------------------
 
-    def _send(self, hlc: int, send: SendMessage, payload: bytes) -> Outcome:
+    def _send(self, hlc: int, send: SendMessage, payload: bytes, quiet: bool) -> Outcome:
         heads = self.heads
         base = heads.find(send.channel_type, send.channel_id)
         command = send.flags & _SYNC_ONCE
@@ -245,6 +257,8 @@ class ChatState:
         message_id = next_message_id(applied.last_message_id, hlc, self._partition)
         applied.last_message_id = message_id
         messages.put(log, message_id, hlc, payload, key)
+        if quiet:
+            return _NOTICED
         notice = _message_notice(base, send, payload, sequence, message_id, hlc)
         return Outcome(encode(Sent(sequence, message_id, hlc)), notice)
 

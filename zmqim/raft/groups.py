@@ -23,6 +23,7 @@ from zmqim.bus.replication import (
     NodeHeartbeatEcho,
     TimeoutNow,
     VoteRequest,
+    VoteResult,
 )
 from zmqim.errors import WireError
 from zmqim.ids import NodeName, NodeUuid
@@ -156,9 +157,12 @@ class Groups:
             return
         before = (core.leader, core.term, core.role)
         peer = self.peers.make(now, source)
-        alive = self._leader_alive(now, core)
+        alive = isinstance(message, VoteRequest) and self._leader_alive(now, core)
+        # Only a vote or a hand-over may begin a term, whose NO-OP is stamped.
+        begins = isinstance(message, VoteResult | TimeoutNow)
+        stamp = self.peers.stamp(wall_ms) if begins else 0
         try:
-            core.receive(now, self.peers.stamp(wall_ms), message, leader_alive=alive)
+            core.receive(now, stamp, message, leader_alive=alive)
         except WireError:
             self.counters["fenced"] += 1
         if message.source == core.leader and not isinstance(message, VoteRequest):

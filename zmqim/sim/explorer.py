@@ -39,8 +39,9 @@ from typing import Any, NamedTuple
 
 from docopt import docopt
 
+from zmqim.sim.raft_moves import PLENTY, Bounds, Shape
 from zmqim.sim.raft_replica import Replica
-from zmqim.sim.raft_world import PLENTY, Bounds, Shape, State, World
+from zmqim.sim.raft_world import State, World
 
 CHECKPOINT_STATES = 5_000_000
 PROGRESS_STATES = 1_000_000

@@ -42,9 +42,9 @@ class Snapshot(GroupBody, frozen=True):
 
 
 class Rows(NamedTuple):
-    """The state that was made of the log up to `index`; its entries stand for it."""
+    """The state that was made of the log up to the entry `at`; they stand for those entries."""
 
-    index: int
+    at: int
     end: LogEnd
     conf_id: int
     config: GroupConfig
@@ -109,7 +109,7 @@ class Replica:
         self._leads = False
         self._pending: Unsaved | None = None
         self._installed: Rows | None = None
-        self._applied_before = disk.rows.index
+        self._applied_before = disk.rows.at
         self.core = self.opened()
 
     # ---- starting --------------------------------------------------------------------------------
@@ -124,10 +124,10 @@ class Replica:
             assert follows(body, chain), f"the log on disk is broken at {entry.index}"
             chain = entry.chain
         end = rows.end
-        if entries and entries[-1].index > rows.index:
+        if entries and entries[-1].index > rows.at:
             end = LogEnd(entries[-1].term, entries[-1].chain, entries[-1].hlc)
-        unapplied = [entry for entry in entries if entry.index > rows.index]
-        log = Log(disk.extent, end, rows.index, unapplied, self.read)
+        unapplied = [entry for entry in entries if entry.index > rows.at]
+        log = Log(disk.extent, end, rows.at, unapplied, self.read)
         return self.core_class(
             Identity(PARTITION, GROUP, self.replica),
             disk.hard_state,
@@ -195,7 +195,7 @@ class Replica:
     def damage(self) -> bool:
         """The disk lost its last entry that was not applied; False if there is none."""
         disk = self.disk
-        if disk.is_damaged or disk.extent.last <= disk.rows.index:
+        if disk.is_damaged or disk.extent.last <= disk.rows.at:
             return False
         extent = disk.extent._replace(last=disk.extent.last - 1)
         self.disk = disk._replace(extent=extent, bodies=disk.bodies[:-1], is_damaged=True)
@@ -220,7 +220,7 @@ class Replica:
             self.send(append)
         for target in sorted(core.lead.wants_snapshot):
             core.lead.wants_snapshot.discard(target)
-            core.lead.progress[target].snapshot(0, self.disk.rows.index)
+            core.lead.progress[target].snapshot(0, self.disk.rows.at)
             self.send(self.snapshot_for(target))
 
     def snapshot_for(self, target: int) -> Snapshot:
@@ -228,7 +228,7 @@ class Replica:
         rows = self.disk.rows
         term = self.core.term
         me = (PARTITION, GROUP, self.replica, target, term)
-        return Snapshot(*me, rows.index, *rows.end, rows.conf_id, rows.config)
+        return Snapshot(*me, rows.at, *rows.end, rows.conf_id, rows.config)
 
     def collect(self) -> None:
         """Take what is to be written."""

@@ -9,141 +9,41 @@ their numbers: of such states only one is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import permutations
-from typing import Any, NamedTuple
+from typing import Any
 
-from zmqim.bus.replication import GroupBody, GroupPulse
-from zmqim.errors import WireError
-from zmqim.raft.config import GroupConfig, Step, StepKind, StepRefused
-from zmqim.sim.raft_checks import (
-    History,
-    View,
-    logs_differ,
-    not_durable,
-    remembered,
-    step_back,
-    two_able,
-    view_of,
-)
-from zmqim.sim.raft_replica import (
-    WALL_MS,
-    Frozen,
-    Replica,
-    birth_of,
-    freeze,
-    hashable,
-    is_feeding,
-    places,
-    relabelled,
-    relabelled_message,
-    thaw,
-)
+from zmqim.raft.config import GroupConfig
+from zmqim.sim.raft_checks import History, View, logs_differ, not_durable, remembered, two_able
+from zmqim.sim.raft_moves import SHIFT, Bounds, Local, Moves, Outcome, Shape, Table
+from zmqim.sim.raft_replica import Replica, birth_of, places, relabelled, relabelled_message
 
 State = tuple[int, ...]
 """Replicas' numbers, the budget, the history's number, then the messages in flight."""
 
 
-class Bounds(NamedTuple):
-    """How often what may happen; the budget of a state is what is left of it."""
-
-    proposals: int = 3
-    elections: int = 2
-    changes: int = 0
-    crashes: int = 2
-    losses: int = 2
-    transfers: int = 0
-    cuts: int = 0
-    damages: int = 0
-    repeats: int = 0
-    stepdowns: int = 0
-
-
-class Shape(NamedTuple):
-    """Who is there at birth, and how many messages may be in flight."""
-
-    voters: tuple[int, ...] = (1, 2, 3)
-    learners: tuple[int, ...] = ()
-    messages: int = 4
-    spares: tuple[int, ...] = ()
-    """Replicas that the group does not know yet."""
-
-
-_SHIFT = {name: 4 * place for place, name in enumerate(Bounds._fields)}
-_CRASH, _LOSS, _REPEAT = _SHIFT["crashes"], _SHIFT["losses"], _SHIFT["repeats"]
-PLENTY = sum(15 << shift for shift in _SHIFT.values())
-"""A budget for everything."""
+_CRASH, _LOSS, _REPEAT = SHIFT["crashes"], SHIFT["losses"], SHIFT["repeats"]
 _WITH_ALL = "with all that was on its way to it"
 
 
-class Outcome(NamedTuple):
-    """What one event can make of one replica."""
-
-    after: int
-    out: tuple[int, ...]
-    crashed: bool
-    """It fell between two phases of the turn: this costs a crash."""
-    ghost: int
-    """Number of the view that it had before it fell or resigned; -1: none."""
-    acknowledged: tuple[int, int] | None
-    error: str
-    phase: str = ""
-
-
-class Local(NamedTuple):
-    """Something that a replica can do without a message."""
-
-    event: tuple[Any, ...]
-    shift: int
-    """Which part of the budget it takes from; -1: none."""
-    outcomes: tuple[Outcome, ...]
-    towards: int = 0
-    """Only while nothing of it is on its way to that replica."""
-    falls: bool = False
-    """What is on its way to it may be lost as well."""
-
-
-class Table:
-    """Things and their numbers, by first appearance."""
-
-    def __init__(self) -> None:
-        self.things: list[Any] = []
-        self._numbers: dict[Hashable, int] = {}
-
-    def number(self, key: Hashable, thing: Any = None) -> int:
-        """The number of `key`; `thing` is what it stands for, if that is something else."""
-        found = self._numbers.get(key)
-        if found is None:
-            found = self._numbers[key] = len(self.things)
-            self.things.append(key if thing is None else thing)
-        return found
-
-
-class World:
+class World(Moves):
     """All that is known of the states so far."""
 
     def __init__(
         self, bounds: Bounds, shape: Shape, replica_class: type[Replica] = Replica
     ) -> None:
-        self.shape = shape
-        self.replica_class = replica_class
+        is_symmetric = not (bounds.changes or bounds.transfers or shape.learners + shape.spares)
+        super().__init__(
+            shape, replica_class, are_all_alike=is_symmetric, may_fall=bounds.crashes > 0
+        )
         self.config = GroupConfig(places(*shape.voters), places(*shape.learners))
-        self.replicas = Table()
-        self.messages = Table()
         self.histories = Table()
-        self.views: list[View] = []
-        self.ends: list[tuple[int, int]] = []
-        """(source, target) of each message."""
-        self.count = len(shape.voters + shape.learners + shape.spares)
-        self.budget = sum(left << _SHIFT[name] for name, left in bounds._asdict().items())
-        self._received: dict[tuple[int, int], tuple[Outcome, ...]] = {}
+        self.budget = sum(left << SHIFT[name] for name, left in bounds._asdict().items())
         self._local: dict[int, tuple[Local, ...]] = {}
         self._remembered: dict[tuple[int, int], tuple[int, str, bool]] = {}
-        self._views = Table()
-        self._view_of: list[int] = []
         self._pairs: dict[tuple[int, int], str] = {}
         self._together: dict[tuple[int, ...], str] = {}
-        is_symmetric = not (bounds.changes or bounds.transfers or shape.learners + shape.spares)
         self._orders = list(permutations(range(self.count))) if is_symmetric else []
         self._images: dict[int, tuple[int, ...]] = {}
         self._arranged: dict[tuple[int, ...], tuple[tuple[int, ...], tuple[int, ...]]] = {}
@@ -156,25 +56,6 @@ class World:
         disk = birth_of(self.config)
         first = tuple(self._number_of(replica_class(one, disk)) for one in range(1, self.count + 1))
         self.first: State = (*first, self.budget, self.histories.number(History()))
-
-    # ---- numbers ---------------------------------------------------------------------------------
-
-    def _number_of(self, replica: Replica) -> int:
-        return self._number(freeze(replica))
-
-    def _number(self, frozen: Frozen) -> int:
-        number = self.replicas.number(frozen)
-        if number == len(self.views):
-            view = view_of(thaw(self.replica_class, frozen))
-            self.views.append(view)
-            self._view_of.append(self._views.number(view))
-        return number
-
-    def _message(self, message: GroupBody | GroupPulse) -> int:
-        number = self.messages.number(hashable(message), message)
-        if number == len(self.ends):
-            self.ends.append((message.source, message.target))
-        return number
 
     # ---- what happens ----------------------------------------------------------------------------
 
@@ -281,135 +162,6 @@ class World:
         found = self._local[number] = tuple(self._locals(number))
         return found
 
-    def _receive(self, number: int, message: int) -> tuple[Outcome, ...]:
-        body = self.messages.things[message]
-        known = self._outcomes(number, lambda replica: replica.receive(body))
-        self._received[number, message] = known
-        return known
-
-    def _outcomes(self, number: int, act: Callable[[Replica], object]) -> tuple[Outcome, ...]:
-        """Every way in which a turn with `act` can end."""
-        frozen = self.replicas.things[number]
-        found: list[Outcome] = []
-        phases = self.replica_class.phases
-        for count in (len(phases), *range(1, len(phases))):
-            outcome = self._outcome(frozen, act, count, is_cut=count < len(phases))
-            plain = outcome._replace(phase="")
-            if all(plain != one._replace(phase="") for one in found):
-                found.append(outcome)
-        return tuple(found)
-
-    def _outcome(
-        self, frozen: Frozen, act: Callable[[Replica], object], count: int, *, is_cut: bool
-    ) -> Outcome:
-        replica = thaw(self.replica_class, frozen)
-        before = replica.core.hard_state
-        ghost = -1
-        try:
-            act(replica)
-            led = replica.core.lead is not None
-            replica.turn(count)
-            if led and replica.core.lead is None:
-                led_still = thaw(self.replica_class, frozen)
-                act(led_still)
-                led_still.turn(replica.phases.index("apply"))
-                ghost = self._views.number(view_of(led_still))
-            elif led and is_cut:
-                ghost = self._views.number(view_of(replica))
-            if is_cut:
-                replica.restart()
-            after = self._number_of(replica)
-            error = replica.error or step_back(before, replica.core.hard_state)
-        except (AssertionError, WireError) as wrong:
-            return Outcome(0, (), is_cut, -1, None, f"{type(wrong).__name__}: {wrong}")
-        out = tuple(sorted(map(self._message, replica.out)))
-        phase = replica.phases[count] if is_cut else ""
-        return Outcome(after, out, is_cut, ghost, replica.acknowledged, error, phase)
-
-    def _locals(self, number: int) -> Iterator[Local]:
-        """What this replica can do, as far as budgets allow."""
-        replica = thaw(self.replica_class, self.replicas.things[number])
-        core = replica.core
-
-        def local(part: str, event: str, act: Callable[[Replica], object], *more: Any) -> Local:
-            return Local((event, *more), _SHIFT[part], self._outcomes(number, act))
-
-        if core.may_stand:
-            yield local("elections", "stand", lambda one: one.core.stand(WALL_MS))
-        if core.accepts:
-            payload = b"" if self._orders else b"%d" % core.replica
-            yield local("proposals", "propose", lambda one: one.core.propose(payload, WALL_MS))
-        if core.lead is not None:
-            yield local("stepdowns", "step down", lambda one: one.core.step_down())
-            yield from self._leaders_own(number, replica)
-            if thaw(self.replica_class, freeze(replica)).core.take_early(0, core.lead.progress):
-                yield Local(("turn",), -1, self._outcomes(number, lambda one: None))
-        if core.log.first <= core.applied:
-            yield local("cuts", "cut", lambda one: one.cut())
-        fallen = self._fallen(number, lambda one: one.restart())
-        yield Local(("crash",), _CRASH, fallen, falls=True)
-        if not replica.disk.is_damaged and replica.disk.extent.last > replica.disk.rows.index:
-            damaged = self._fallen(number, lambda one: one.damage())
-            yield Local(("damage",), _SHIFT["damages"], damaged, falls=True)
-
-    def _fallen(self, number: int, act: Callable[[Replica], object]) -> tuple[Outcome, ...]:
-        replica = thaw(self.replica_class, self.replicas.things[number])
-        before = replica.core.hard_state
-        try:
-            act(replica)
-            after = self._number_of(replica)
-        except AssertionError as wrong:
-            return (Outcome(0, (), False, -1, None, f"AssertionError: {wrong}"),)
-        return (Outcome(after, (), False, -1, None, step_back(before, replica.core.hard_state)),)
-
-    def _leaders_own(self, number: int, replica: Replica) -> Iterator[Local]:
-        core = replica.core
-        assert core.lead is not None
-        for target, progress in core.lead.progress.items():
-            if is_feeding(progress):
-
-                def again(one: Replica, target: int = target) -> None:
-                    one.core.lost(target)
-
-                yield Local(("retry", target), -1, self._outcomes(number, again), target)
-
-            def hand(one: Replica, target: int = target) -> None:
-                one.core.hand_over(0, target)
-
-            handed = self._outcomes(number, hand)
-            if handed[0].after != number or handed[0].out:
-                yield Local(("hand over", target), _SHIFT["transfers"], handed)
-        if core.lead.handing_to:
-
-            def give_up(one: Replica) -> None:
-                assert one.core.lead is not None
-                one.core.lead.tick(1 << 62)
-
-            outcomes = self._outcomes(number, give_up)
-            yield Local(("give up handing over",), -1, outcomes, core.lead.handing_to)
-        for step in self._steps(replica):
-
-            def change(one: Replica, step: Step = step) -> None:
-                one.change(step)
-
-            outcomes = self._outcomes(number, change)
-            event = ("change", StepKind(step.kind).name, step.place.replica)
-            yield Local(event, _SHIFT["changes"], outcomes)
-
-    def _steps(self, replica: Replica) -> Iterator[Step]:
-        """The steps that are not refused; a replica's number is never given again."""
-        core = replica.core
-        for kind in StepKind:
-            for place in places(*range(1, self.count + 1)):
-                if kind is StepKind.ADD_LEARNER and place.replica not in self.shape.spares:
-                    continue
-                step = Step(int(kind), core.conf_id, place)
-                try:
-                    thaw(self.replica_class, freeze(replica)).change(step)
-                except StepRefused:
-                    continue
-                yield step
-
     # ---- rules for whole states ------------------------------------------------------------------
 
     def wrong(self, state: State) -> str:
@@ -475,7 +227,7 @@ class World:
         return best, tuple(place for place, image in enumerate(images) if image == best)
 
     def _relabels(self) -> list[Callable[[int], int]]:
-        return [lambda one, order=order: one and order[one - 1] + 1 for order in self._orders]
+        return [partial(_moved, order) for order in self._orders]
 
     def _image(self, number: int) -> tuple[int, ...]:
         frozen = self.replicas.things[number]
@@ -499,3 +251,7 @@ class World:
         )
         self._history_images[number] = images
         return images
+
+
+def _moved(order: tuple[int, ...], replica: int) -> int:
+    return replica and order[replica - 1] + 1

@@ -475,10 +475,11 @@ class StorageCore:
                     self._log_bytes += group.size.bytes_kept - before
                     break
         for replica in held.values():
-            before = replica.size.bytes_kept
-            needed = self.replicas.needed_by_live(replica.partition)
-            replica.cut_log(self._journal, needed, self._sizes.entries_kept)
-            self._log_bytes += replica.size.bytes_kept - before
+            if replica.is_log_long(self._sizes.entries_kept):
+                before = replica.size.bytes_kept
+                needed = self.replicas.needed_by_live(replica.partition)
+                replica.cut_log(self._journal, needed, self._sizes.entries_kept)
+                self._log_bytes += replica.size.bytes_kept - before
             replica.durable = replica.raft.applied
             chat = self.groups.get(replica.partition)
             if chat is None or not chat.notices_readable:

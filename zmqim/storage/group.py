@@ -98,6 +98,8 @@ class Group(Replica):
         raft, state = self.raft, self.state
         operations, results = self.operations, self.results
         notices: list[NoticeItem] = []
+        # Followers tell nobody; neither does a new leader of what came before its NO-OP.
+        is_quiet = self.duties is None
         for entry in raft.committed():
             index = entry.index
             if entry.kind != _OPERATION:
@@ -106,7 +108,9 @@ class Group(Replica):
                     state.put_config(index, entry.payload)
                 continue
             operation = operations.pop(index, None)
-            outcome = state.apply(index, entry.term, entry.hlc, entry.payload, operation)
+            outcome = state.apply(
+                index, entry.term, entry.hlc, entry.payload, operation, quiet=is_quiet
+            )
             if operation is not None:
                 results[index] = outcome.result
                 self.uncommitted -= len(entry.payload)

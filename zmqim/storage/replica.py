@@ -85,11 +85,14 @@ class Replica:
         self.is_removed = self._was_member and not is_member
         self._was_member = is_member
 
+    def is_log_long(self, kept: int) -> bool:
+        """Are there twice as many old entries as are `kept`?"""
+        log = self.raft.log
+        return log.applied - log.first >= 2 * kept
+
     def cut_log(self, journal: JournalReader, needed: int, kept: int) -> None:
-        """Forget old entries, up to `needed`, once there are twice as many as are `kept`."""
-        raft = self.raft
-        if raft.applied - raft.extent.first >= 2 * kept:
-            self._cut(journal, min(raft.applied - kept, needed), kept // 2)
+        """Forget the old entries of a long log, up to `needed`, but for those that are `kept`."""
+        self._cut(journal, min(self.raft.applied - kept, needed), kept // 2)
 
     def halve_log(self, journal: JournalReader) -> bool:
         """Forget the older half of the bytes, if nothing here needs them; did it?"""

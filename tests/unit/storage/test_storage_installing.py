@@ -46,7 +46,7 @@ class SmallCore(StorageCore):
     """Keeps a short log, and sends snapshots in small pieces."""
 
     def __init__(self, *arguments: object, **options: object) -> None:
-        super().__init__(*arguments, **options, sizes=SIZES)  # type: ignore[arg-type]
+        super().__init__(*arguments, **{**options, "sizes": SIZES})  # type: ignore[arg-type]
 
 
 class Wired(Trio):
