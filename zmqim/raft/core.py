@@ -55,9 +55,8 @@ class RaftCore:
     ) -> None:
         """`config` is the one that holds at the last applied entry; those behind it are in `log`.
 
-        A damaged replica has lost its rows: it neither votes nor stands nor acknowledges, and waits
-        for a snapshot. Its log counts as applied meanwhile.
-        """
+        A damaged replica lost its rows: it neither votes nor stands nor acknowledges, until it gets
+        a snapshot. Its log counts as applied meanwhile."""
         self.identity = identity
         self.replica = identity.replica
         self.hard_state = hard_state
@@ -201,8 +200,7 @@ class RaftCore:
     def receive(
         self, now: int, wall_ms: int, message: GroupBody, *, leader_alive: bool = False
     ) -> None:
-        """A message of another replica of this group to this one. Of an offered snapshot only the
-        leader and its term are noted here; its rows are none of the log's business.
+        """A message of another replica of this group to this one; not the rows of a snapshot.
 
         `leader_alive`: the leader of this term was heard lately, so nobody else gets a vote.
         Raises `WireError` for what no leader sends.
@@ -216,9 +214,8 @@ class RaftCore:
                 self._asked_for_vote(message, leader_alive)
             case VoteResult():
                 self._voted(wall_ms, message)
-            case SnapshotOffer(term=term, source=source):
-                if term >= self.term:
-                    self._hear_leader(source, term)
+            case SnapshotOffer():
+                self._offered(message)
             case TimeoutNow(term=term, source=source):
                 if term == self.term and source == self.leader and self.may_stand:
                     self.stand(wall_ms, transfer=True)
@@ -459,6 +456,13 @@ class RaftCore:
         match = max(match, self.commit)
         self._commit_up_to(min(append.commit, match))
         self._late.append(AppendResult(*self._to(source), True, match))
+
+    def _offered(self, offer: SnapshotOffer) -> None:
+        """Whose rows are committed here needs none; that answer was lost, so it is given again."""
+        if offer.term >= self.term:
+            self._hear_leader(offer.source, offer.term)
+            if not self.is_damaged and self.commit >= offer.index:
+                self._late.append(AppendResult(*self._to(offer.source), True, self.commit))
 
     def _continues(self, append: Append) -> bool:
         """Is the entry before these the same here? What is committed is every leader's."""

@@ -142,6 +142,16 @@ def test_after_the_switch_the_leader_hears_how_far_the_replica_is() -> None:
     assert (answer.accepted, answer.match, answer.damaged) == (True, 9, False)
 
 
+def test_an_offer_of_what_is_committed_here_is_answered_with_that() -> None:
+    raft = follower(bodies(1, 9), 6)
+    raft.receive(0, 0, SnapshotOffer(0, GROUP, ONE, TWO, TERM, 1, 6, TERM, 0, 0))
+    (answer,) = raft.take_late()
+    assert isinstance(answer, AppendResult)
+    assert (answer.accepted, answer.match) == (True, 6)
+    raft.receive(0, 0, SnapshotOffer(0, GROUP, ONE, TWO, TERM, 1, 7, TERM, 0, 0))
+    assert not raft.take_late()
+
+
 def test_an_offer_of_an_old_term_makes_nobody_a_leader() -> None:
     raft = follower(bodies(1, 2), 2)
     raft.receive(0, 0, SnapshotOffer(0, GROUP, ONE, TWO, TERM - 1, 1, 9, TERM, 0, 0))
