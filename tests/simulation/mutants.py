@@ -570,11 +570,11 @@ def _cut_off(core: type[StorageCore], *, arrives: bool) -> str:
     told = trio.answered(item)
     trio.until(lambda: trio.leader() not in (None, ONE))
     again = trio.write(one)
-    assert isinstance(again, Sent)
-    if told.code == OutcomeCode.DONE and not again.duplicate:
+    was_stored = isinstance(again, Sent) and again.duplicate
+    if told.code == OutcomeCode.DONE and not was_stored:
         return "acknowledged and lost"
     is_refused = told.code not in (OutcomeCode.DONE, OutcomeCode.UNKNOWN)
-    return "refused and stored" if is_refused and again.duplicate else ""
+    return "refused and stored" if is_refused and was_stored else ""
 
 
 def reads_at_a_leader_that_was_left(core: type[StorageCore]) -> str:
