@@ -5,6 +5,10 @@ themselves. A snapshot is opened at the beginning of a turn: everything that ear
 is stored then and nothing else is, so its rows are exactly those as of `Applied`. The follower
 pulls it chunk by chunk; one chunk a turn and a token bucket leave room for everybody else.
 
+A leader that does not serve yet sends snapshots as well: without the follower that needs one its
+term's first entry may never be committed. Only who lost its rows has to wait for that: it may have
+acknowledged what the rows of before lack.
+
 An offer may be lost and is repeated; it always names the same snapshot while that one is of use,
 so that a follower goes on where it was. It is closed when the follower has caught up or is silent,
 and when the lead is lost.
@@ -96,7 +100,7 @@ class Offering:
         """Something happened to these groups: their followers may need a snapshot."""
         for group in touched:
             lead = group.raft.lead
-            if lead is not None and lead.wants_snapshot and group.raft.serving:
+            if lead is not None and lead.wants_snapshot:
                 self._wanting.add(group.partition)
                 self._is_news = True
 
@@ -110,7 +114,7 @@ class Offering:
         for partition in sorted(self._wanting):
             group = self._holdings.replica(partition)
             lead = None if group is None else group.raft.lead
-            if group is None or lead is None or not group.raft.serving:
+            if group is None or lead is None:
                 self._wanting.discard(partition)
                 continue
             for replica in sorted(lead.wants_snapshot):
@@ -123,6 +127,8 @@ class Offering:
         name = self._replicas.peers.name_of(group.raft, replica)
         if name is None or not lead.needs_snapshot(replica):
             lead.wants_snapshot.discard(replica)
+            return
+        if lead.progress[replica].is_damaged and not group.raft.serving:
             return
         key = (group.partition, replica)
         feed = self._feeds.get(key)
