@@ -30,7 +30,7 @@ from zmqim.bus.messages import ItemKind, Message, Outcome, Propose, RoutedItem
 from zmqim.bus.replication import Leading
 from zmqim.chat.operations import AddMembers, ChannelType, Operation, Query, Result, encode
 from zmqim.chat.view import digest_of
-from zmqim.ids import NodeName
+from zmqim.ids import NodeName, NodeUuid
 from zmqim.ring.document import RingDocument
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
@@ -65,12 +65,20 @@ class Member:
     is_stopped: bool = False
     """Takes no turn, as under SIGSTOP; its wires go on."""
     incarnation: int = 1
+    node_uuid: NodeUuid | None = None
+    """Of its disk; None: that of the birth."""
     effects: list[Effect] = field(default_factory=list)
     """Of the last turn."""
     turns: list[list[Effect]] = field(default_factory=list)
     """All of this life."""
     sent: list[Send] = field(default_factory=list)
     """To routers, in all lives."""
+
+    @property
+    def peer(self) -> Peer:
+        """This life, as the others are told of it."""
+        peer = storage_peer(self.name, self.incarnation)
+        return peer if self.node_uuid is None else peer._replace(node_uuid=self.node_uuid)
 
     def digest(self) -> str:
         """Of the rows of all partitions: equal where the same was applied."""
@@ -124,13 +132,15 @@ class Trio:
             self.until(lambda: self.leads(ONE))
 
     def _opened(self, me: Peer, rows: MemoryRowStore, journal: MemoryJournal) -> StorageCore:
-        return opened_core(me, self.document, rows, journal, self.now, self._core, self._sizes)
+        random = Random(f"{me.name} {me.incarnation}")
+        return opened_core(
+            me, self.document, rows, journal, self.now, self._core, self._sizes, random
+        )
 
     def _join(self, one: NodeName, other: NodeName) -> None:
         """A connection between these two stands."""
         for name, peer in ((one, other), (other, one)):
-            incarnation = self.members[peer].incarnation
-            self.members[name].core.peer_up(self.now, storage_peer(peer, incarnation))
+            self.members[name].core.peer_up(self.now, self.members[peer].peer)
 
     def _see(self, name: NodeName) -> None:
         """A router is linked, and gossip sees everybody."""
@@ -245,6 +255,18 @@ class Trio:
             self.crash(name)
         return effects
 
+    def die_writing(self, name: NodeName) -> None:
+        """A turn up to its journal write, during which it dies; what it said before arrives."""
+        effects = self.members[name].core.turn(self.now, self.wall_ms)
+        for effect in effects[: places(effects, WriteJournal)[0]]:
+            assert isinstance(effect, Send)
+            self._put(name, effect.to, effect.message, effect)
+        for (source, target), messages in self.wires.items():
+            if source == name and self.members[target].is_alive:
+                for message in messages:
+                    self.members[target].core.receive(self.now, name, message)
+        self.crash(name)
+
     def _put(self, name: NodeName, to: NodeName, message: Message, effect: Send) -> None:
         if to not in self.members:
             self.members[name].sent.append(effect)
@@ -299,13 +321,21 @@ class Trio:
             if other.is_alive:
                 other.core.peer_down(self.now, name)
 
+    def lose_disk(self, name: NodeName) -> None:
+        """It dies, and its folder is empty: what comes back under the name is another disk."""
+        if self.members[name].is_alive:
+            self.crash(name)
+        member = self.members[name]
+        member.journal, member.rows = MemoryJournal(), MemoryRowStore()
+        member.node_uuid = NodeUuid(self.random.randbytes(16))
+        member.incarnation = 0
+
     def boot(self, name: NodeName) -> None:
         """Its next life begins."""
         member = self.members[name]
         member.is_alive = True
         member.incarnation += 1
-        me = storage_peer(name, member.incarnation)
-        member.core = self._opened(me, member.rows, member.journal)
+        member.core = self._opened(member.peer, member.rows, member.journal)
         member.turns = []
         for other in self.members.values():
             if other is not member and other.is_alive:

@@ -137,6 +137,7 @@ def opened_core(
     now: int,
     core: type[StorageCore] = StorageCore,
     sizes: Sizes = Sizes(),
+    random: Random | None = None,
 ) -> StorageCore:
     """A life of a storage begins on these stores."""
     places, record = places_of(document), record_of(document)
@@ -147,7 +148,7 @@ def opened_core(
         journal,
         journal.load(),
         BirthCore(me.name, me.node_uuid, CLUSTER, document, places, record),
-        Steady(),
+        random or Steady(f"{me.name} {me.incarnation}"),
         now,
         storages=places,
         memory=journal.peers(),
@@ -167,6 +168,7 @@ class StorageWorld:
     request: int = 0
     incarnation: int = 0
     sizes: Sizes = field(default_factory=Sizes)
+    core_class: type[StorageCore] = StorageCore
 
     def __post_init__(self) -> None:
         self.open()
@@ -177,7 +179,7 @@ class StorageWorld:
         self.incarnation += 1
         me = storage_peer(STORAGE, self.incarnation)
         self.core = opened_core(
-            me, self.document, self.rows, self.journal, self.now, sizes=self.sizes
+            me, self.document, self.rows, self.journal, self.now, self.core_class, self.sizes
         )
         self.effects: list[Effect] = []
         self.sent: list[Send] = []

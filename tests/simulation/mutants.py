@@ -12,15 +12,35 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+from storage_chaos import Chaos
+from storage_trio import ONE, THREE, TWO, Trio
+from storage_world import (
+    GROUP,
+    StorageWorld,
+    deny,
+    key_of,
+    message,
+    outcomes_in,
+    result_of,
+    submits_in,
+)
+
 from zmqim.bus.effects import Send
-from zmqim.bus.messages import ItemKind, Notices, OutcomeCode, Outcomes
-from zmqim.bus.replication import AppendResult, VoteResult
+from zmqim.bus.messages import ItemKind, Notices, OutcomeCode, Outcomes, Propose
+from zmqim.bus.replication import AppendResult
 from zmqim.chat.operations import (
+    MembersPage,
+    MembersQuery,
     RemoveMembers,
     SendMessage,
+    Sent,
+    encode,
 )
-from zmqim.chat.state import ChatState, Outcome
-from zmqim.chat.view import digest_of
+from zmqim.chat.state import ChatState, Outcome, read_applied
+from zmqim.chat.view import RowView, digest_of
+from zmqim.errors import DamagedData
+from zmqim.ids import NodeName
+from zmqim.limits import FOLLOWER_APPLY_MS, LEADER_SILENCE_MS
 from zmqim.raft.core import RaftCore
 from zmqim.raft.entry import Entry
 from zmqim.raft.groups import NEVER
@@ -30,6 +50,7 @@ from zmqim.sim.world import SECOND
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
 from zmqim.storage.group import Group, Waiting
+from zmqim.storage.pushing import BOOK_MS
 from zmqim.store.interface import RowReader, Rows, RowStore
 
 TAG = slice(6, 7)
@@ -72,14 +93,15 @@ class Watched(Simulation):
                 self.history.missing.append(f"replicas of {partition} hold the same rows")
 
     def _lagging(self) -> list[int]:
+        """Partitions of which the disks hold different ends."""
         return [
             partition
             for partition in range(self.cluster.ring.partitions)
             if len(
                 {
-                    (group.state.applied.index, group.raft.last, group.durable)
-                    for storage in self.storages
-                    if (group := storage.core.groups.get(partition)) is not None
+                    (group.raft.last, read_applied(group.state.keys, RowView(one.disk.rows)).index)
+                    for one in self.storages
+                    if (group := one.core.groups.get(partition)) is not None
                 }
             )
             > 1
@@ -87,7 +109,9 @@ class Watched(Simulation):
 
     def _digest(self, core: StorageCore, rows: RowReader, partition: int) -> str:
         prefix = core.groups[partition].state.keys.prefix
-        return digest_of(rows.scan(prefix, prefix + b"\xff" * 32))
+        return digest_of(
+            (key[len(prefix) :], body) for key, body in rows.scan(prefix, prefix + b"\xff" * 32)
+        )
 
 
 class Seeds(NamedTuple):
@@ -115,6 +139,26 @@ def broken(seed: int, cores: Cores) -> list[str]:
             raise
         return [f"{type(error).__name__}: {error}"]
     return list(report.violations)
+
+
+class Schedules(NamedTuple):
+    """In the schedules of three storages (storage_chaos.py), from one seed on."""
+
+    core: type[StorageCore]
+    first: int = 0
+    count: int = 10
+
+    def run(self, rule: str) -> Caught | None:
+        """The first schedule in which that rule is broken."""
+        for seed in range(self.first, self.first + self.count):
+            try:
+                complaints = Chaos(seed, self.core).run()
+            except (AssertionError, DamagedData) as error:
+                complaints = [f"{type(error).__name__}: {error}"]
+            for complaint in complaints:
+                if complaint.startswith(rule):
+                    return Caught(complaint, f"schedule {seed}")
+        return None
 
 
 class Directed(NamedTuple):
@@ -167,13 +211,6 @@ class AnswersLeadersBeforeSync(StorageCore):
 
     def turn(self, now: int, wall_ms: int) -> list[Effect]:
         return _moved(super().turn(now, wall_ms), lambda one: _is_message(one, AppendResult))
-
-
-class VotesBeforeSync(StorageCore):
-    """A vote leaves before it is remembered."""
-
-    def turn(self, now: int, wall_ms: int) -> list[Effect]:
-        return _moved(super().turn(now, wall_ms), lambda one: _is_message(one, VoteResult))
 
 
 class CountsItselfBeforeSync(StorageCore):
@@ -468,4 +505,142 @@ class AppliesWhatOnlyItHolds(_Changed):
         super()._apply_group(group, wall_ms)
 
 
-MUTANTS: tuple[Mutant, ...] = ()
+# ---- schedules -----------------------------------------------------------------------------------
+
+
+def only_voter_dies_writing(core: type[StorageCore]) -> str:
+    """The only voter dies in the journal write of a turn."""
+    world = StorageWorld(core_class=core)
+    world.add("g", "alice")
+    one = message("alice", "g", "1")
+    world.receive(Propose([world.item(key_of(one), ItemKind.WRITE, encode(one))]))
+    effects = world.core.turn(world.now, world.wall_ms)
+    first = next(n for n, effect in enumerate(effects) if isinstance(effect, WriteJournal))
+    told = outcomes_in(world.perform(effects[:first]))
+    world.restart()
+    (again,) = world.send(one)
+    assert isinstance(again, Sent)
+    return "acknowledged and lost" if told and not again.duplicate else ""
+
+
+def follower_dies_writing(core: type[StorageCore]) -> str:
+    """One follower is cut off, the other dies in its journal write; then the leader dies."""
+    trio = Trio(core=core)
+    trio.add("g", "alice")
+    trio.cut(THREE)
+    one = message("alice", "g", "1")
+    item = trio.put(ONE, one)
+    trio.turn(ONE)
+    for append in trio._take((ONE, TWO)):
+        trio[TWO].core.receive(trio.now, ONE, append)
+    trio.die_writing(TWO)
+    trio.run(1)
+    told = trio.outcome(item)
+    trio.crash(ONE)
+    trio.heal()
+    trio.run(LEADER_SILENCE_MS)
+    trio.boot(TWO)
+    trio.until(lambda: trio.leader() is not None)
+    again = trio.write(one)
+    assert isinstance(again, Sent)
+    return "acknowledged and lost" if told is not None and not again.duplicate else ""
+
+
+def reads_at_a_leader_that_was_left(core: type[StorageCore]) -> str:
+    """The others lose the connection to their leader, elect another, and it does not notice."""
+    trio = Trio(core=core)
+    trio.add("g", "alice")
+    trio.cut(ONE)
+    for name in (TWO, THREE):
+        trio[name].core.peer_down(trio.now, ONE)
+    trio.until(lambda: trio.leads(TWO))
+    trio.add("g", "bob")
+    return _read_members(trio, ONE)
+
+
+def reads_at_a_leader_that_applied_nothing(core: type[StorageCore]) -> str:
+    """Of three, one lags; the next leader has what was acknowledged, but has not applied it."""
+    trio = Trio(core=core)
+    trio.add("g", "alice")
+    trio.run(2 * FOLLOWER_APPLY_MS)
+    trio.hold(ONE, THREE)
+    trio.add("g", "bob")
+    trio.release(ONE, THREE)
+    trio.crash(ONE)
+    trio.until(lambda: trio.group(TWO).raft.lead is not None)
+    return _read_members(trio, TWO)
+
+
+def pushes_of_the_leader_before(core: type[StorageCore]) -> str:
+    """A leader dies between acknowledging a message and pushing it."""
+    trio = Trio(core=core)
+    trio.add("g", "alice")
+    sent = trio.write(message("alice", "g", "1"))
+    trio.write(deny("bob", "alice"))
+    trio.until(trio.applied_alike)
+    trio.crash(ONE)
+    trio.until(lambda: trio.leads(TWO))
+    trio.run(2 * BOOK_MS)
+    assert isinstance(sent, Sent)
+    if not trio.notices(TWO):
+        return "not pushed"
+    return "" if submits_in(trio[TWO].sent) else "not delivered"
+
+
+def _read_members(trio: Trio, name: NodeName) -> str:
+    read = trio.ask(name, MembersQuery(GROUP, "g"))
+    outcome = trio.answered(read)
+    if outcome.code != OutcomeCode.DONE:
+        return ""
+    page = result_of(outcome)
+    assert isinstance(page, MembersPage)
+    return "" if "bob" in page.uids else "a read misses what was acknowledged"
+
+
+DAMAGED = "DamagedData: partition"
+"""A storage refuses to open what it wrote."""
+
+
+def _seeds(core: type[StorageCore], first: int, count: int = 10) -> Seeds:
+    return Seeds(Cores(storage=core), first, count)
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "ack before fsync",
+        "acknowledged and lost",
+        Directed(only_voter_dies_writing, AcknowledgesBeforeSync),
+    ),
+    Mutant(
+        "a leader is answered before fsync",
+        "acknowledged and lost",
+        Directed(follower_dies_writing, AnswersLeadersBeforeSync),
+    ),
+    Mutant("count self before own sync", DAMAGED, _seeds(CountsItselfBeforeSync, 3)),
+    Mutant("journal unsynced", DAMAGED, _seeds(SyncsNoJournal, 3)),
+    Mutant("state batch unsynced", "I-1", _seeds(SyncsNoRows, 6)),
+    Mutant("Applied written before its rows", "I-17 replicas of", _seeds(WritesAppliedFirst, 6)),
+    Mutant("dedup kept in memory only", "I-3", _seeds(RemembersDuplicatesInMemory, 3)),
+    Mutant("sequence from a counter in memory", "I-1", _seeds(CountsInMemory, 3)),
+    Mutant("applied on one disk only", "I-1", _seeds(AppliesWhatOnlyItHolds, 11)),
+    Mutant(
+        "lost notices not sent again by a new leader",
+        "not pushed",
+        Directed(pushes_of_the_leader_before, OwesNoOldNotices),
+    ),
+    Mutant(
+        "outbox rows not delivered by a new leader",
+        "not delivered",
+        Directed(pushes_of_the_leader_before, OwesNoOldOutboxRows),
+    ),
+    Mutant(
+        "stale leader answers reads",
+        "a read misses",
+        Directed(reads_at_a_leader_that_was_left, BelievesThatItLeads),
+    ),
+    Mutant(
+        "serve before NO-OP applied",
+        "a read misses",
+        Directed(reads_at_a_leader_that_applied_nothing, ServesBeforeItsNoOp),
+    ),
+)

@@ -26,6 +26,7 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time, thread_time
+from typing import NamedTuple
 
 from docopt import docopt
 
@@ -35,13 +36,14 @@ from zmqim.chat.channels import person_channel_id
 from zmqim.chat.operations import ChannelType, SendMessage, encode
 from zmqim.ids import ClusterId, Incarnation, NodeName, NodeUuid
 from zmqim.limits import PARTITIONS_DEFAULT
+from zmqim.meta.birth import BirthCore
+from zmqim.meta.record import born
 from zmqim.ring.document import RingDocument
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import WriteJournal, WriteState
-from zmqim.storage.genesis import first_configs, first_metas
+from zmqim.storage.genesis import first_batch
 from zmqim.storage.stores import Stores
 from zmqim.store.disk import DiskRoom
-from zmqim.store.interface import JournalBatch
 from zmqim.store.journal import open_journal
 from zmqim.store.mark import DurableMark
 from zmqim.store.rows import open_rows
@@ -52,6 +54,14 @@ WALL_MS = 1_750_000_000_000
 PAYLOAD = bytes(100)
 TURNS_MADE = 200
 """Frames that are made at a time, so that their garbage is not the core's."""
+
+
+class Place(NamedTuple):
+    """The storage as the topology names it."""
+
+    name: NodeName
+    zone: str = ""
+    weight: int = 1
 
 
 class Load:
@@ -93,18 +103,28 @@ class Storage:
         self.stores = Stores(
             open_journal(folder / "raft", create=True),
             open_rows(folder / "state", create=True),
-            DurableMark(folder / "durable.mark", partitions, create=True),
+            DurableMark(folder / "durable.mark", partitions + 1, create=True),
             DiskRoom(folder),
         )
         self.seconds = {"core": 0.0, "journal": 0.0, "rows": 0.0}
         self.worst_ms = 0.0
         self._now = 0
         journal = self.stores.journal
-        configs = first_configs(ring, {STORAGE: UUID})
-        journal.write(JournalBatch(replica_metas=first_metas(CLUSTER, STORAGE, configs)))
-        me = Peer(STORAGE, Role.STORAGE, UUID, Incarnation(1))
-        rows = self.stores.rows
-        self.core = StorageCore(me, ring, rows, journal, journal.load(), configs, Random(1), 0)
+        places = (Place(STORAGE),)
+        record = born(CLUSTER, ring, places, {STORAGE: UUID}).with_complete(True)
+        journal.write(first_batch(record, UUID))
+        self.core = StorageCore(
+            Peer(STORAGE, Role.STORAGE, UUID, Incarnation(1)),
+            ring,
+            self.stores.rows,
+            journal,
+            journal.load(),
+            BirthCore(STORAGE, UUID, CLUSTER, ring, places, record),
+            Random(1),
+            0,
+            storages=places,
+            memory={},
+        )
         while not self.core.serving:
             self.turn([])
         self.core.peer_up(0, Peer(ROUTER, Role.ROUTER, UUID, Incarnation(1)))

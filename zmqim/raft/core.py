@@ -120,9 +120,17 @@ class RaftCore:
         return self.replica in self._voters
 
     @property
+    def has_vote(self) -> bool:
+        """Does it vote and stand? It does until its removal is committed and applied.
+
+        Before, the log that removes it may be one that nobody can be elected without.
+        """
+        return self.is_voter or self._configs[0][1].is_voter(self.replica)
+
+    @property
     def may_stand(self) -> bool:
         """May this replica become leader?"""
-        return self.is_voter and not self.is_damaged and self.lead is None
+        return self.has_vote and not self.is_damaged and self.lead is None
 
     @property
     def accepts(self) -> bool:
@@ -353,7 +361,7 @@ class RaftCore:
         ]
 
     def _asked_for_vote(self, request: VoteRequest, leader_alive: bool) -> None:
-        if self.is_damaged or not self.is_voter:
+        if self.is_damaged or not self.has_vote:
             return
         log = self.log
         is_loyal = (leader_alive or self.lead is not None) and not request.transfer

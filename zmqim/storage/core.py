@@ -308,6 +308,7 @@ class StorageCore:
                 replica.apply()
                 self.registry.applied(now, wall_ms)
         self._apply(now, wall_ms, touched, effects)
+        held.update(touched)
         if looking:
             for group in pushing.busy.values():
                 proposals.answer_outbox(now, group)

@@ -5,10 +5,6 @@ themselves. A snapshot is opened at the beginning of a turn: everything that ear
 is stored then and nothing else is, so its rows are exactly those as of `Applied`. The follower
 pulls it chunk by chunk; one chunk a turn and a token bucket leave room for everybody else.
 
-A leader that does not serve yet sends snapshots as well: without the follower that needs one its
-term's first entry may never be committed. Only who lost its rows has to wait for that: it may have
-acknowledged what the rows of before lack.
-
 An offer may be lost and is repeated; it always names the same snapshot while that one is of use,
 so that a follower goes on where it was. It is closed when the follower has caught up or is silent,
 and when the lead is lost.
@@ -129,7 +125,7 @@ class Offering:
             lead.wants_snapshot.discard(replica)
             return
         if lead.progress[replica].is_damaged and not group.raft.serving:
-            return
+            return  # Only rows of this term heal it. Others may be needed to begin the term.
         key = (group.partition, replica)
         feed = self._feeds.get(key)
         if feed is not None and feed.offer.index + 1 < group.raft.log.first:

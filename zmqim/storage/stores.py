@@ -7,6 +7,7 @@ move data.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter_ns
 
@@ -150,8 +151,12 @@ def _open(
     folder: Path, topology: Topology, room: DiskRoom, *, create: bool, may_rebuild: bool = False
 ) -> Stores:
     buffer = topology.limits.write_buffer_bytes
-    mark = DurableMark(folder / MARK_NAME, topology.partitions + META_LOGS, create=create)
-    journal = open_journal(folder / JOURNAL_NAME, create=create, write_buffer_bytes=buffer)
-    create_rows = create or (may_rebuild and not (folder / ROWS_NAME).exists())
-    rows = open_rows(folder / ROWS_NAME, create=create_rows, write_buffer_bytes=buffer)
+    with ExitStack() as opened:
+        mark = DurableMark(folder / MARK_NAME, topology.partitions + META_LOGS, create=create)
+        opened.callback(mark.close)
+        journal = open_journal(folder / JOURNAL_NAME, create=create, write_buffer_bytes=buffer)
+        opened.callback(journal.close)
+        create_rows = create or (may_rebuild and not (folder / ROWS_NAME).exists())
+        rows = open_rows(folder / ROWS_NAME, create=create_rows, write_buffer_bytes=buffer)
+        opened.pop_all()
     return Stores(journal, rows, mark, room)

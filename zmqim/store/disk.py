@@ -98,7 +98,7 @@ class ReserveFile:
 
     def restore(self, room: DiskRoom) -> None:
         """Set it aside again once there is room for it above the warning bound."""
-        if self._path.exists() or not room.has_room_for(self._size):
+        if not self._size or self._path.exists() or not room.has_room_for(self._size):
             return
         temporary = self._path.with_name(self._path.name + ".tmp")
         with disk_errors(self._path), open(temporary, "wb") as file:

@@ -35,7 +35,7 @@ from zmqim.raft.config import GroupConfig, Place, Step, StepKind, stepped
 from zmqim.ring.document import RingDocument
 from zmqim.store.memory import END_OF_KEYS, MemoryRowStore
 
-ONE, TWO = NodeName("storage-1"), NodeName("storage-2")
+ONE, TWO, THREE = (NodeName(f"storage-{n}") for n in (1, 2, 3))
 NEW = b"n" * 16
 CHANGED, SAME = Accepted(True), Accepted(False)
 
@@ -269,10 +269,10 @@ def test_rings_form_a_chain(meta: MetaGroup) -> None:
     assert meta.apply(publish) == CHANGED
     assert meta.apply(publish) == SAME
     assert meta.state.ring == RingDocument.from_json(second)
-    rival = PublishRing(later_ring(meta.ring, 2, [[ONE]] * 4), meta.ring.hash)
+    rival = PublishRing(later_ring(meta.ring, 2, [[TWO, ONE, THREE]] * 4), meta.ring.hash)
     assert reason(meta.apply(rival)) == MetaReason.BROKEN_CHAIN
     assert reason(meta.apply(PublishRing(b"?", b""))) == MetaReason.BAD_RING
-    stranger = PublishRing(later_ring(meta.ring, 3, [["x"]] * 4), meta.state.ring.hash)
+    stranger = PublishRing(later_ring(meta.ring, 3, [["x", "y", "z"]] * 4), meta.state.ring.hash)
     assert reason(meta.apply(stranger)) == MetaReason.BAD_RING
 
 

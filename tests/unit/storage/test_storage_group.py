@@ -114,6 +114,14 @@ def test_a_follower_counts_and_cuts_its_own_log(monkeypatch: pytest.MonkeyPatch)
     assert len(trio.digests()) == 1
 
 
+def test_a_follower_knows_what_is_durable_as_soon_as_it_applied() -> None:
+    trio = Trio()
+    trio.add("g", "alice")
+    trio.cut(ONE, (THREE,))
+    trio.until(lambda: trio.group(TWO).state.applied.index == trio.group(ONE).raft.last)
+    assert trio.group(TWO).durable == trio.group(TWO).raft.applied
+
+
 def test_what_a_follower_truncates_is_gone_from_its_disk_too() -> None:
     trio = Trio()
     trio.add("g", "alice")

@@ -33,7 +33,6 @@ from zmqim.limits import (
 )
 from zmqim.raft.config import GroupConfig
 from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
-from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
 from zmqim.storage.opening import open_group
 from zmqim.storage.sizes import Sizes
@@ -42,22 +41,15 @@ KEPT = 4
 SIZES = Sizes(entries_kept=KEPT, chunk_bytes=400, chunk_rows=5)
 
 
-class SmallCore(StorageCore):
-    """Keeps a short log, and sends snapshots in small pieces."""
-
-    def __init__(self, *arguments: object, **options: object) -> None:
-        super().__init__(*arguments, **{**options, "sizes": SIZES})  # type: ignore[arg-type]
-
-
 class Wired(Trio):
-    """Three storages; `passing` sees what `ONE` and the others send each other of snapshots."""
+    """Three storages with short logs and small snapshots; `passing` sees what they send of those."""
 
     def __init__(self, partitions: int = 1) -> None:
         self.passing: Callable[[NodeName, NodeName, Message], list[Message]] | None = None
         self.seen: list[Message] = []
         self.dies_after = -1
         """`THREE` dies after so many more effects; -1: not."""
-        super().__init__(partitions, core=SmallCore)
+        super().__init__(partitions, sizes=SIZES)
 
     def _put(self, name: NodeName, to: NodeName, message: Message, effect: Send) -> None:
         passed = [message]

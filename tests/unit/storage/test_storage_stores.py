@@ -12,13 +12,11 @@ from pathlib import Path
 
 import pytest
 from storage_world import (
-    CLUSTER,
     STORAGE,
     WALL_MS,
+    Steady,
     StorageWorld,
     message,
-    opened_core,
-    record_of,
     storage_peer,
     uuid_of,
 )
@@ -26,8 +24,11 @@ from store_damage import cut, newest_log
 
 from zmqim.chat.operations import Sent
 from zmqim.errors import DamagedData, DiskError, UsageError
+from zmqim.meta.birth import BirthCore
+from zmqim.meta.record import BirthRecord, born
 from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
-from zmqim.ring.document import ring_of
+from zmqim.ring.document import RingDocument, ring_of
+from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import WriteJournal, WriteState
 from zmqim.storage.stores import SYNCS_KEPT, Stores, check_birth, create_stores, open_stores
 from zmqim.store.disk import DiskState
@@ -38,6 +39,7 @@ from zmqim.topology_values import Topology
 
 UUID = uuid_of(STORAGE)
 LIVES = count(1)
+"""Incarnations: each start of the one storage takes the next."""
 TOPOLOGY = """
 cluster = "test"
 replicas = 1
@@ -59,7 +61,7 @@ name = "storage-1"
 def topology(tmp_path: Path) -> Topology:
     path = tmp_path / "topology.toml"
     path.write_text(TOPOLOGY)
-    return dataclasses.replace(load(path), cluster_id=CLUSTER)
+    return load(path)
 
 
 class DiskWorld(StorageWorld):
@@ -77,28 +79,40 @@ class DiskWorld(StorageWorld):
         return [effect for effect in effects if not isinstance(effect, WriteJournal | WriteState)]
 
 
-def _be_born(folder: Path, topology: Topology) -> None:
-    """The cluster of this one storage begins."""
-    create_stores(folder, UUID, topology, record_of(ring_of(topology)))
+def _record(topology: Topology) -> BirthRecord:
+    uuids: dict[str, bytes] = {STORAGE: UUID}
+    record = born(topology.cluster_id, ring_of(topology), topology.storages, uuids)
+    return record.with_complete(True)
 
 
 @contextmanager
 def opened(folder: Path, topology: Topology) -> Iterator[DiskWorld]:
     """A life of the storage on `folder`, closed in order."""
-    ring = ring_of(topology)
+    ring: RingDocument = ring_of(topology)
     record = read_birth(folder)
     if record is None:
-        _be_born(folder, topology)
-    else:
-        check_birth(folder, record, topology, ring)
+        record = _record(topology)
+        create_stores(folder, UUID, topology, record)
+    check_birth(folder, record, topology, ring)
     stores = open_stores(folder, topology)
     try:
         world = DiskWorld.__new__(DiskWorld)
         world.stores = stores
         world.document = ring
         world.now, world.wall_ms, world.request, world.sent = 0, WALL_MS, 0, []
-        peer = storage_peer(STORAGE, next(LIVES))
-        world.core = opened_core(peer, ring, stores.rows, stores.journal, world.now)
+        journal, storages = stores.journal, topology.storages
+        world.core = StorageCore(
+            storage_peer(STORAGE, next(LIVES)),
+            ring,
+            stores.rows,
+            journal,
+            journal.load(),
+            BirthCore(STORAGE, UUID, topology.cluster_id, ring, storages, record),
+            Steady(),
+            world.now,
+            storages=storages,
+            memory=journal.peers(),
+        )
         stores.check(world.core.log_ends(), world.core.applied_ends())
         world.start()
         yield world
@@ -200,13 +214,13 @@ def test_a_crash_around_the_batch_of_a_snapshot_raises_no_alarm(
 ) -> None:
     folder = tmp_path / "storage-1"
     folder.mkdir()
-    _be_born(folder, topology)
     meta_group = topology.partitions
     old = JournalBatch(
         entries=[(meta_group, index, b"old") for index in range(1, 101)],
         extents={meta_group: Extent(1, 100, 0, 0)},
     )
     new = JournalBatch(extents={meta_group: Extent(61, 60, 2, 77)}, lowered={meta_group: (2, 60)})
+    create_stores(folder, UUID, topology, _record(topology))
     stores = open_stores(folder, topology)
     stores.write_journal(old, {meta_group: 3})
     stores.keep_witness()
