@@ -294,22 +294,15 @@ class RaftCore:
                 self._follow(self.term, 0)  # Removed, and that is committed.
 
     def can_install(self, index: int, term: int) -> bool:
-        """Would the rows as of the entry (`index`, `term`) be of use?
-
-        They heal a damaged replica only if they end in the leader's own term: rows of before its
-        NO-OP may lack what this replica once acknowledged, and then it must not vote.
-        """
-        if self.lead is not None:
-            return False
+        """Would rows as of that entry be of use? They heal a damaged replica only if they end in
+        the leader's term: those of before may lack what it acknowledged, and it must not vote."""
         if self.is_damaged:
             return term == self.term and index >= self.extent.first - 1
-        return index > self.applied
+        return self.lead is None and index > self.applied
 
     def install(self, index: int, end: LogEnd, config: GroupConfig, conf_id: int) -> bool:
         """The rows are now those as of `index`: what `unsaved` gives next makes it so on disk.
-
-        True: the log was of another history, or shorter, and begins anew behind `index`.
-        """
+        True: the log was of another history, or shorter, and begins anew behind `index`."""
         assert self.can_install(index, end.term)
         if self.is_damaged:
             self.is_damaged = False

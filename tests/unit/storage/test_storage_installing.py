@@ -351,6 +351,19 @@ def test_when_the_leader_is_lost_what_came_is_garbage_and_the_next_one_feeds(tri
     trio.until(lambda: trio.is_clean(THREE))
 
 
+@pytest.mark.promise("P12")
+def test_a_new_leader_feeds_the_only_other_one_before_it_serves(trio: Wired) -> None:
+    trio.until(lambda: trio.group(TWO).raft.applied == trio.group(ONE).raft.applied)
+    trio.crash(ONE)
+    trio.boot(THREE)
+    trio.until(lambda: trio.group(TWO).raft.lead is not None)
+    trio.until(lambda: trio.leader() == TWO)
+    trio.until(lambda: trio.installed() == 1)
+    trio.talk(100, 103)
+    trio.boot(ONE)
+    trio.until(trio.are_alike)
+
+
 def test_a_leader_that_dies_while_it_sends_offers_anew_in_its_next_life(trio: Wired) -> None:
     trio.boot(THREE)
     trio.until(lambda: len(trio.of_kind(SnapshotChunk)) > 1)
