@@ -18,9 +18,10 @@ from zmqim.bus.replication import Append, AppendResult, GroupBody, VoteRequest, 
 from zmqim.raft import progress
 from zmqim.raft.core import RaftCore
 from zmqim.raft.entry import Entry, decode_entry
-from zmqim.raft.groups import NEVER, Groups
+from zmqim.raft.groups import Groups
 from zmqim.raft.leader import Lead
 from zmqim.raft.log import Log, LogEnd
+from zmqim.raft.peers import NEVER, Peers
 from zmqim.raft.state import HardState, Unsaved
 from zmqim.sim.explorer import LED, explore
 from zmqim.sim.raft_moves import Bounds, Shape
@@ -366,11 +367,11 @@ def confirms_at_once(groups: Groups, partition: int) -> int:
     return NEVER
 
 
-def counts_every_echo(groups: Groups, name: str, partition: int) -> int:
+def counts_every_echo(peers: Peers, core: RaftCore, replica: int) -> int:
     """Whoever echoes confirms the leaders of all groups."""
-    if name == groups.me:
+    if replica == core.replica:
         return NEVER
-    peer = groups._peers.get(name_of(int(name[1:])))
+    peer = peers.by_name.get(name_of(replica))
     return 0 if peer is None else peer.told.echoed
 
 
@@ -391,9 +392,9 @@ def asks_no_uuid(groups: Groups, source: Any, message: GroupBody) -> RaftCore | 
     return core if core is not None and core.replica == message.target else None
 
 
-def sends_to_any_uuid(groups: Groups, core: RaftCore, replica: int) -> Any:
+def sends_to_any_uuid(peers: Peers, core: RaftCore, replica: int) -> Any:
     """Sends to whoever bears the name."""
-    return name_of(replica) if groups._peer(0, name_of(replica)).is_linked else None
+    return name_of(replica) if peers.make(0, name_of(replica)).is_linked else None
 
 
 def read_at_a_lost_leader() -> str:
@@ -433,7 +434,7 @@ def _read_at_1(rig: Rig) -> str:
     groups, core = rig[1].groups, rig[1].core
     if not core.serving:
         return ""
-    asked = groups.ask_round()
+    asked = groups.ask_round(PARTITION)
     applied = max(one.core.applied for one in rig.storages.values())
     for _ in range(20):
         rig.step()
@@ -700,7 +701,7 @@ MUTANTS: tuple[Mutant, ...] = (
         Directed(
             read_confirmed_by_another_life,
             (
-                Patch(Groups, "_echoed", counts_every_echo),
+                Patch(Peers, "echoed", counts_every_echo),
                 Patch(Groups, "peer_up", keeps_what_the_name_was_told),
             ),
         ),
@@ -712,7 +713,7 @@ MUTANTS: tuple[Mutant, ...] = (
             wiped_disk_that_votes,
             (
                 Patch(Groups, "fenced", asks_no_uuid),
-                Patch(Groups, "_name_of", sends_to_any_uuid),
+                Patch(Peers, "name_of", sends_to_any_uuid),
             ),
         ),
     ),
