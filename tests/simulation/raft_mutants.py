@@ -277,9 +277,8 @@ def answers_with_its_last(core: RaftCore, append: Append) -> None:
 _appended = RaftCore._appended
 
 
-def continues_anything(core: RaftCore, append: Append) -> bool:
-    """Only looks whether the log is long enough."""
-    return append.prev_index <= core.log.last
+def holds_anything(log: Log, index: int, entry: tuple[int, int]) -> bool:
+    return index <= log.last
 
 
 def takes_any_chain(log: Log, entry: Entry, body: bytes) -> bool:
@@ -547,7 +546,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "committed entry 2 is another one",
         Explored(
             patches=(
-                Patch(RaftCore, "_continues", continues_anything),
+                Patch(Log, "holds", holds_anything),
                 Patch(Log, "take_over", takes_any_chain),
             ),
             schedule=(*_THREE_AHEAD, *_OTHER_LEADER),
@@ -675,7 +674,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "no prev_term check",
         "WireError: entry 3 does not continue the chain",
         Explored(
-            patches=(Patch(RaftCore, "_continues", continues_anything),),
+            patches=(Patch(Log, "holds", holds_anything),),
             schedule=(*_THREE_AHEAD, *_OTHER_LEADER),
         ),
     ),

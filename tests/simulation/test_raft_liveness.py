@@ -1,4 +1,4 @@
-"""Three storages with `Groups` through cuts, silence, restarts and changes; it must come right.
+"""Three storages with `Groups` through cuts, silence, restarts, changes; then it must come right.
 
 After healing the group serves within seconds, all replicas are equal, and nothing that was
 acknowledged is lost.

@@ -153,12 +153,10 @@ class RaftCore:
         return self._append(EntryKind.OPERATION, payload, wall_ms)
 
     def change(self, step: Step, live: Collection[int], wall_ms: int) -> int:
-        """Append the configuration after `step`; its index. Raises `StepRefused`.
-
-        `live` are the replicas heard of lately. The preconditions are those of REPLICATION.md 2.8:
-        an entry of the own term is committed, no change is under way, the asker knows the
-        configuration, a learner has caught up, and a majority of the new voters lives.
-        """
+        """Append the configuration after `step`; its index. Raises `StepRefused` unless what
+        REPLICATION.md 2.8 asks for holds: an entry of the own term is committed, no change is under
+        way, the asker knows the configuration, a learner has caught up, and a majority of the new
+        voters lives (`live`: the replicas heard of lately)."""
         if self.lead is None or not self.accepts:
             raise StepRefused("this replica does not lead, or not yet")
         if self.conf_id > self.commit:
@@ -200,11 +198,9 @@ class RaftCore:
     def receive(
         self, now: int, wall_ms: int, message: GroupBody, *, leader_alive: bool = False
     ) -> None:
-        """A message of another replica of this group to this one; not the rows of a snapshot.
-
-        `leader_alive`: the leader of this term was heard lately, so nobody else gets a vote.
-        Raises `WireError` for what no leader sends.
-        """
+        """A message of another replica of this group; not the rows of a snapshot. `leader_alive`:
+        the leader of this term was heard lately, so nobody else gets a vote. Raises `WireError` for
+        what no leader sends."""
         match message:
             case Append():
                 self._appended(message)
@@ -223,10 +219,8 @@ class RaftCore:
                 raise WireError(f"{type(message).__name__} is not for the core")
 
     def pulse(self, source: int, term: int, commit: int) -> bool:
-        """`source` says that it leads in `term` and that `commit` is committed and held here.
-
-        False: this replica knows a later term.
-        """
+        """`source` says that it leads in `term` and that `commit` is committed and held here; False
+        if this replica knows a later term."""
         if term < self.term:
             return False
         self._hear_leader(source, term)
@@ -435,7 +429,9 @@ class RaftCore:
         if self.is_damaged:
             self._late.append(AppendResult(*self._to(source), False, 0, prev, True))
             return
-        if not self._continues(append):
+        # What is committed is every leader's; behind it the entry before these must be the same.
+        before = (append.prev_term, append.prev_chain)
+        if prev > self.commit and not self.log.holds(prev, before):
             self._late.append(AppendResult(*self._to(source), False, self.commit, prev))
             return
         match = prev
@@ -456,16 +452,6 @@ class RaftCore:
             self._hear_leader(offer.source, offer.term)
             if not self.is_damaged and self.commit >= offer.index:
                 self._late.append(AppendResult(*self._to(offer.source), True, self.commit))
-
-    def _continues(self, append: Append) -> bool:
-        """Is the entry before these the same here? What is committed is every leader's."""
-        prev = append.prev_index
-        if prev <= self.commit:
-            return True
-        return prev <= self.log.last and self.log.at(prev) == (
-            append.prev_term,
-            append.prev_chain,
-        )
 
     def _hold(self, entry: Entry, body: bytes) -> bool:
         """Hold the leader's entry at its index; only what it contradicts is gone."""
