@@ -198,6 +198,10 @@ ELECTION_FALLBACK_MS = 10_000
 
 FOLLOWER_APPLY_MS = 50
 """How long a follower lets committed entries gather before it applies them in one write."""
+STATE_WRITE_MS = 50
+STATE_ROWS_MAX = 8_192
+"""How long, and how many, applied rows gather in memory before one synced write. After a crash they
+are made again from the journal."""
 ROUNDS_OPEN_MAX = 256
 """NodeHeartbeats whose echo may still come. Above: the oldest confirms no read any more."""
 HAND_HOME_MS = 3_000

@@ -4,7 +4,8 @@ A turn takes everything that came since the last one, in this order: Appends to 
 write while we do; one journal write for all partitions; votes and answers to leaders, which that
 write made true; applying, with one row write; and then answers to routers, notices, outbox rows.
 The shell performs these effects in order and ends the process when a write fails, so the core may
-compute the whole turn at once: nothing leaves before the writes that it depends on.
+compute the whole turn at once: nothing leaves before the writes that it depends on. Rows are
+written now and then: what they are made of is in the journals of a majority.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from zmqim.raft.groups import Groups
 from zmqim.ring.document import RingDocument, StorageLike
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
 from zmqim.storage.garbage import Garbage
+from zmqim.storage.gathering import Gathering
 from zmqim.storage.group import Group
 from zmqim.storage.holdings import Holdings
 from zmqim.storage.installing import Installing
@@ -134,6 +136,7 @@ class StorageCore:
         self._lagging: dict[int, Group] = {}
         """Followers with something to apply: that can wait a little, for larger writes."""
         self._apply_at = NEVER
+        self._gathering = Gathering(self._view)
         self._log_bytes = 0
         """What the logs of all partitions keep, as far as this life wrote it."""
         self._told: dict[int, int] = {}
@@ -276,6 +279,7 @@ class StorageCore:
             self.installing.next_wake(),
             self._garbage.next_wake(),
             self._apply_at,
+            self._gathering.write_at,
         )
         return None if wake == NEVER else wake
 
@@ -283,8 +287,8 @@ class StorageCore:
 
     def turn(self, now: int, wall_ms: int) -> list[Effect]:
         """End of a turn: everything that came, as effects in order."""
-        self._view.forget()
-        effects: list[Effect] = [*self.offering.offers(now)]
+        is_stored = self._gathering.begin_turn()
+        effects: list[Effect] = [*self.offering.offers(now, is_stored=is_stored)]
         self._take_in(now, wall_ms)
         self.replicas.tick(now, wall_ms)
         self._admit_all(now, wall_ms)
@@ -307,8 +311,12 @@ class StorageCore:
             if replica.raft.commit > replica.raft.applied:
                 replica.apply()
                 self.registry.applied(now, wall_ms)
-        self._apply(now, wall_ms, touched, effects)
+        self._apply(now, wall_ms, touched)
         held.update(touched)
+        rows = [*self.installing.take_rows(), *self._garbage.take(now)]
+        rows += self._gathering.take(now, held, at_once=self.offering.is_wanted)
+        if rows:
+            effects.append(WriteState(rows))
         if looking:
             for group in pushing.busy.values():
                 proposals.answer_outbox(now, group)
@@ -417,10 +425,8 @@ class StorageCore:
             self._counters["journal_entries"] += len(entries)
             self._counters["journal_syncs"] += 1
 
-    def _apply(
-        self, now: int, wall_ms: int, touched: dict[int, Group], effects: list[Effect]
-    ) -> None:
-        """Apply what is committed, one row write for all of it, and answer who waits."""
+    def _apply(self, now: int, wall_ms: int, touched: dict[int, Group]) -> None:
+        """Apply what is committed, and answer who waits."""
         lagging = self._lagging
         for partition, group in touched.items():
             raft = group.raft
@@ -436,9 +442,11 @@ class StorageCore:
                 touched[partition] = group
             lagging.clear()
             self._apply_at = NEVER
-        rows = [*self._view.changes.items(), *self.installing.take_rows(), *self._garbage.take(now)]
-        if rows:
-            effects.append(WriteState(rows))
+
+    def settle(self) -> None:
+        """The process is about to stop: apply and write everything with the next turn."""
+        self._apply_at = 0
+        self._gathering.settle()
 
     def _apply_group(self, group: Group, wall_ms: int) -> None:
         if group.raft.commit > group.raft.applied:
@@ -481,9 +489,7 @@ class StorageCore:
                 needed = self.replicas.needed_by_live(replica.partition)
                 replica.cut_log(self._journal, needed, self._sizes.entries_kept)
                 self._log_bytes += replica.size.bytes_kept - before
-            replica.durable = replica.raft.applied
+        for replica in self._gathering.written():
             chat = self.groups.get(replica.partition)
-            if chat is None or not chat.notices_readable:
-                continue
-            if self.pushing.router(chat.partition) is not None:
+            if chat is not None and chat.notices_readable:
                 self.pushing.look_at = 0

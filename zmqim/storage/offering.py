@@ -100,12 +100,20 @@ class Offering:
                 self._wanting.add(group.partition)
                 self._is_news = True
 
-    def offers(self, now: int) -> list[Send]:
-        """Called when a turn begins and nothing is applied yet: open what is wanted, offer it."""
-        self._is_news = False
+    @property
+    def is_wanted(self) -> bool:
+        """Does somebody wait for a snapshot, so that everything applied should be stored?"""
+        return self._is_news
+
+    def offers(self, now: int, *, is_stored: bool) -> list[Send]:
+        """Called when a turn begins: open what is wanted, offer it, if what is applied is stored
+        and nothing else is (`is_stored`)."""
         for key, feed in list(self._feeds.items()):
             if self._is_over(now, key, feed):
                 self._close(key)
+        if not is_stored:
+            return []
+        self._is_news = False
         found: list[Send] = []
         for partition in sorted(self._wanting):
             group = self._holdings.replica(partition)

@@ -146,6 +146,8 @@ class _Shell:
         while True:
             now = now_ms()
             stopping = context.stopping.requested
+            if stopping:
+                self._core.settle()
             self._turn(now)
             if stopping:
                 self._endpoint.leave(now)
