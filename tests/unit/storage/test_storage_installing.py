@@ -36,7 +36,7 @@ SIZES = Sizes(entries_kept=KEPT, chunk_bytes=400, chunk_rows=5)
 
 
 class Wired(Trio):
-    """Three storages with short logs and small snapshots; `passing` sees what they send of those."""
+    """Three storages with short logs and small snapshots; `passing` sees what is sent of those."""
 
     def __init__(self, partitions: int = 1) -> None:
         self.passing: Callable[[NodeName, NodeName, Message], list[Message]] | None = None
