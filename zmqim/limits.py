@@ -234,9 +234,9 @@ SNAPSHOTS_PER_NODE_MAX = 4
 """Learners that a node receives or feeds at once. Above: the partition waits for its turn."""
 SNAPSHOT_BYTES_PER_SECOND = 32 * MB
 """What a storage sends of snapshots, all together. Above: pulls wait."""
-SNAPSHOT_CHUNK_BYTES = 256 * KB
-SNAPSHOT_CHUNK_ROWS_MAX = 2_048
-"""One SnapshotChunk; a turn sends one, so that nobody waits long behind it."""
+SNAPSHOT_CHUNK_BYTES = 64 * KB
+SNAPSHOT_CHUNK_ROWS_MAX = 512
+"""One SnapshotChunk; a turn sends one, read in 2 to 3 ms, so that nobody waits long behind it."""
 SNAPSHOT_SILENCE_MS = 10_000
 """Without a pull, or a chunk, for so long: the snapshot is closed, the attempt given up."""
 SNAPSHOT_AGE_MS_MAX = 3_600_000

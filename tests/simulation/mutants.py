@@ -546,6 +546,37 @@ def follower_dies_writing(core: type[StorageCore]) -> str:
     return "acknowledged and lost" if told is not None and not again.duplicate else ""
 
 
+def leader_is_alone(core: type[StorageCore]) -> str:
+    """A leader is cut off with a message that nobody else got."""
+    return _cut_off(core, arrives=False)
+
+
+def leader_is_alone_behind_its_append(core: type[StorageCore]) -> str:
+    """A leader is cut off with a message that the others got."""
+    return _cut_off(core, arrives=True)
+
+
+def _cut_off(core: type[StorageCore], *, arrives: bool) -> str:
+    trio = Trio(core=core)
+    trio.add("g", "alice")
+    one = message("alice", "g", "1")
+    item = trio.put(ONE, one)
+    if arrives:
+        trio.turn(ONE)
+        for name in (TWO, THREE):
+            for append in trio._take((ONE, name)):
+                trio[name].core.receive(trio.now, ONE, append)
+    trio.cut(ONE)
+    told = trio.answered(item)
+    trio.until(lambda: trio.leader() not in (None, ONE))
+    again = trio.write(one)
+    was_stored = isinstance(again, Sent) and again.duplicate
+    if told.code == OutcomeCode.DONE and not was_stored:
+        return "acknowledged and lost"
+    is_refused = told.code not in (OutcomeCode.DONE, OutcomeCode.UNKNOWN)
+    return "refused and stored" if is_refused and was_stored else ""
+
+
 def reads_at_a_leader_that_was_left(core: type[StorageCore]) -> str:
     """The others lose the connection to their leader, elect another, and it does not notice."""
     trio = Trio(core=core)
@@ -622,7 +653,16 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("Applied written before its rows", "I-17 replicas of", _seeds(WritesAppliedFirst, 6)),
     Mutant("dedup kept in memory only", "I-3", _seeds(RemembersDuplicatesInMemory, 3)),
     Mutant("sequence from a counter in memory", "I-1", _seeds(CountsInMemory, 3)),
-    Mutant("applied on one disk only", "I-1", _seeds(AppliesWhatOnlyItHolds, 11)),
+    Mutant(
+        "applied on one disk only",
+        "acknowledged and lost",
+        Directed(leader_is_alone, AppliesWhatOnlyItHolds),
+    ),
+    Mutant(
+        "UNKNOWN told as a refusal",
+        "refused and stored",
+        Directed(leader_is_alone_behind_its_append, RefusesWhatIsUnknown),
+    ),
     Mutant(
         "lost notices not sent again by a new leader",
         "not pushed",

@@ -18,9 +18,10 @@ from zmqim.bus.replication import Append, AppendResult, GroupBody, VoteRequest, 
 from zmqim.raft import progress
 from zmqim.raft.core import RaftCore
 from zmqim.raft.entry import Entry, decode_entry
-from zmqim.raft.groups import NEVER, Groups
+from zmqim.raft.groups import Groups
 from zmqim.raft.leader import Lead
 from zmqim.raft.log import Log, LogEnd
+from zmqim.raft.peers import NEVER, Peers
 from zmqim.raft.state import HardState, Unsaved
 from zmqim.sim.explorer import LED, explore
 from zmqim.sim.raft_moves import Bounds, Shape
@@ -277,9 +278,8 @@ def answers_with_its_last(core: RaftCore, append: Append) -> None:
 _appended = RaftCore._appended
 
 
-def continues_anything(core: RaftCore, append: Append) -> bool:
-    """Only looks whether the log is long enough."""
-    return append.prev_index <= core.log.last
+def holds_anything(log: Log, index: int, entry: tuple[int, int]) -> bool:
+    return index <= log.last
 
 
 def takes_any_chain(log: Log, entry: Entry, body: bytes) -> bool:
@@ -367,11 +367,11 @@ def confirms_at_once(groups: Groups, partition: int) -> int:
     return NEVER
 
 
-def counts_every_echo(groups: Groups, name: str, partition: int) -> int:
+def counts_every_echo(peers: Peers, core: RaftCore, replica: int) -> int:
     """Whoever echoes confirms the leaders of all groups."""
-    if name == groups.me:
+    if replica == core.replica:
         return NEVER
-    peer = groups._peers.get(name_of(int(name[1:])))
+    peer = peers.by_name.get(name_of(replica))
     return 0 if peer is None else peer.told.echoed
 
 
@@ -392,9 +392,9 @@ def asks_no_uuid(groups: Groups, source: Any, message: GroupBody) -> RaftCore | 
     return core if core is not None and core.replica == message.target else None
 
 
-def sends_to_any_uuid(groups: Groups, core: RaftCore, replica: int) -> Any:
+def sends_to_any_uuid(peers: Peers, core: RaftCore, replica: int) -> Any:
     """Sends to whoever bears the name."""
-    return name_of(replica) if groups._peer(0, name_of(replica)).is_linked else None
+    return name_of(replica) if peers.make(0, name_of(replica)).is_linked else None
 
 
 def read_at_a_lost_leader() -> str:
@@ -434,7 +434,7 @@ def _read_at_1(rig: Rig) -> str:
     groups, core = rig[1].groups, rig[1].core
     if not core.serving:
         return ""
-    asked = groups.ask_round()
+    asked = groups.ask_round(PARTITION)
     applied = max(one.core.applied for one in rig.storages.values())
     for _ in range(20):
         rig.step()
@@ -547,7 +547,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "committed entry 2 is another one",
         Explored(
             patches=(
-                Patch(RaftCore, "_continues", continues_anything),
+                Patch(Log, "holds", holds_anything),
                 Patch(Log, "take_over", takes_any_chain),
             ),
             schedule=(*_THREE_AHEAD, *_OTHER_LEADER),
@@ -675,7 +675,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "no prev_term check",
         "WireError: entry 3 does not continue the chain",
         Explored(
-            patches=(Patch(RaftCore, "_continues", continues_anything),),
+            patches=(Patch(Log, "holds", holds_anything),),
             schedule=(*_THREE_AHEAD, *_OTHER_LEADER),
         ),
     ),
@@ -701,7 +701,7 @@ MUTANTS: tuple[Mutant, ...] = (
         Directed(
             read_confirmed_by_another_life,
             (
-                Patch(Groups, "_echoed", counts_every_echo),
+                Patch(Peers, "echoed", counts_every_echo),
                 Patch(Groups, "peer_up", keeps_what_the_name_was_told),
             ),
         ),
@@ -713,7 +713,7 @@ MUTANTS: tuple[Mutant, ...] = (
             wiped_disk_that_votes,
             (
                 Patch(Groups, "fenced", asks_no_uuid),
-                Patch(Groups, "_name_of", sends_to_any_uuid),
+                Patch(Peers, "name_of", sends_to_any_uuid),
             ),
         ),
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 from msgspec.structs import replace
-from mutants import MUTANTS, Mutant
+from mutants import MUTANTS, Directed, Mutant
 
 from zmqim.bus.effects import Send
 from zmqim.bus.messages import Message, NoticeItem, Notices, PresenceDigest
@@ -19,6 +19,7 @@ from zmqim.ids import Milliseconds, NodeName
 from zmqim.router.core import RouterCore
 from zmqim.sim.nodes import Cores
 from zmqim.sim.run import run
+from zmqim.storage.core import StorageCore
 
 SEEDS = 100
 
@@ -77,3 +78,8 @@ def test_a_mutant_of_the_storage_is_found_by_its_rule(mutant: Mutant) -> None:
         assert caught is None, caught
     else:
         assert caught is not None, f"nothing that begins with {mutant.rule!r} was found"
+
+
+def test_the_product_comes_through_the_schedules_of_the_mutants() -> None:
+    schedules = {one.hunt.schedule for one in MUTANTS if isinstance(one.hunt, Directed)}
+    assert {schedule(StorageCore) for schedule in schedules} == {""}

@@ -55,9 +55,8 @@ class RaftCore:
     ) -> None:
         """`config` is the one that holds at the last applied entry; those behind it are in `log`.
 
-        A damaged replica has lost its rows: it neither votes nor stands nor acknowledges, and waits
-        for a snapshot. Its log counts as applied meanwhile.
-        """
+        A damaged replica lost its rows: it neither votes nor stands nor acknowledges, until it gets
+        a snapshot. Its log counts as applied meanwhile."""
         self.identity = identity
         self.replica = identity.replica
         self.hard_state = hard_state
@@ -121,9 +120,17 @@ class RaftCore:
         return self.replica in self._voters
 
     @property
+    def has_vote(self) -> bool:
+        """Does it vote and stand? It does until its removal is committed and applied.
+
+        Before, the log that removes it may be one that nobody can be elected without.
+        """
+        return self.is_voter or self._configs[0][1].is_voter(self.replica)
+
+    @property
     def may_stand(self) -> bool:
         """May this replica become leader?"""
-        return self.is_voter and not self.is_damaged and self.lead is None
+        return self.has_vote and not self.is_damaged and self.lead is None
 
     @property
     def accepts(self) -> bool:
@@ -146,12 +153,10 @@ class RaftCore:
         return self._append(EntryKind.OPERATION, payload, wall_ms)
 
     def change(self, step: Step, live: Collection[int], wall_ms: int) -> int:
-        """Append the configuration after `step`; its index. Raises `StepRefused`.
-
-        `live` are the replicas heard of lately. The preconditions are those of REPLICATION.md 2.8:
-        an entry of the own term is committed, no change is under way, the asker knows the
-        configuration, a learner has caught up, and a majority of the new voters lives.
-        """
+        """Append the configuration after `step`; its index. Raises `StepRefused` unless what
+        REPLICATION.md 2.8 asks for holds: an entry of the own term is committed, no change is under
+        way, the asker knows the configuration, a learner has caught up, and a majority of the new
+        voters lives (`live`: the replicas heard of lately)."""
         if self.lead is None or not self.accepts:
             raise StepRefused("this replica does not lead, or not yet")
         if self.conf_id > self.commit:
@@ -193,12 +198,9 @@ class RaftCore:
     def receive(
         self, now: int, wall_ms: int, message: GroupBody, *, leader_alive: bool = False
     ) -> None:
-        """A message of another replica of this group to this one. Of an offered snapshot only the
-        leader and its term are noted here; its rows are none of the log's business.
-
-        `leader_alive`: the leader of this term was heard lately, so nobody else gets a vote.
-        Raises `WireError` for what no leader sends.
-        """
+        """A message of another replica of this group; not the rows of a snapshot. `leader_alive`:
+        the leader of this term was heard lately, so nobody else gets a vote. Raises `WireError` for
+        what no leader sends."""
         match message:
             case Append():
                 self._appended(message)
@@ -208,9 +210,8 @@ class RaftCore:
                 self._asked_for_vote(message, leader_alive)
             case VoteResult():
                 self._voted(wall_ms, message)
-            case SnapshotOffer(term=term, source=source):
-                if term >= self.term:
-                    self._hear_leader(source, term)
+            case SnapshotOffer():
+                self._offered(message)
             case TimeoutNow(term=term, source=source):
                 if term == self.term and source == self.leader and self.may_stand:
                     self.stand(wall_ms, transfer=True)
@@ -218,10 +219,8 @@ class RaftCore:
                 raise WireError(f"{type(message).__name__} is not for the core")
 
     def pulse(self, source: int, term: int, commit: int) -> bool:
-        """`source` says that it leads in `term` and that `commit` is committed and held here.
-
-        False: this replica knows a later term.
-        """
+        """`source` says that it leads in `term` and that `commit` is committed and held here; False
+        if this replica knows a later term."""
         if term < self.term:
             return False
         self._hear_leader(source, term)
@@ -295,22 +294,15 @@ class RaftCore:
                 self._follow(self.term, 0)  # Removed, and that is committed.
 
     def can_install(self, index: int, term: int) -> bool:
-        """Would the rows as of the entry (`index`, `term`) be of use?
-
-        They heal a damaged replica only if they end in the leader's own term: rows of before its
-        NO-OP may lack what this replica once acknowledged, and then it must not vote.
-        """
-        if self.lead is not None:
-            return False
+        """Would rows as of that entry be of use? They heal a damaged replica only if they end in
+        the leader's term: those of before may lack what it acknowledged, and it must not vote."""
         if self.is_damaged:
             return term == self.term and index >= self.extent.first - 1
-        return index > self.applied
+        return self.lead is None and index > self.applied
 
     def install(self, index: int, end: LogEnd, config: GroupConfig, conf_id: int) -> bool:
         """The rows are now those as of `index`: what `unsaved` gives next makes it so on disk.
-
-        True: the log was of another history, or shorter, and begins anew behind `index`.
-        """
+        True: the log was of another history, or shorter, and begins anew behind `index`."""
         assert self.can_install(index, end.term)
         if self.is_damaged:
             self.is_damaged = False
@@ -363,7 +355,7 @@ class RaftCore:
         ]
 
     def _asked_for_vote(self, request: VoteRequest, leader_alive: bool) -> None:
-        if self.is_damaged or not self.is_voter:
+        if self.is_damaged or not self.has_vote:
             return
         log = self.log
         is_loyal = (leader_alive or self.lead is not None) and not request.transfer
@@ -437,7 +429,9 @@ class RaftCore:
         if self.is_damaged:
             self._late.append(AppendResult(*self._to(source), False, 0, prev, True))
             return
-        if not self._continues(append):
+        # What is committed is every leader's; behind it the entry before these must be the same.
+        before = (append.prev_term, append.prev_chain)
+        if prev > self.commit and not self.log.holds(prev, before):
             self._late.append(AppendResult(*self._to(source), False, self.commit, prev))
             return
         match = prev
@@ -452,15 +446,12 @@ class RaftCore:
         self._commit_up_to(min(append.commit, match))
         self._late.append(AppendResult(*self._to(source), True, match))
 
-    def _continues(self, append: Append) -> bool:
-        """Is the entry before these the same here? What is committed is every leader's."""
-        prev = append.prev_index
-        if prev <= self.commit:
-            return True
-        return prev <= self.log.last and self.log.at(prev) == (
-            append.prev_term,
-            append.prev_chain,
-        )
+    def _offered(self, offer: SnapshotOffer) -> None:
+        """Whose rows are committed here needs none; that answer was lost, so it is given again."""
+        if offer.term >= self.term:
+            self._hear_leader(offer.source, offer.term)
+            if not self.is_damaged and self.commit >= offer.index:
+                self._late.append(AppendResult(*self._to(offer.source), True, self.commit))
 
     def _hold(self, entry: Entry, body: bytes) -> bool:
         """Hold the leader's entry at its index; only what it contradicts is gone."""

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from zmqim.bus.replication import (
+    Append,
     GroupBody,
     GroupMessage,
     GroupPulse,
@@ -99,9 +100,10 @@ class Groups:
         """A link to another storage stands."""
         peer = self.peers.make(now, name)
         if peer.node_uuid != node_uuid:
-            # Another life: it knows nothing of what its name was told.
-            peer.held.forget()
+            # Another process: it knows nothing of what its name was told.
             peer.told = ToldPulses()
+        # Perhaps another life, which leads nothing. If it still leads, it says so at once.
+        self._stand_for(now, peer)
         peer.node_uuid = node_uuid
         peer.is_linked = True
         peer.changed_at = now
@@ -144,7 +146,8 @@ class Groups:
 
     def led(self) -> list[RaftCore]:
         """The groups that are led here."""
-        return [self.cores[partition] for partition in self._lead_since]
+        cores = [self.cores[partition] for partition in self._lead_since]
+        return [core for core in cores if core.lead is not None]
 
     # ---- messages --------------------------------------------------------------------------------
 
@@ -165,7 +168,7 @@ class Groups:
             core.receive(now, stamp, message, leader_alive=alive)
         except WireError:
             self.counters["fenced"] += 1
-        if message.source == core.leader and not isinstance(message, VoteRequest):
+        if message.source == core.leader and isinstance(message, Append):
             peer.pulse_at = now
         self._follow_up(now, core, before)
 
@@ -193,17 +196,12 @@ class Groups:
         held = peer.held
         for pulse in held.take(heartbeat):
             self._take_pulse(now, source, pulse)
-        refused = [
-            (partition, self.cores[partition].term)
-            for partition, pulse in held.groups.items()
-            if partition in self.cores and self.cores[partition].term > pulse.term
-        ]
-        # A damaged replica may have forgotten a later term: it confirms nobody.
-        refused += [
-            (partition, 0)
-            for partition in held.groups
-            if partition in self.cores and self.cores[partition].is_damaged
-        ]
+        refused = []
+        for partition, pulse in held.groups.items():
+            core = self.cores.get(partition)
+            if core is not None and (core.term > pulse.term or core.is_damaged):
+                # A damaged replica may have forgotten a later term: it confirms nobody.
+                refused.append((partition, core.term if core.term > pulse.term else 0))
         self._echoes.append((source, held.echo(heartbeat, wall_ms, refused)))
 
     def _take_pulse(self, now: int, source: NodeName, pulse: GroupPulse) -> None:
@@ -276,9 +274,12 @@ class Groups:
         if self.peers.by_name and now >= self._next_round:
             self._watch_leaders(now)
             self._watch_quorums(now)
-            for core in self.led():
-                if core.lead is not None and core.lead.tick(now):
-                    self.touched.add(core.identity.partition)
+            for partition in list(self._lead_since):
+                core = self.cores[partition]
+                if core.lead is None:
+                    self._note_lead(now, core)  # It was removed, and that is applied.
+                elif core.lead.tick(now):
+                    self.touched.add(partition)
         if now >= self._next_home:
             self._next_home = now + HAND_HOME_MS
             self._hand_home(now)
@@ -443,13 +444,15 @@ class Groups:
     def _watch_leaders(self, now: int) -> None:
         """The groups of a silent process stand, one after the other."""
         for peer in self.peers.by_name.values():
-            if not peer.held.groups or not self._is_silent(now, peer):
-                continue
-            for partition, pulse in peer.held.groups.items():
-                core = self.cores.get(partition)
-                if core is not None and core.leader == pulse.source:
-                    self._stand_in(now, partition, self._stagger(partition))
-            peer.held.forget()
+            if peer.held.groups and self._is_silent(now, peer):
+                self._stand_for(now, peer)
+
+    def _stand_for(self, now: int, peer: Peer) -> None:
+        for partition, pulse in peer.held.groups.items():
+            core = self.cores.get(partition)
+            if core is not None and core.leader == pulse.source:
+                self._stand_in(now, partition, self._stagger(partition))
+        peer.held.forget()
 
     def _watch_quorums(self, now: int) -> None:
         """Who hears no majority leads no more."""

@@ -200,6 +200,10 @@ class Log:
             entry = decode_entry(self._body(index))
         return entry.term, entry.chain
 
+    def holds(self, index: int, entry: tuple[int, int]) -> bool:
+        """Is the entry at `index` the one with this (term, chain)?"""
+        return index <= self.last and self.at(index) == entry
+
     def bodies(self, first: int, bytes_max: int) -> list[bytes]:
         """Bodies from `first` on, as many as fit, at least one; none behind the last."""
         recent = self._recent

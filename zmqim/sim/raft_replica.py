@@ -165,7 +165,7 @@ class Replica:
         elif isinstance(message, Snapshot):
             self.receive_snapshot(message)
         else:
-            core.receive(0, WALL_MS, message)  # type: ignore[arg-type]
+            core.receive(0, WALL_MS, message)
 
     def receive_snapshot(self, message: Snapshot) -> None:
         """The rows of a leader."""
@@ -337,7 +337,16 @@ def _freeze_lead(lead: Lead) -> Frozen:
         lead.term,
         lead.term_first,
         tuple(
-            (one, p.match, p.next, p.sending, p.retry_at, tuple(p._sent), p._sent_bytes)
+            (
+                one,
+                p.match,
+                p.next,
+                p.sending,
+                p.is_damaged,
+                p.retry_at,
+                tuple(p._sent),
+                p._sent_bytes,
+            )
             for one, p in sorted(lead.progress.items())
         ),
         tuple(sorted(lead.wants_snapshot)),
@@ -378,7 +387,8 @@ def _thaw_lead(core: RaftCore, frozen: Frozen) -> Lead:
     lead.progress = {}
     for replica, *fields in progress:
         one = lead.progress[replica] = Progress.__new__(Progress)
-        one.match, one.next, one.sending, one.retry_at, sent, one._sent_bytes = fields
+        one.match, one.next, one.sending, one.is_damaged, one.retry_at, sent, size = fields
+        one._sent_bytes = size
         one._sent = deque(sent)
     lead.configure(core.config)
     return lead

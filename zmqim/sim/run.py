@@ -391,6 +391,8 @@ class Simulation:
                 gauges.append(Gauge(now, gateway.name, "window", most, bound))
         for storage in self.storages:
             if storage.is_alive:
+                size, bound = storage.core.installing.open, limits.SNAPSHOTS_PER_NODE_MAX
+                gauges.append(Gauge(now, storage.name, "snapshots", size, bound))
                 for group in storage.core.groups.values():
                     if group.duties is None:
                         continue

@@ -308,9 +308,10 @@ class Registry:
                 continue
             progress = core.lead.progress.get(replica)
             lag = core.last if progress is None else core.last - progress.match
-            live = self._replicas.peers.is_at(now, core, replica)
-            damaged = progress is not None and progress.is_damaged
-            members.append(MemberReport(replica, lag, live, damaged))
+            # Who lost its rows gets them again, as the same replica; it is no help until then.
+            is_whole = progress is not None and not progress.is_damaged
+            live = is_whole and self._replicas.peers.is_at(now, core, replica)
+            members.append(MemberReport(replica, lag, live, False))
         return GroupReport(
             core.identity.partition,
             core.identity.group,

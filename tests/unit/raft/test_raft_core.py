@@ -219,7 +219,7 @@ def test_a_damaged_replica_abstains_from_everything() -> None:
     assert one.damage()
     assert not one.core.may_stand
     assert hears(one, asks(3, 2, 5, last=(9, 9), pre=True), asks(3, 2, 5, last=(9, 9))) == []
-    lost = AppendResult(PARTITION, GROUP, 2, 1, 1, False, 0, 1, True)
+    lost = AppendResult(PARTITION, GROUP, 2, 1, 1, False, 0, 0, True)
     assert hears(one, append(leader, 2, 1, 2, commit=2)) == [lost]
     assert one.core.pulse(1, 1, 2)
     assert (one.core.commit, one.core.hard_state) == (1, HardState(1))

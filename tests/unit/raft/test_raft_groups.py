@@ -252,6 +252,55 @@ def test_an_error_of_the_wire_is_counted() -> None:
     assert rig[2].groups.counters["fenced"] == 1
 
 
+@pytest.mark.promise("P6")
+def test_a_leader_that_was_removed_says_so_and_another_leads_soon() -> None:
+    rig = led()
+    step = Step(StepKind.REMOVE, 0, places(1)[0])
+    rig[1].core.change(step, {1, 2, 3}, WALL_MS)
+    rig[1].groups.touched.add(PARTITION)
+    rig.until(lambda: rig[1].core.lead is None)
+    took = time_until(rig, lambda: rig[2].core.serving or rig[3].core.serving)
+    assert took <= NODE_HEARTBEAT_MS + 3 * ELECTION_STAGGER_MS
+    rig.run(2 * HAND_HOME_MS)
+    assert rig[1].groups.counters["step_downs"] == 1
+
+
+@pytest.mark.promise("P6")
+def test_a_leader_that_restarts_at_once_does_not_leave_its_groups_without_one() -> None:
+    """Its former self is not taken to be alive because it asks for votes."""
+    rig = led()
+    rig.restart(1)
+    took = time_until(rig, lambda: rig.leader is not None and rig.leader.core.serving)
+    assert took <= 4 * ELECTION_STAGGER_MS
+
+
+def test_a_link_that_only_flickers_costs_no_election() -> None:
+    rig = led()
+    rig.part(1)
+    rig.run(50)
+    rig.heal()
+    rig.run(3_000)
+    assert [one.core.term for one in rig.storages.values()] == [1, 1, 1]
+    assert [one.groups.counters["elections"] for one in rig.storages.values()] == [1, 0, 0]
+
+
+@pytest.mark.promise("P6")
+def test_a_leader_whose_own_removal_nobody_else_has_does_not_block_the_group() -> None:
+    """Its log is the longest, so nobody is elected without it: it leads once more, and goes."""
+    rig = Rig(2, GroupConfig(places(1, 2)))
+    rig.lead(1)
+    rig.drop = lambda source, target, what: isinstance(what, Append)
+    step = Step(StepKind.REMOVE, 0, places(1)[0])
+    rig[1].core.change(step, {1, 2}, WALL_MS)
+    rig[1].groups.touched.add(PARTITION)
+    rig.run(200)
+    rig.drop = lambda source, target, what: False
+    rig.restart(1)
+    rig.until(lambda: rig[2].core.serving)
+    assert rig[2].core.config == GroupConfig(places(2))
+    assert rig[1].core.lead is None
+
+
 # ---- fencing -------------------------------------------------------------------------------------
 
 

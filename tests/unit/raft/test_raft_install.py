@@ -34,6 +34,7 @@ def follower(held: list[bytes], applied: int, *, is_damaged: bool = False) -> Ra
     entries = [decode_entry(body) for body in held]
     end = LogEnd(entries[-1].term, entries[-1].chain, entries[-1].hlc) if entries else LogEnd()
     last = len(held)
+    applied = last if is_damaged else applied
 
     def read(first: int, last: int, _bytes_max: int) -> list[bytes]:
         return held[first - 1 : last][:2]
@@ -41,9 +42,7 @@ def follower(held: list[bytes], applied: int, *, is_damaged: bool = False) -> Ra
     return RaftCore(
         Identity(0, GROUP, TWO),
         HardState(TERM),
-        Log(LogExtent(1, last), end, last if is_damaged else applied, entries[applied:], read)
-        if not is_damaged
-        else Log(LogExtent(1, last), end, last, [], read),
+        Log(LogExtent(1, last), end, applied, entries[applied:], read),
         CONFIG,
         is_damaged=is_damaged,
     )
@@ -83,7 +82,7 @@ def test_a_log_of_another_history_or_a_shorter_one_begins_anew(
     index: int, is_damaged: bool
 ) -> None:
     raft = follower(bodies(1, 9), 2, is_damaged=is_damaged)
-    end = end_of(bodies(1, index, term=TERM - 1)[-1])
+    end = LogEnd(TERM, 4711, 99)
     assert raft.install(index, end, CONFIG, 0)
     assert raft.extent == LogExtent(index + 1, index, end.term, end.chain)
     assert (raft.applied, raft.commit, raft.last) == (index, index, index)
@@ -104,9 +103,11 @@ def test_what_was_received_and_is_not_saved_stays_only_behind_the_snapshot() -> 
 
 def test_only_rows_that_are_newer_are_of_use_and_never_to_a_leader() -> None:
     raft = follower(bodies(1, 9), 4)
-    assert [raft.can_install(index) for index in (3, 4, 5)] == [False, False, True]
+    assert [raft.can_install(index, TERM) for index in (3, 4, 5)] == [False, False, True]
+    assert raft.can_install(5, TERM - 1)
     damaged = follower(bodies(1, 9), 4, is_damaged=True)
-    assert damaged.can_install(0)
+    assert damaged.can_install(0, TERM)
+    assert not damaged.can_install(99, TERM - 1)
     alone = RaftCore(
         Identity(0, GROUP, ONE),
         HardState(TERM),
@@ -114,7 +115,7 @@ def test_only_rows_that_are_newer_are_of_use_and_never_to_a_leader() -> None:
         GroupConfig(CONFIG.voters[:1]),
     )
     alone.stand(0)
-    assert not alone.can_install(100)
+    assert not alone.can_install(100, TERM)
 
 
 def test_a_damaged_replica_says_so_and_neither_votes_nor_holds_what_it_is_sent() -> None:
@@ -140,6 +141,16 @@ def test_after_the_switch_the_leader_hears_how_far_the_replica_is() -> None:
     (answer,) = raft.take_late()
     assert isinstance(answer, AppendResult)
     assert (answer.accepted, answer.match, answer.damaged) == (True, 9, False)
+
+
+def test_an_offer_of_what_is_committed_here_is_answered_with_that() -> None:
+    raft = follower(bodies(1, 9), 6)
+    raft.receive(0, 0, SnapshotOffer(0, GROUP, ONE, TWO, TERM, 1, 6, TERM, 0, 0))
+    (answer,) = raft.take_late()
+    assert isinstance(answer, AppendResult)
+    assert (answer.accepted, answer.match) == (True, 6)
+    raft.receive(0, 0, SnapshotOffer(0, GROUP, ONE, TWO, TERM, 1, 7, TERM, 0, 0))
+    assert not raft.take_late()
 
 
 def test_an_offer_of_an_old_term_makes_nobody_a_leader() -> None:

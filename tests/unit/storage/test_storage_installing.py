@@ -12,7 +12,13 @@ from storage_world import ROUTER, message
 
 from zmqim.bus.effects import Send
 from zmqim.bus.messages import Message, NoticeAck
-from zmqim.bus.replication import SnapshotChunk, SnapshotOffer, SnapshotPull
+from zmqim.bus.replication import (
+    AppendResult,
+    GroupBody,
+    SnapshotChunk,
+    SnapshotOffer,
+    SnapshotPull,
+)
 from zmqim.chat.keys import Keys, install_of
 from zmqim.chat.operations import AddMembers, ChannelType, Sent
 from zmqim.chat.view import RowView
@@ -49,8 +55,8 @@ class Wired(Trio):
         passed = [message]
         if isinstance(message, SnapshotOffer | SnapshotPull | SnapshotChunk):
             self.seen.append(message)
-            if self.passing is not None:
-                passed = self.passing(name, to, message)
+        if isinstance(message, GroupBody) and self.passing is not None:
+            passed = self.passing(name, to, message)
         for one in passed:
             super()._put(name, to, one, effect)
 
@@ -239,10 +245,25 @@ def test_what_is_lost_is_asked_for_again(trio: Wired, lost: type[Message], place
     assert len(offers) == 1
 
 
+def test_when_the_last_answer_is_lost_no_second_snapshot_is_sent(trio: Wired) -> None:
+    def lose(source: NodeName, _to: NodeName, one: Message) -> list[Message]:
+        is_lost = isinstance(one, AppendResult) and source == THREE and one.partition == 0
+        return [] if is_lost and not lost and trio.installed() and not lost.append(one) else [one]
+
+    lost: list[Message] = []
+    trio.passing = lose
+    trio.boot(THREE)
+    trio.until(trio.are_alike)
+    trio.until(lambda: trio[ONE].core.offering.open == 0)
+    assert lost
+    assert trio[ONE].core.counters["snapshots_opened"] == 1
+    assert trio.installed() == 1
+
+
 def test_what_comes_twice_or_from_another_snapshot_is_taken_once(trio: Wired) -> None:
     def confuse(_source: NodeName, _to: NodeName, one: Message) -> list[Message]:
         if not isinstance(one, SnapshotChunk):
-            return [one, one]
+            return [one, one] if isinstance(one, SnapshotOffer | SnapshotPull) else [one]
         other = msgspec.structs.replace(one, snapshot=one.snapshot + 1, rows=[(b"Z", b"wrong")])
         early = msgspec.structs.replace(one, after=b"\xff", rows=[(b"\xff\xff", b"wrong")])
         old = msgspec.structs.replace(one, term=one.term - 1, rows=[(b"Z", b"wrong")])
@@ -328,6 +349,19 @@ def test_when_the_leader_is_lost_what_came_is_garbage_and_the_next_one_feeds(tri
     trio.boot(ONE)
     trio.until(trio.are_alike)
     trio.until(lambda: trio.is_clean(THREE))
+
+
+@pytest.mark.promise("P12")
+def test_a_new_leader_feeds_the_only_other_one_before_it_serves(trio: Wired) -> None:
+    trio.until(lambda: trio.group(TWO).raft.applied == trio.group(ONE).raft.applied)
+    trio.crash(ONE)
+    trio.boot(THREE)
+    trio.until(lambda: trio.group(TWO).raft.lead is not None)
+    trio.until(lambda: trio.leader() == TWO)
+    trio.until(lambda: trio.installed() == 1)
+    trio.talk(100, 103)
+    trio.boot(ONE)
+    trio.until(trio.are_alike)
 
 
 def test_a_leader_that_dies_while_it_sends_offers_anew_in_its_next_life(trio: Wired) -> None:
@@ -419,7 +453,8 @@ def test_a_replica_that_lost_its_rows_says_so_abstains_and_gets_them_again() -> 
     trio.crash(THREE)
     lose_rows(trio[THREE])
     last = trio[THREE].last()
-    trio.passing = lambda _source, _to, one: []
+    kinds = SnapshotOffer | SnapshotPull | SnapshotChunk
+    trio.passing = lambda _source, _to, one: [] if isinstance(one, kinds) else [one]
     trio.boot(THREE)
     raft = trio.group(THREE).raft
     assert raft.is_damaged

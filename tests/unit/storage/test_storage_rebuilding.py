@@ -23,7 +23,7 @@ def topology() -> Topology:
     for role, more in (("storage", ""), ("router", ""), ("gateway", listeners)):
         text += f'[[{role}]]\nname = "{role}-1"\n{more}'
     topology = parse(text, "t.toml")
-    return replace(topology, limits=replace(topology.limits, reserve_file_bytes=0))
+    return replace(topology, limits=replace(topology.limits, reserve_file_bytes=4_096))
 
 
 @pytest.fixture
@@ -41,13 +41,17 @@ def test_rows_that_were_set_aside_begin_empty_and_the_old_ones_are_kept(
     aside = set_store_aside(folder / ROWS_NAME)
     assert aside.name == "state.aside1"
     assert any(aside.iterdir())
-    with pytest.raises(DamagedData):
-        open_stores(folder, topology)
     stores = open_stores(folder, topology, may_rebuild=True)
     assert stores.rows.scan(b"", b"\xff") == []
     assert sorted(stores.journal.load()) == [0, 1, 2, 3, 4]
     stores.close()
     assert set_store_aside(folder / ROWS_NAME).name == "state.aside2"
+
+
+def test_rows_that_nobody_else_has_are_not_made_anew(folder: Path, topology: Topology) -> None:
+    set_store_aside(folder / ROWS_NAME)
+    with pytest.raises(DamagedData):
+        open_stores(folder, topology)
 
 
 def test_rows_that_are_there_are_opened_as_they_are(folder: Path, topology: Topology) -> None:
