@@ -14,7 +14,7 @@ from storage_trio import NAMES, ONE, THREE, TWO, Trio
 from storage_world import ROUTER, StorageWorld, message, ring, storage_peer
 
 from zmqim.bus.effects import Send
-from zmqim.bus.messages import Message
+from zmqim.bus.messages import Message, NoticeAck
 from zmqim.bus.replication import (
     Append,
     BootCode,
@@ -34,6 +34,8 @@ from zmqim.meta.rows import NodeState
 from zmqim.meta.state import MetaState
 from zmqim.raft.config import StepKind
 from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
+from zmqim.storage.sizes import Sizes
+from zmqim.store.memory import MemoryRowStore
 
 META = 2
 """The meta group of a cluster of two partitions."""
@@ -393,6 +395,27 @@ def test_a_removed_replica_is_held_no_more_and_its_id_never_comes_back(trio: Tri
         trio.boot(THREE)
     trio.until(lambda: is_whole(trio))
     assert replica_of(trio, THREE, 0) > BORN_REPLICAS
+    assert len(trio.digests()) == 1
+
+
+@pytest.mark.promise("P1")
+@pytest.mark.promise("P8")
+def test_lost_rows_under_a_short_log_are_given_again_or_the_replicas_replaced() -> None:
+    trio = Trio(2, sizes=Sizes(entries_kept=4))
+    trio.until(lambda: is_whole(trio))
+    trio.add("g", "alice")
+    for number in range(24):
+        trio.write(message("alice", "g", str(number)))
+        term = trio.group(ONE).raft.term
+        trio[ONE].core.receive(trio.now, ROUTER, NoticeAck(0, term, trio.group(ONE).raft.last))
+        trio.run(100)
+    trio.until(lambda: trio.group(THREE).raft.extent.first > 2)
+    trio.crash(THREE)
+    trio[THREE].rows = MemoryRowStore()
+    trio.boot(THREE)
+    assert trio.group(THREE).raft.is_damaged
+    trio.until(lambda: is_whole(trio))
+    assert not trio.group(THREE).raft.is_damaged
     assert len(trio.digests()) == 1
 
 
