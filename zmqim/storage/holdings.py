@@ -148,7 +148,7 @@ class Holdings:
             return
         held = self.replica(number)
         if held is not None:
-            self._outlive(held)
+            self._outlive(held, message.term)
             return
         if retired is not None:
             if message.target < retired.replica_id_min:
@@ -166,12 +166,12 @@ class Holdings:
         self._open(now, number, LoadedPartition(None, meta.encode(), None))
         self._replicas.cores[number].begin_anew()
 
-    def _outlive(self, held: Replica) -> None:
+    def _outlive(self, held: Replica, term: int) -> None:
         """A later replica is fed here: this one was removed before, and that is committed.
 
         Nobody told it, for the leader feeds only who is in the configuration.
         """
-        if held.raft.lead is None:
+        if held.raft.lead is None and term >= held.raft.term:
             held.is_removed = True
             self._replicas.touched.add(held.partition)
 
