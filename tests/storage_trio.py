@@ -28,6 +28,7 @@ from storage_world import (
 from zmqim.bus.effects import Peer, Send, View
 from zmqim.bus.messages import ItemKind, Message, Outcome, Propose, RoutedItem
 from zmqim.bus.replication import Leading
+from zmqim.chat.keys import PREFIX_BYTES
 from zmqim.chat.operations import AddMembers, ChannelType, Operation, Query, Result, encode
 from zmqim.chat.view import digest_of
 from zmqim.ids import NodeName, NodeUuid
@@ -36,7 +37,7 @@ from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
 from zmqim.storage.group import Group
 from zmqim.storage.sizes import Sizes
-from zmqim.store.memory import END_OF_KEYS, MemoryJournal, MemoryRowStore
+from zmqim.store.memory import MemoryJournal, MemoryRowStore
 
 ONE, TWO, THREE = NAMES = (
     NodeName("storage-1"),
@@ -81,10 +82,11 @@ class Member:
         return peer if self.node_uuid is None else peer._replace(node_uuid=self.node_uuid)
 
     def digest(self) -> str:
-        """Of the rows of all partitions: equal where the same was applied."""
-        prefixes = [group.state.keys.prefix for _, group in sorted(self.core.groups.items())]
+        """Of the rows of all partitions: equal where the same was applied, whoever gave it."""
         return digest_of(
-            row for prefix in prefixes for row in self.rows.scan(prefix, prefix + END_OF_KEYS)
+            (number.to_bytes(2, "big") + key[PREFIX_BYTES:], body)
+            for number, group in sorted(self.core.groups.items())
+            for key, body in self.rows.scan(group.state.keys.prefix, group.state.keys.stop)
         )
 
     def last(self, partition: int = 0) -> int:

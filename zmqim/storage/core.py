@@ -355,7 +355,8 @@ class StorageCore:
                 case SnapshotPull():
                     self.offering.pulled(now, source, message)
                 case GroupBody():
-                    if message.partition not in replicas.cores:
+                    core = replicas.cores.get(message.partition)
+                    if core is None or core.replica < message.target:
                         self.holdings.make(now, message)
                     replicas.receive(now, wall_ms, source, message)
                     if isinstance(message, SnapshotOffer):

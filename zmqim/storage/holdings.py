@@ -140,13 +140,15 @@ class Holdings:
         log; it is never one that was removed. A learner has no vote until that log says so.
         """
         number = message.partition
-        if number in self._replicas.cores:
-            return
         if not isinstance(message, Append | SnapshotOffer) or number > self._record.meta_group:
             return
         genesis = self._record.genesis[number]
         retired = self._retired.get(number)
         if message.group != genesis.group_uuid[:GROUP_BYTES]:
+            return
+        held = self.replica(number)
+        if held is not None:
+            self._outlive(held, message.term)
             return
         if retired is not None:
             if message.target < retired.replica_id_min:
@@ -163,6 +165,15 @@ class Holdings:
         self._metas[number] = meta.encode()
         self._open(now, number, LoadedPartition(None, meta.encode(), None))
         self._replicas.cores[number].begin_anew()
+
+    def _outlive(self, held: Replica, term: int) -> None:
+        """A later replica is fed here: this one was removed before, and that is committed.
+
+        Nobody told it, for the leader feeds only who is in the configuration.
+        """
+        if held.raft.lead is None and term >= held.raft.term:
+            held.is_removed = True
+            self._replicas.touched.add(held.partition)
 
     def drop_removed(self, held: Mapping[int, Replica]) -> list[int]:
         """What was removed, by a committed configuration, is held no more; its id is burnt."""

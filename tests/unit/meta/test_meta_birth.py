@@ -10,7 +10,7 @@ from zmqim.bus.replication import BirthOffer, BirthStatus
 from zmqim.errors import WireError
 from zmqim.ids import NodeName, NodeUuid
 from zmqim.limits import BIRTH_REPEAT_MS
-from zmqim.meta.birth import BirthCore, CompleteBirth, Phase, WriteBirth
+from zmqim.meta.birth import SET_ASIDE, BirthCore, CompleteBirth, Phase, WriteBirth
 from zmqim.meta.record import BirthRecord, born, meta_voters
 from zmqim.ring.placement import Share
 
@@ -214,3 +214,64 @@ def test_the_meta_group_lives_on_one_three_or_five_in_distinct_zones() -> None:
     assert names("a", "a", "b", "b") == "s0 s1 s2"
     assert names("a", "a", "a", "b", "c", "c") == "s0 s1 s2 s3 s4"
     assert names("a", "a", "b", "c", "d", "e") == "s0 s2 s3 s4 s5"
+
+
+# ---- folders whose damaged data was set aside ----------------------------------------------------
+
+ASIDE = BirthStatus(SET_ASIDE, False, False)
+
+
+def set_aside(name: NodeName) -> BirthCore:
+    """A storage whose folder is empty because what was in it was damaged."""
+    return BirthCore(
+        name, UUIDS[name], CLUSTER, ring_for(3), shares_of(3), None, was_set_aside=True
+    )
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("aside", [ONE, TWO, THREE])
+def test_nothing_is_founded_while_anyone_set_data_aside(aside: NodeName) -> None:
+    cores = {name: core(name) for name in (ONE, TWO, THREE)}
+    cores[aside] = set_aside(aside)
+    for name, one in cores.items():
+        linked(one, *(other for other in cores if other != name))
+        for other in cores:
+            if other != name:
+                one.receive(other, ASIDE if other == aside else EMPTY)
+        effects = one.turn(BIRTH_REPEAT_MS)
+        assert all(isinstance(effect, Send) for effect in effects)
+        told = {effect.message for effect in effects if isinstance(effect, Send)}
+        asked = SET_ASIDE if name == aside else b""
+        assert told == {BirthStatus(asked, False, True)}
+        assert one.record is None
+        assert one.sentence == (
+            f"{aside} set damaged data aside and nobody else holds the cluster's: it is not born"
+            " anew by itself. Put a good copy back, or, to begin with nothing, remove the folder"
+            " quarantine there"
+        )
+
+
+def test_who_set_data_aside_joins_as_an_emptied_folder_does() -> None:
+    holder = linked(core(ONE, RECORD.with_complete(True)), TWO)
+    fresh = NodeUuid(b"f" * 16)
+    holder.linked(TWO, fresh)
+    holder.receive(TWO, ASIDE)
+    offer = BirthOffer(RECORD.with_complete(True).encode())
+    assert Send(TWO, offer) in holder.turn(1)
+    joining = BirthCore(TWO, fresh, CLUSTER, ring_for(3), shares_of(3), None, was_set_aside=True)
+    linked(joining, ONE, THREE)
+    joining.receive(THREE, EMPTY)
+    joining.receive(ONE, RUNNING)
+    assert joining.sentence == "waits for storage-1 to finish the birth of the cluster"
+    joining.receive(ONE, offer)
+    assert WriteBirth(RECORD.with_complete(True)) in joining.turn(2)
+    assert joining.phase is Phase.JOINING
+
+
+def test_a_disk_that_was_set_aside_before_the_birth_was_complete_is_lost() -> None:
+    one = core(ONE, RECORD)
+    linked(one, TWO)
+    one.linked(THREE, NodeUuid(b"f" * 16))
+    one.receive(TWO, HELD)
+    one.receive(THREE, ASIDE)
+    assert CompleteBirth(RECORD.with_complete(True)) in one.turn(1)

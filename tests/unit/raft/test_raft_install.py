@@ -77,7 +77,6 @@ def test_entries_behind_the_snapshot_stay_for_they_may_be_acknowledged(is_damage
     assert (unsaved.entries, unsaved.extent) == ([], raft.extent)
 
 
-@pytest.mark.parametrize("is_damaged", [False, True])
 @pytest.mark.parametrize("index", [6, 9, 20])
 def test_a_log_of_another_history_or_a_shorter_one_begins_anew(index: int) -> None:
     raft = follower(bodies(1, 9), 2)

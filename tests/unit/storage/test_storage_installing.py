@@ -319,7 +319,7 @@ def test_offers_of_old_leaders_and_of_what_is_applied_are_refused(trio: Wired) -
     for stale in (
         replace(fresh, index=raft.applied),
         replace(fresh, term=raft.term - 1),
-        replace(fresh, target=raft.replica + 100),
+        replace(fresh, target=raft.replica - 1),
         replace(fresh, group=b"history"),
     ):
         core.receive(trio.now, ONE, stale)
