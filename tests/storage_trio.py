@@ -104,7 +104,7 @@ class Trio:
         *,
         is_led: bool = True,
         core: type[StorageCore] = StorageCore,
-        sizes: Sizes = Sizes(),
+        sizes: Sizes = Sizes(rows_wait_ms=0),
     ) -> None:
         self.document = ring_of_three(partitions)
         self.now = 0

@@ -136,7 +136,7 @@ def opened_core(
     journal: Journal,
     now: int,
     core: type[StorageCore] = StorageCore,
-    sizes: Sizes = Sizes(),
+    sizes: Sizes = Sizes(rows_wait_ms=0),
     random: Random | None = None,
 ) -> StorageCore:
     """A life of a storage begins on these stores."""
@@ -167,7 +167,7 @@ class StorageWorld:
     wall_ms: int = WALL_MS
     request: int = 0
     incarnation: int = 0
-    sizes: Sizes = field(default_factory=Sizes)
+    sizes: Sizes = field(default_factory=lambda: Sizes(rows_wait_ms=0))
     core_class: type[StorageCore] = StorageCore
 
     def __post_init__(self) -> None:

@@ -127,9 +127,11 @@ def draw(random: Random) -> Plan:
 
 def _with_snapshots(plan: Plan, random: Random) -> Plan:
     """Half of the replicated plans keep so little of their logs that snapshots are needed."""
+    rows_wait_ms = random.choice((0, 20, 50, 400))
     if plan.replicas == 1 or random.random() < 0.5:
-        return plan
+        return replace(plan, sizes=Sizes(rows_wait_ms=rows_wait_ms))
     sizes = Sizes(
+        rows_wait_ms=rows_wait_ms,
         entries_kept=random.choice((4, 32)),
         chunk_bytes=random.choice((200, 2_000)),
         chunk_rows=random.choice((3, 50)),

@@ -136,7 +136,7 @@ class StorageCore:
         self._lagging: dict[int, Group] = {}
         """Followers with something to apply: that can wait a little, for larger writes."""
         self._apply_at = NEVER
-        self._gathering = Gathering(self._view)
+        self._gathering = Gathering(self._view, sizes.rows_wait_ms)
         self._log_bytes = 0
         """What the logs of all partitions keep, as far as this life wrote it."""
         self._told: dict[int, int] = {}

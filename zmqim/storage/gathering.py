@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from zmqim.chat.view import RowView
-from zmqim.limits import STATE_ROWS_MAX, STATE_WRITE_MS
+from zmqim.limits import STATE_ROWS_MAX
 from zmqim.storage.notices import NEVER
 from zmqim.storage.replica import Replica
 from zmqim.store.interface import Rows
@@ -20,10 +20,12 @@ from zmqim.store.interface import Rows
 class Gathering:
     """The rows of all groups on their way into the store."""
 
-    def __init__(self, view: RowView) -> None:
+    def __init__(self, view: RowView, wait_ms: int) -> None:
+        """With `wait_ms` 0 every turn writes."""
         self.write_at = NEVER
         """When a turn must write them at the latest."""
         self._view = view
+        self._wait_ms = wait_ms
         self._replicas: dict[int, Replica] = {}
         """Whose rows may not all be stored."""
         self._is_written = False
@@ -42,7 +44,7 @@ class Gathering:
         changes = self._view.changes
         if not changes:
             return []
-        self.write_at = min(self.write_at, now + STATE_WRITE_MS)
+        self.write_at = min(self.write_at, now + self._wait_ms)
         if not (at_once or now >= self.write_at or len(changes) >= STATE_ROWS_MAX):
             return []
         self._is_written = True

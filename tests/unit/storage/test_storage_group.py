@@ -24,7 +24,7 @@ from zmqim.store.interface import Extent
 
 
 def test_the_log_is_cut_only_behind_what_is_acknowledged() -> None:
-    world = StorageWorld(ring(1), sizes=Sizes(entries_kept=10))
+    world = StorageWorld(ring(1), sizes=Sizes(entries_kept=10, rows_wait_ms=0))
     world.add("g", "alice")
     for n in range(40):
         world.send(message("alice", "g", str(n)))
@@ -44,7 +44,7 @@ def test_the_log_is_cut_only_behind_what_is_acknowledged() -> None:
 
 
 def test_an_idle_log_that_was_cut_away_whole_opens_again() -> None:
-    world = StorageWorld(ring(1), sizes=Sizes(entries_kept=0))
+    world = StorageWorld(ring(1), sizes=Sizes(entries_kept=0, rows_wait_ms=0))
     for _ in range(3):
         world.add("g", "alice")
         world.receive(NoticeAck(0, 1, 99))
@@ -65,7 +65,7 @@ def _acknowledge(trio: Trio, index: int) -> None:
 
 @pytest.mark.promise("P4")
 def test_a_followers_log_is_not_cut_above_what_routers_were_told() -> None:
-    trio = Trio(sizes=Sizes(entries_kept=10))
+    trio = Trio(sizes=Sizes(entries_kept=10, rows_wait_ms=0))
     trio.add("g", "alice")
     for n in range(40):
         trio.write(message("alice", "g", str(n)))
@@ -84,7 +84,7 @@ def test_a_followers_log_is_not_cut_above_what_routers_were_told() -> None:
 
 
 def test_a_leader_keeps_what_a_linked_follower_lacks_and_not_what_a_lost_one_does() -> None:
-    trio = Trio(sizes=Sizes(entries_kept=10))
+    trio = Trio(sizes=Sizes(entries_kept=10, rows_wait_ms=0))
     trio.add("g", "alice")
     trio.hold(THREE, ONE)
     held = trio.group(ONE).raft.last

@@ -39,7 +39,7 @@ from zmqim.storage.pushing import BOOK_MS
 from zmqim.storage.sizes import Sizes
 
 KEPT = 4
-SIZES = Sizes(entries_kept=KEPT, chunk_bytes=400, chunk_rows=5)
+SIZES = Sizes(entries_kept=KEPT, chunk_bytes=400, chunk_rows=5, rows_wait_ms=0)
 
 
 class Wired(Trio):

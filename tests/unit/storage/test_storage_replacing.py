@@ -401,7 +401,7 @@ def test_a_removed_replica_is_held_no_more_and_its_id_never_comes_back(trio: Tri
 @pytest.mark.promise("P1")
 @pytest.mark.promise("P8")
 def test_lost_rows_under_a_short_log_are_given_again_or_the_replicas_replaced() -> None:
-    trio = Trio(2, sizes=Sizes(entries_kept=4))
+    trio = Trio(2, sizes=Sizes(entries_kept=4, rows_wait_ms=0))
     trio.until(lambda: is_whole(trio))
     trio.add("g", "alice")
     for number in range(24):
