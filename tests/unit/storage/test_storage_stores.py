@@ -203,7 +203,7 @@ def test_a_journal_whose_synced_tail_is_gone_is_never_served(
         kept = os.path.getsize(log)
         world.send(*[message("alice", "g", str(n)) for n in range(5)])
     cut(log, kept)
-    with pytest.raises(DamagedData, match="(applied|synced) up to"), opened(folder, topology):
+    with pytest.raises(DamagedData, match=r"(applied|synced) up to"), opened(folder, topology):
         pass
 
 
