@@ -247,7 +247,9 @@ class RaftCore:
 
     def take_late(self) -> list[GroupMessage]:
         """Votes, answers and requests: to be sent once everything is saved."""
-        late, self._late = self._late, []
+        late = self._late
+        if late:
+            self._late = []
         return late
 
     # ---- saving, committing, applying ------------------------------------------------------------

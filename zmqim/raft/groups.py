@@ -158,7 +158,7 @@ class Groups:
             isinstance(message, VoteRequest | TimeoutNow) and not self._votes(message.partition)
         ):
             return
-        before = (core.leader, core.term, core.role)
+        before = (core.leader, core.hard_state.term, core.role)
         peer = self.peers.make(now, source)
         alive = isinstance(message, VoteRequest) and self._leader_alive(now, core)
         # Only a vote or a hand-over may begin a term, whose NO-OP is stamped.
@@ -383,7 +383,7 @@ class Groups:
     def _follow_up(self, now: int, core: RaftCore, before: tuple[int, int, Role]) -> None:
         partition = core.identity.partition
         self.touched.add(partition)
-        if (core.leader, core.term, core.role) == before:
+        if (core.leader, core.hard_state.term, core.role) == before:
             return
         self._note_lead(now, core)
         if core.lead is not None:

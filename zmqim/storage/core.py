@@ -176,11 +176,12 @@ class StorageCore:
 
     def receive(self, now: int, source: NodeName, message: Message) -> None:
         """A message of a linked process."""
+        if isinstance(message, Replicated):
+            self._inbox.append((source, message))
+            return
         match message:
             case Propose(items=items):
                 self._incoming.append((source, items))
-            case _ if isinstance(message, Replicated):
-                self._inbox.append((source, message))
             case BirthStatus() | BirthOffer():
                 self._birth.receive(source, message)
             case NoticeAck(partition=partition, index=index):
@@ -346,10 +347,6 @@ class StorageCore:
         replicas = self.replicas
         for source, message in inbox:
             match message:
-                case NodeHeartbeat():
-                    replicas.heartbeat(now, wall_ms, source, message)
-                case NodeHeartbeatEcho():
-                    replicas.echo(now, wall_ms, source, message)
                 case SnapshotChunk():
                     self.installing.received(now, source, message)
                 case SnapshotPull():
@@ -361,6 +358,10 @@ class StorageCore:
                     replicas.receive(now, wall_ms, source, message)
                     if isinstance(message, SnapshotOffer):
                         self.installing.offered(now, source, message)
+                case NodeHeartbeat():
+                    replicas.heartbeat(now, wall_ms, source, message)
+                case NodeHeartbeatEcho():
+                    replicas.echo(now, wall_ms, source, message)
                 case _:
                     self.registry.receive(now, wall_ms, source, message)
 
@@ -450,12 +451,15 @@ class StorageCore:
         self._gathering.settle()
 
     def _apply_group(self, group: Group, wall_ms: int) -> None:
-        if group.raft.commit > group.raft.applied:
+        is_news = group.raft.commit > group.raft.applied
+        if is_news:
             group.apply()
             if group.has_moved:
                 self.registry.report_soon()
         if group.waiting:
             self.proposals.answer(group, wall_ms)
+        elif not is_news:
+            return
         group.state.heads.trim()
         self.pushing.note(group)
 
@@ -464,7 +468,7 @@ class StorageCore:
         began = []
         for partition, group in touched.items():
             raft = group.raft
-            if raft.serving and self._told.get(partition) != raft.term:
+            if raft.serving and self._told.get(partition) != raft.hard_state.term:
                 self._told[partition] = raft.term
                 began.append((partition, raft.term))
         if began:

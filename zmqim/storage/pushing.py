@@ -111,7 +111,8 @@ class Pushing:
         for partition, group in groups.items():
             duties = group.duties
             if duties is None:
-                idle.append(partition)
+                if partition in self.busy:
+                    idle.append(partition)
                 continue
             router = self.router(partition)
             notices = duties.notices
