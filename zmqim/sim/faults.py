@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 
+from zmqim.ids import NodeName
 from zmqim.sim.clients import Manners
 from zmqim.sim.network import Network, Weather
 from zmqim.sim.nodes import Node, StorageNode
@@ -31,8 +32,9 @@ FAULTS = (
     "disk_full",
     "clock",
 )
-DISK_FAULTS = ("bury_storage", "damage_rows")
-"""Drawn on top: so long a death that the log goes on without it; the loss of a replica's rows."""
+DISK_FAULTS = ("bury_storage", "damage_rows", "lose_disk")
+"""Drawn on top: so long a death that the log goes on without it; the loss of a replica's rows; the
+loss of a whole disk, whose storage comes back empty."""
 LOSSLESS = frozenset(
     {"kill_gateway", "kill_router", "kill_storage", "crash_in_turn", "kill_everyone"}
     | {"disk_full", "clock", *DISK_FAULTS}
@@ -79,7 +81,30 @@ CALM = Weather()
 
 def draw(random: Random) -> Plan:
     """The plan of a seed."""
+    return _with_snapshots(_drawn(random), random)
 
+
+def draw_small(random: Random) -> Plan:
+    """The plan of a seed in the small world: three storages, two partitions, 20 seconds of trouble,
+    little said. What matters happens to few, so much of it is seen in a short time."""
+    plan = _drawn(random)
+    small = replace(
+        plan,
+        gateways=min(plan.gateways, 2),
+        routers=min(plan.routers, 2),
+        storages=3,
+        replicas=3,
+        partitions=2,
+        people=2,
+        groups=1,
+        big_group=False,
+        safety_us=20 * SECOND,
+        manners=replace(plan.manners, think_ms=(200, 1_500)),
+    )
+    return _with_snapshots(small, random)
+
+
+def _drawn(random: Random) -> Plan:
     def one_in(count: int) -> bool:
         return random.randrange(count) == 0
 
@@ -98,7 +123,7 @@ def draw(random: Random) -> Plan:
         weather.duplicate = 0.0
     low = random.choice((300, 800, 2_000))
     storages, replicas = random.choice(((1, 1), (2, 1), (2, 2), (3, 3), (3, 3), (4, 3), (5, 5)))
-    plan = Plan(
+    return Plan(
         gateways=random.choice((1, 2, 2, 3)),
         routers=random.choice((1, 2, 2, 3)),
         storages=storages,
@@ -122,7 +147,6 @@ def draw(random: Random) -> Plan:
             stop_reading=random.choice((0.0, 0.02)),
         ),
     )
-    return _with_snapshots(plan, random)
 
 
 def _with_snapshots(plan: Plan, random: Random) -> Plan:
@@ -175,6 +199,7 @@ class Nemesis:
             "clock": self._turn_clock,
             "bury_storage": lambda: self._bury(self._random.choice(self._storages)),
             "damage_rows": self._damage_rows,
+            "lose_disk": self._lose_disk,
         }
         assert self._do.keys() == {*FAULTS, *DISK_FAULTS}
 
@@ -227,16 +252,21 @@ class Nemesis:
 
         Not where two voters are needed for a lead and one is the damaged one.
         """
-        whole = all(
-            node.is_alive and not any(g.raft.is_damaged for g in node.core.groups.values())
-            for node in self._storages
-        )
-        if whole and self._plan.replicas > 2:
+        if self._plan.replicas > 2 and is_whole(self._storages):
             node = self._random.choice(self._storages)
             partitions = self._random.sample(sorted(node.core.groups), 1)
             node.kill()
             node.disk.lose_rows(partitions)
             node.boot()
+
+    def _lose_disk(self) -> None:
+        """A storage comes back with an empty folder, while all others hold everything."""
+        if self._plan.replicas > 2 and is_whole(self._storages):
+            node = self._random.choice(self._storages)
+            node.kill()
+            node.lose_disk()
+            pause = self._random.choice((0, 1, 4)) * SECOND
+            self.world.after(pause, lambda: node.boot() if not node.is_alive else None)
 
     def _kill_everyone(self) -> None:
         if self._random.random() < 0.5:
@@ -298,3 +328,24 @@ class Nemesis:
     def _turn_clock(self) -> None:
         jump = self._random.choice((-3_600_000, -5_000, 5_000, 3_600_000))
         self._any().wall_skew_ms += jump
+
+
+def is_whole(storages: Sequence[StorageNode]) -> bool:
+    """Does everybody live, and has every group all its voters, on the present disks?"""
+    if not all(node.is_alive for node in storages):
+        return False
+    disks = {node.name: node.uuid for node in storages}
+    led: set[int] = set()
+    for node in storages:
+        for number, core in node.core.replicas.cores.items():
+            if core.is_damaged:
+                return False
+            if core.serving:
+                led.add(number)
+                config = core.config
+                wanted = node.core.registry.wanted_of(number)
+                if config.learners or len(config.voters) != wanted:
+                    return False
+                if any(disks[NodeName(v.name)] != v.node_uuid for v in config.voters):
+                    return False
+    return len(led) == storages[0].core.registry.number + 1

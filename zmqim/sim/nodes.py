@@ -291,6 +291,16 @@ class StorageNode(Node[StorageCore]):
         self.installs = 0
         """Snapshots that took the place of the rows, in all lives."""
 
+    def lose_disk(self) -> None:
+        """The disk is another one, and empty: a new node under the same name.
+
+        It is given the birth record at once, as the others would.
+        """
+        assert not self.is_alive
+        self.world.note("lose_disk", self.name)
+        self.disk = Disk(self.world, self.disk.sync_us)
+        self._uuid = NodeUuid(self._random.randbytes(16))
+
     def _make_core(self) -> StorageCore:
         disk = self.disk
         core = self.cluster.cores.storage(

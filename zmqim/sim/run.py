@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from random import Random
 
 from zmqim import limits
 from zmqim.bus.messages import Role
@@ -23,7 +24,7 @@ from zmqim.sim.checks import check
 from zmqim.sim.clients import Client
 from zmqim.sim.connections import seen_in
 from zmqim.sim.disk import Disk
-from zmqim.sim.faults import CALM, Nemesis, Plan, draw
+from zmqim.sim.faults import CALM, Nemesis, Plan, draw, draw_small, is_whole
 from zmqim.sim.history import ChannelKey, Gauge, History
 from zmqim.sim.network import Network
 from zmqim.sim.nodes import (
@@ -49,6 +50,8 @@ BOOTED_US = SECOND
 """The dead are started again within this after the faults end."""
 PRESENCE_US_MAX = 15 * SECOND
 """P12: presence agrees so soon after a fault healed."""
+WHOLE_US_MAX = 60 * SECOND
+"""Lost disks and rows are made good within this, one step a group after the other."""
 ANSWERS_US_MAX = 40 * SECOND
 PROBES_US_MAX = 15 * SECOND
 DUMP_ROWS = 10_000
@@ -85,9 +88,12 @@ class Report:
         )
 
 
-def run(seed: int, cores: Cores | None = None, plan: Plan | None = None) -> Report:
-    """Run a seed. What a core raises comes through, with the seed in its notes."""
-    simulation = Simulation(seed, cores or Cores(), plan)
+def run(
+    seed: int, cores: Cores | None = None, plan: Plan | None = None, *, small: bool = False
+) -> Report:
+    """Run a seed, in the `small` world or in one of its own. What a core raises comes through, with
+    the seed in its notes."""
+    simulation = Simulation(seed, cores or Cores(), plan, draw_small if small else draw)
     try:
         return simulation.run()
     except BaseException as error:
@@ -98,10 +104,16 @@ def run(seed: int, cores: Cores | None = None, plan: Plan | None = None) -> Repo
 class Simulation:
     """Everything of one run."""
 
-    def __init__(self, seed: int, cores: Cores, plan: Plan | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        cores: Cores,
+        plan: Plan | None = None,
+        drawn: Callable[[Random], Plan] = draw,
+    ) -> None:
         self.seed = seed
         self.world = World(seed)
-        self.plan = plan or draw(self.world.fork())
+        self.plan = plan or drawn(self.world.fork())
         self.history = History()
         self.network = Network(self.world, CALM)
         self.cluster = cluster_of(self.world, self.network, topology_of(self.plan), cores)
@@ -281,6 +293,7 @@ class Simulation:
             if self._wrongly_gone(client)
         ]
         self._must("presence agrees with the truth", PRESENCE_US_MAX, self._presence_is_right)
+        self._must("every group is whole", WHOLE_US_MAX, lambda: is_whole(self.storages))
 
     def _all_run(self) -> bool:
         return all(node.is_alive and not node.sockets.is_stopped for node in self.everyone)

@@ -245,13 +245,12 @@ class StorageCore:
 
     def statuses(self, now: int) -> list[GroupStatus]:
         """Every replica here, for `zmqim status`."""
-        wanted = self._ring.voters
-        found = [status_of(self.replicas, now, p, p, wanted) for p in sorted(self.groups)]
-        if self.registry.group is not None:
-            meta = self.registry.number
-            wanted = self.registry.wanted
-            found.append(status_of(self.replicas, now, meta, "meta", wanted))
-        return found
+        meta, wanted_of = self.registry.number, self.registry.wanted_of
+        numbers = sorted(self.replicas.cores)
+        return [
+            status_of(self.replicas, now, n, "meta" if n == meta else n, wanted_of(n))
+            for n in numbers
+        ]
 
     def log_ends(self) -> dict[int, tuple[int, int]]:
         """(term, index) of the last entry of each log, as loaded or appended."""

@@ -136,10 +136,9 @@ class Registry:
         """The group number of the meta group."""
         return self._record.meta_group
 
-    @property
-    def wanted(self) -> int:
-        """How many voters the meta group should have."""
-        return len(self._record.genesis[self.number].config.voters)
+    def wanted_of(self, number: int) -> int:
+        """How many voters a group should have: as many as at birth."""
+        return len(self._record.genesis[number].config.voters)
 
     @property
     def sentence(self) -> str:
