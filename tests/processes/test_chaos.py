@@ -48,6 +48,7 @@ def outcome() -> Outcome:
 @pytest.mark.promise("P2")
 @pytest.mark.promise("P3")
 @pytest.mark.promise("P6")
+@pytest.mark.promise("P7")
 def test_whatever_is_killed_paused_or_cut_off_nothing_is_lost_doubled_or_out_of_order(
     outcome: Outcome,
 ) -> None:
@@ -59,8 +60,9 @@ def test_whatever_is_killed_paused_or_cut_off_nothing_is_lost_doubled_or_out_of_
 
 
 def test_every_replica_was_read_and_none_differs(outcome: Outcome) -> None:
-    partitions = {replica.partition for replica in outcome.replicas}
-    assert partitions == set(range(64))
+    groups = {replica.partition for replica in outcome.replicas}
+    meta_group = 64
+    assert groups == {*range(64), meta_group}
     stored = {seen for rows in outcome.history.stored.values() for seen in rows}
     held = {
         seen for replica in outcome.replicas for rows in replica.messages.values() for seen in rows

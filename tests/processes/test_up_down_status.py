@@ -193,12 +193,12 @@ def test_when_the_supervisor_is_killed_everybody_ends_and_up_works_again(
 def test_a_storage_that_cannot_start_is_failed_and_the_others_go_on(
     new_cluster: ClusterMaker,
 ) -> None:
-    running = new_cluster(topology_text(storages=2))
-    broken = running.data / "storage-2"
-    broken.mkdir(parents=True)
-    (broken / "NODE").write_text("this is no identity\n")
+    running = new_cluster(topology_text(storages=2)).up()
+    running.wait_alive()
+    running.down()
+    (running.data / "storage-2" / "NODE").write_text("this is no identity\n")
     running.up(wait=False)
-    wait_for(lambda: "Serving" in running.output(), 40, running.output)
+    wait_for(lambda: running.output().count("Serving") == 2, 40, running.output)
     wait_for(lambda: "serves without it" in running.output(), 5, running.output)
     assert running.output().count("has a wrong checksum") == 1
     assert "storage-2 ended with exit code 6; it is not started again" in running.output()
