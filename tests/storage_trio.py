@@ -37,7 +37,7 @@ from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
 from zmqim.storage.group import Group
 from zmqim.storage.sizes import Sizes
-from zmqim.store.memory import MemoryJournal, MemoryRowStore
+from zmqim.store.memory import MemoryJournal, MemoryMark, MemoryRowStore
 
 ONE, TWO, THREE = NAMES = (
     NodeName("storage-1"),
@@ -62,6 +62,7 @@ class Member:
     core: StorageCore
     journal: MemoryJournal
     rows: MemoryRowStore
+    mark: MemoryMark = field(default_factory=MemoryMark)
     is_alive: bool = True
     is_stopped: bool = False
     """Takes no turn, as under SIGSTOP; its wires go on."""
@@ -249,6 +250,7 @@ class Trio:
             match effect:
                 case WriteJournal(batch):
                     member.journal.write(batch)
+                    member.mark.write(batch, member.core.terms(batch.extents))
                 case WriteState(rows):
                     member.rows.write(rows)
                 case Send(to, message):
@@ -328,7 +330,7 @@ class Trio:
         if self.members[name].is_alive:
             self.crash(name)
         member = self.members[name]
-        member.journal, member.rows = MemoryJournal(), MemoryRowStore()
+        member.journal, member.rows, member.mark = MemoryJournal(), MemoryRowStore(), MemoryMark()
         member.node_uuid = NodeUuid(self.random.randbytes(16))
         member.incarnation = 0
 

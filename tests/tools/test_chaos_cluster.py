@@ -26,7 +26,7 @@ class Told(Cluster):
         super().__init__(folder, None, replicas=3, small_disk="", clock_host="")
         self.lives = dict.fromkeys(self.names, 1)
         self.refuses: set[str] = set()
-        self.partitions: list[dict[str, Any]] = []
+        self.table: list[dict[str, Any]] = []
         self.restarted: list[str] = []
         self.count = voters
         for name in STORAGES:
@@ -47,7 +47,7 @@ class Told(Cluster):
         return {name: "failed" if name in self.refuses else "alive" for name in self.names}
 
     def status(self, host: object = None) -> dict[str, Any]:
-        return {"partitions": self.partitions}
+        return {"partitions": self.table}
 
     def down(self, hosts: object = None) -> None:
         self.refuses.clear()
@@ -88,7 +88,7 @@ def test_leaders_are_those_that_the_cluster_names_else_those_of_the_ring(rigs: R
     placed = cluster.ring.placement[3][0]
     assert cluster.leaders()[3] == placed
     other = next(name for name in STORAGES if name != placed)
-    cluster.partitions = [row(other), {**row(other), "id": "meta"}]
+    cluster.table = [row(other), {**row(other), "id": "meta"}]
     assert cluster.leaders()[3] == other
     assert len(cluster.leaders()) == 64
     assert Cluster.voters(cluster) == 3
@@ -97,9 +97,9 @@ def test_leaders_are_those_that_the_cluster_names_else_those_of_the_ring(rigs: R
 def test_a_cluster_is_whole_once_every_partition_is_replicated(rigs: Rigs) -> None:
     _, cluster = rigs(3)
     assert cluster.is_whole()
-    cluster.partitions = [row("storage-1"), row("storage-1", whole=False)]
+    cluster.table = [row("storage-1"), row("storage-1", whole=False)]
     assert not cluster.is_whole()
-    cluster.partitions.pop()
+    cluster.table.pop()
     cluster.refuses.add("storage-2")
     assert not cluster.is_whole()
 
@@ -110,7 +110,7 @@ def test_a_lost_disk_is_waited_for_until_everything_is_replicated_again(rigs: Ri
     lost = detail.partition(",")[0]
     assert list(cluster.folder_of(lost).iterdir()) == []
     assert rig.findings == []
-    cluster.partitions = [row("storage-1", whole=False)]
+    cluster.table = [row("storage-1", whole=False)]
     lose_disk(rig)
     assert "replicated again" in rig.findings[0]
 

@@ -266,7 +266,8 @@ class RaftCore:
             return None
         hard_state = self.hard_state if self._hard_state_unsaved else None
         self._hard_state_unsaved = False
-        return Unsaved(hard_state, log.take_new(), log.extent)
+        is_truncated = log.is_truncated
+        return Unsaved(hard_state, log.take_new(), log.extent, is_truncated)
 
     def saved(self) -> None:
         """Everything that `unsaved` gave is on disk: a leader counts itself."""

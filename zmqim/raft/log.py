@@ -56,6 +56,7 @@ class Log:
         "first",
         "hlc",
         "is_extent_unsaved",
+        "is_truncated",
         "last",
         "last_term",
         "saved",
@@ -80,6 +81,8 @@ class Log:
         self.tail: list[Entry] = list(unapplied)
         """Entries above `applied`."""
         self.is_extent_unsaved = False
+        self.is_truncated = False
+        """A suffix was lost since `take_new`."""
         self._new: list[tuple[int, bytes]] = []
         self._recent: deque[bytes] = deque()
         """Bodies of the last entries, the newest included, that a leader may have to send."""
@@ -130,7 +133,7 @@ class Log:
         self.last, self.last_term, self.chain = before, term, chain
         self._new = [(one, body) for one, body in self._new if one < index]
         self.saved = min(self.saved, before)
-        self.is_extent_unsaved = True
+        self.is_extent_unsaved = self.is_truncated = True
         self.forget_recent()
 
     def cut_before(self, base: Entry) -> None:
@@ -177,7 +180,7 @@ class Log:
     def take_new(self) -> list[tuple[int, bytes]]:
         """(index, body) of what is to be written."""
         new, self._new = self._new, []
-        self.is_extent_unsaved = False
+        self.is_extent_unsaved = self.is_truncated = False
         return new
 
     @property

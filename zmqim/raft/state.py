@@ -54,3 +54,5 @@ class Unsaved(NamedTuple):
     hard_state: HardState | None
     entries: list[tuple[int, bytes]]
     extent: LogExtent
+    is_truncated: bool
+    """A suffix was lost to a leader's other entries: the log may end lower than it did."""

@@ -14,7 +14,7 @@ from zmqim.chat.keys import Keys
 from zmqim.errors import DamagedData
 from zmqim.sim.world import World
 from zmqim.store.interface import End, JournalBatch, Rows
-from zmqim.store.memory import MemoryJournal, MemoryRowStore
+from zmqim.store.memory import MemoryJournal, MemoryMark, MemoryRowStore
 
 WRITE_BUFFER_BYTES = 4_096
 """Small, so that memtables change often and a crash finds two log files."""
@@ -30,7 +30,7 @@ class Disk:
         self.is_full = False
         self._world = world
         self._random: Random = world.fork()
-        self._ends: dict[int, End] = {}
+        self._mark = MemoryMark()
 
     def sync_delay(self) -> int:
         """How long the next synced write takes; now and then a disk is slow."""
@@ -39,11 +39,8 @@ class Disk:
 
     def write_journal(self, batch: JournalBatch, terms: dict[int, int]) -> None:
         """A synced write returned."""
-        for partition, end in batch.lowered.items():
-            self._ends[partition] = min(end, self._ends.get(partition, end))
         self.journal.write(batch)
-        for partition, extent in batch.extents.items():
-            self._ends[partition] = (terms[partition], extent.last)
+        self._mark.write(batch, terms)
 
     def write_rows(self, rows: Rows) -> None:
         """A synced write returned."""
@@ -63,7 +60,7 @@ class Disk:
 
     def check(self, ends: dict[int, End]) -> None:
         """Raise `DamagedData` if the journal ends below its witness."""
-        for partition, end in self._ends.items():
+        for partition, end in self._mark.ends.items():
             if ends.get(partition, (0, 0)) < end:
                 raise DamagedData(
                     f"partition {partition} ends at {ends.get(partition)}, was synced to {end}",

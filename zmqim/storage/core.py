@@ -418,6 +418,8 @@ class StorageCore:
             group.size.grow(raft.last, size)
             self._log_bytes += size
             batch.extents[partition] = unsaved.extent
+            if unsaved.is_truncated:
+                batch.lowered[partition] = (raft.log.last_term, raft.last)
             if unsaved.hard_state is not None:
                 batch.hard_states[partition] = unsaved.hard_state.encode()
             raft.saved()

@@ -44,8 +44,8 @@ class JournalBatch:
     peers: dict[bytes, int] = field(default_factory=dict)
     """Highest incarnation seen, by node uuid."""
     lowered: dict[int, End] = field(default_factory=dict)
-    """New ends of logs that end below their old one, which only a snapshot may do. Not written:
-    the durable mark is told of it before the batch is."""
+    """New ends of logs that may end below their old one: another leader's entries or a snapshot
+    took the place of a suffix. Not written: the durable mark is told of it before the batch is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ A slot is ``partition u32 | term u64 | index u64 | crc32 u32``, 24 bytes. Slots 
 place, 21 to a sector of 512 bytes, so that none lies on a boundary where a power cut could tear it.
 They are written at once (a killed process loses none) and made durable once a second.
 
-A log whose new end is below its old one, which a snapshot can bring about, has its slot lowered,
-durably, before the batch is written: then a crash between the two leaves a mark that is too low,
-which harms nobody, and never one that is too high.
+A log whose new end is below its old one, because another leader's entries or a snapshot took the
+place of a suffix, has its slot lowered, durably, before the batch is written: then a crash between
+the two leaves a mark that is too low, which harms nobody, and never one that is too high.
 """
 
 from __future__ import annotations

@@ -11,16 +11,33 @@ is the fault that the simulator plants.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
 from zmqim.errors import DamagedData
 from zmqim.limits import TEST_WRITE_BUFFER_BYTES
-from zmqim.store.interface import Extent, JournalBatch, LoadedPartition, Rows
+from zmqim.store.interface import End, Extent, JournalBatch, LoadedPartition, Rows
 from zmqim.store.keys import ENTRY_TAG, JournalState, entry_key, rows_of
 
 END_OF_KEYS = b"\xff" * 32
+
+
+class MemoryMark:
+    """The `DurableMark` of a memory journal: how far writes had returned, under the same rules."""
+
+    def __init__(self) -> None:
+        self.ends: dict[int, End] = {}
+
+    def write(self, batch: JournalBatch, terms: Mapping[int, int]) -> None:
+        """A synced write returned; `terms` are those of the last entries."""
+        for partition, end in batch.lowered.items():
+            self.ends[partition] = min(end, self.ends.get(partition, end))
+        for partition, extent in batch.extents.items():
+            end = terms[partition], extent.last
+            mark = self.ends.get(partition, (0, 0))
+            assert end >= mark, f"partition {partition} would end at {end}, below its mark {mark}"
+            self.ends[partition] = end
 
 
 @dataclass(slots=True)

@@ -99,8 +99,8 @@ def test_a_suffix_is_forgotten_and_its_place_taken() -> None:
     assert (log.last, log.saved, (log.last_term, log.chain)) == (2, 2, at_two)
     assert [entry.index for entry in log.tail] == [2]
     assert log.hlc == log.tail[-1].hlc
-    assert log.has_unsaved
-    assert log.take_new() == []
+    assert (log.has_unsaved, log.is_truncated) == (True, True)
+    assert (log.take_new(), log.is_truncated) == ([], False)
     assert log.append(2, OPERATION, b"other", WALL) == 3
     save(log, journal)
     assert (indices(log.bodies(2, 1_000)), indices(log.bodies(3, 1_000))) == ([2], [3])
