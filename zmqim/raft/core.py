@@ -121,10 +121,8 @@ class RaftCore:
 
     @property
     def has_vote(self) -> bool:
-        """Does it vote and stand? It does until its removal is committed and applied.
-
-        Before, the log that removes it may be one that nobody can be elected without.
-        """
+        """Does it vote and stand? Until its removal is committed and applied: before, the log that
+        removes it may be one that nobody can be elected without."""
         return self.is_voter or self._configs[0][1].is_voter(self.replica)
 
     @property
@@ -321,8 +319,8 @@ class RaftCore:
         self._follow(self.term, self.leader if self.lead is None else 0)
         self.is_damaged = True
         self.commit = self.log.forget_tail()
-        told = AppendResult(*self._to(self.leader), False, 0, self.last, True)
-        self._late += [told] if self.leader else []
+        if self.leader:
+            self._late.append(AppendResult(*self._to(self.leader), False, 0, self.last, True))
 
     # ---- the inside: terms and roles -------------------------------------------------------------
 
