@@ -112,6 +112,7 @@ def test_a_digest_does_not_depend_on_how_rows_gather() -> None:
     assert found == {2}
 
 
+@pytest.mark.promise("P8")
 @pytest.mark.parametrize("name", [TWO, THREE])
 def test_a_follower_that_made_something_else_is_rebuilt(name: NodeName) -> None:
     talk = Talk()
@@ -147,6 +148,7 @@ def test_a_follower_that_is_wrong_stays_damaged_over_a_restart() -> None:
     talk.settle()
 
 
+@pytest.mark.promise("P8")
 def test_a_leader_that_made_something_else_leads_no_more_and_is_rebuilt() -> None:
     talk = Talk()
     trio = talk.trio
@@ -166,6 +168,7 @@ def test_a_leader_that_made_something_else_leads_no_more_and_is_rebuilt() -> Non
     assert trio.group(TWO).state.heads.find(GROUP, "g").head.last_sequence == talk.number
 
 
+@pytest.mark.promise("P8")
 def test_nothing_is_guessed_where_all_differ() -> None:
     talk = Talk()
     trio = talk.trio
@@ -249,3 +252,23 @@ def test_notes_are_kept_of_the_last_positions_only() -> None:
     state: ChatState = talk.trio.group(ONE).state
     last = state.applied.index // EVERY * EVERY
     assert list(state.notes.at) == [last - EVERY * back for back in range(7, -1, -1)]
+
+
+@pytest.mark.parametrize("name", [ONE, TWO])
+def test_a_replica_of_the_meta_group_is_compared_too(name: NodeName) -> None:
+    trio = Trio(sizes=Sizes(rows_wait_ms=0, digest_entries=2))
+    group = trio[name].core.registry.group
+    assert group is not None
+    trio.until(lambda: group.raft.applied > 3 and group.raft.applied == group.raft.last)
+    before = group.meta.install
+    group.state.applied.digest += 1
+    for _ in range(2):
+        trio.crash(THREE)
+        trio.boot(THREE)
+        trio.run(2_000)
+    trio.until(lambda: group.meta.install != before)
+    assert group.meta.status == ReplicaStatus.VOTER
+    assert trio.group(name).meta.status == ReplicaStatus.VOTER
+    trio.run(1_000)
+    digests = {one.core.registry.group.state.applied.digest for one in trio.members.values()}  # type: ignore[union-attr]
+    assert len(digests) == 1
