@@ -202,6 +202,10 @@ STATE_WRITE_MS = 50
 STATE_ROWS_MAX = 8_192
 """How long, and how many, applied rows gather in memory before one synced write. After a crash they
 are made again from the journal."""
+DIGEST_ENTRIES = 1_024
+DIGEST_NOTES_KEPT = 8
+"""Replicas compare what they made of the log each so many entries, and keep the digests of the last
+so many of those positions."""
 ROUNDS_OPEN_MAX = 256
 """NodeHeartbeats whose echo may still come. Above: the oldest confirms no read any more."""
 HAND_HOME_MS = 3_000

@@ -55,6 +55,8 @@ from zmqim.store.interface import RowReader, Rows, RowStore
 
 TAG = slice(6, 7)
 """Where the tag stands in a row's key, behind partition and install (zmqim/chat/keys.py)."""
+MISCOUNTED = 40
+"""The entry of which a mutant makes something else."""
 ALIKE_US_MAX = 10 * SECOND
 """All replicas have applied everything so soon after the faults end."""
 
@@ -342,6 +344,23 @@ class CountsInMemory(_Changed):
     """The next sequence of a channel is known to this life only."""
 
     state_class = _CountingState
+
+
+class _MiscountingState(ChatState):
+    def _send(self, hlc: int, send: SendMessage, payload: bytes, quiet: bool) -> Outcome:
+        if self.applied.index == MISCOUNTED:
+            channel = self.heads.find(send.channel_type, send.channel_id)
+            channel.head.last_sequence += 1
+        return super()._send(hlc, send, payload, quiet)
+
+
+class AppliesAMessageOtherwise(_Changed):
+    """One storage leaves a sequence out that the others give, once in each partition."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        if arguments[0].name == "storage-1":
+            self.state_class = _MiscountingState
+        super().__init__(*arguments, **more)
 
 
 # ---- what routers are told -----------------------------------------------------------------------
@@ -651,6 +670,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("journal unsynced", DAMAGED, _seeds(SyncsNoJournal, 3)),
     Mutant("state batch unsynced", "I-1", _seeds(SyncsNoRows, 6)),
     Mutant("Applied written before its rows", "I-17 replicas of", _seeds(WritesAppliedFirst, 6)),
+    Mutant("a message applied otherwise", "I-13 storage-", _seeds(AppliesAMessageOtherwise, 2)),
     Mutant("dedup kept in memory only", "I-3", _seeds(RemembersDuplicatesInMemory, 3)),
     Mutant("sequence from a counter in memory", "I-1", _seeds(CountsInMemory, 3)),
     Mutant(

@@ -155,6 +155,10 @@ def grow_beyond_a_bound(history: History) -> None:
     history.gauges.append(Gauge(1, "gateway-1", "window", 257, 256))
 
 
+def differ_from_the_other_replicas(history: History) -> None:
+    history.differing.append("storage-1 and storage-2 differ in partition 0 at entry 9")
+
+
 def wait_for_ever(history: History) -> None:
     history.missing.append("n5 gets its answer")
 
@@ -181,6 +185,7 @@ CANARIES: list[tuple[str, Callable[[History], None]]] = [
     ("I-10", forget_to_push_again),
     ("I-10", push_too_often),
     ("I-11", push_to_who_was_removed),
+    ("I-13", differ_from_the_other_replicas),
     ("I-16", grow_beyond_a_bound),
     ("I-17", wait_for_ever),
 ]

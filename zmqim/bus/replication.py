@@ -4,8 +4,8 @@ Every message of a group names the partition, the history it belongs to (`group`
 of the group uuid), and the replica ids of both ends: a replica that was removed, or one of another
 history, is not taken for a voter. Whatever does not fit is dropped and counted.
 
-    leader → follower   Append, TimeoutNow, SnapshotOffer, SnapshotChunk
-    follower → leader   AppendResult, SnapshotPull
+    leader → follower   Append, TimeoutNow, SnapshotOffer, SnapshotChunk, DigestWrong
+    follower → leader   AppendResult, SnapshotPull, DigestReport
     candidate ↔ voter   VoteRequest, VoteResult
     storage ↔ storage   NodeHeartbeat, NodeHeartbeatEcho (one a pair of processes, for all groups)
     storage → router    Leading
@@ -164,6 +164,20 @@ class SnapshotChunk(GroupBody, frozen=True):
     done: bool
 
 
+class DigestReport(GroupBody, frozen=True):
+    """A follower applied everything up to `index` and has this digest of what came of it."""
+
+    index: int
+    digest: int
+
+
+class DigestWrong(GroupBody, frozen=True):
+    """A majority of the voters has `digest` at `index`. The follower has not: it is damaged."""
+
+    index: int
+    digest: int
+
+
 class Leading(Body, frozen=True):
     """(partition, term) of groups that the sending storage leads and serves. Told to each router
     when its link comes up and when a lead begins; of two, the higher term is right."""
@@ -279,6 +293,8 @@ GroupMessage = (
     | SnapshotOffer
     | SnapshotPull
     | SnapshotChunk
+    | DigestReport
+    | DigestWrong
 )
 """What `zmqim.raft` speaks, group by group."""
 MetaMessage = (

@@ -26,6 +26,7 @@ from zmqim.chat.changes import (
     remove_members,
     upsert_channel,
 )
+from zmqim.chat.digest import FACTOR, U64, DigestNotes, fold
 from zmqim.chat.heads import Channel, Heads
 from zmqim.chat.keys import Keys
 from zmqim.chat.members import MemberSets
@@ -61,7 +62,7 @@ from zmqim.chat.permissions import judge
 from zmqim.chat.users import Users
 from zmqim.chat.view import RowView
 from zmqim.ids import HLC_COUNTER_BITS
-from zmqim.limits import REQUEST_MEMORY_MS
+from zmqim.limits import DIGEST_ENTRIES, REQUEST_MEMORY_MS
 
 _RED_DOT = int(MessageFlag.RED_DOT)
 _SYNC_ONCE = int(MessageFlag.SYNC_ONCE)
@@ -79,6 +80,8 @@ class Applied(msgspec.Struct, array_like=True):
     last_message_id: int = 0
     notified: int = 0
     outbox_last: int = 0
+    digest: int = 0
+    """Of what applying made (`zmqim.chat.digest`)."""
 
 
 class OutboxRow(msgspec.Struct, array_like=True, frozen=True):
@@ -125,11 +128,20 @@ def read_applied(keys: Keys, view: RowView) -> Applied:
 class ChatState:
     """The applied state of one partition."""
 
-    def __init__(self, partition: int, install: int, view: RowView, heads_max: int) -> None:
+    def __init__(
+        self,
+        partition: int,
+        install: int,
+        view: RowView,
+        heads_max: int,
+        digest_entries: int = DIGEST_ENTRIES,
+    ) -> None:
         self._partition = partition
         self._view = view
         self.keys = Keys(partition, install)
         self.applied = read_applied(self.keys, view)
+        self.notes = DigestNotes(digest_entries)
+        self._digest_entries = digest_entries
         self.heads = Heads(self.keys, view, heads_max)
         self.sets = MemberSets(self.keys, view)
         self.users = Users(self.keys, view)
@@ -162,12 +174,18 @@ class ChatState:
         if isinstance(operation, DerivePersonRule | Notified | OutboxDone):
             self._book(operation)
             return _QUIET
-        return self._remember(index, hlc, operation)
+        outcome = self._remember(index, hlc, operation)
+        made = outcome.result if outcome.notice is None else outcome.result + outcome.notice
+        self.applied.digest = fold(self.applied.digest, made)
+        return outcome
 
     def skip(self, index: int, term: int, hlc: int) -> None:
         """Apply an entry that changes nothing else, such as a NO-OP."""
         applied = self.applied
-        assert index == applied.index + 1
+        before = applied.index
+        assert index == before + 1
+        if not before % self._digest_entries:
+            self.notes.note(before, applied.digest)
         applied.index = index
         applied.term = term
         applied.hlc = hlc
@@ -187,7 +205,10 @@ class ChatState:
     def flush(self) -> None:
         """Put heads and `Applied` into the view, at the end of a turn that applied something."""
         self.heads.flush()
-        self._view.put(self.keys.applied, encode(self.applied))
+        applied = self.applied
+        self._view.put(self.keys.applied, encode(applied))
+        if not applied.index % self._digest_entries:
+            self.notes.note(applied.index, applied.digest)
 
     def judge_transient(self, send: SendMessage) -> Reason:
         """May this message, which is never logged, be pushed?"""
@@ -242,10 +263,10 @@ class ChatState:
             key = messages.first_key(log, send.from_uid, send.client_msg_no)
             first = messages.first(log, key)
             if first is not None:
-                return Outcome(_answer_again(first, send.payload), None)
+                return self._unsent(_answer_again(first, send.payload))
         reason = judge(base, send, self.sets)
         if reason is not Reason.SUCCESS:
-            return Outcome(encode(Rejected(reason)), None)
+            return self._unsent(encode(Rejected(reason)))
         heads.changed(log)
         if not key:
             key = messages.first_key(log, send.from_uid, send.client_msg_no)
@@ -256,11 +277,16 @@ class ChatState:
         applied = self.applied
         message_id = next_message_id(applied.last_message_id, hlc, self._partition)
         applied.last_message_id = message_id
+        applied.digest = ((applied.digest ^ message_id) * FACTOR + sequence) & U64
         messages.put(log, message_id, hlc, payload, key)
         if quiet:
             return _NOTICED
         notice = _message_notice(base, send, payload, sequence, message_id, hlc)
         return Outcome(encode(Sent(sequence, message_id, hlc)), notice)
+
+    def _unsent(self, result: bytes) -> Outcome:
+        self.applied.digest = fold(self.applied.digest, result)
+        return Outcome(result, None)
 
     def _stored(self, send: SendMessage) -> MessageRow | None:
         """The message that was stored for this send or for one that it repeats."""

@@ -14,9 +14,11 @@ from typing import assert_never
 
 import msgspec
 
+from zmqim.chat.digest import DigestNotes, fold
 from zmqim.chat.state import Applied, Outcome
 from zmqim.chat.view import RowView
 from zmqim.errors import WireError
+from zmqim.limits import DIGEST_ENTRIES
 from zmqim.meta import rows
 from zmqim.meta.operations import (
     Accepted,
@@ -49,11 +51,14 @@ _CHANGED = Accepted(True)
 class MetaState:
     """The applied state of the meta group. `groups`, `nodes` and the rest are for reading."""
 
-    def __init__(self, partition: int, install: int, view: RowView) -> None:
+    def __init__(
+        self, partition: int, install: int, view: RowView, digest_entries: int = DIGEST_ENTRIES
+    ) -> None:
         self.keys = MetaKeys(partition, install)
         self._view = view
         body = view.get(self.keys.applied)
         self.applied = Applied() if body is None else _decode_applied(body)
+        self.notes = DigestNotes(digest_entries)
         self.cluster: ClusterRow | None = None
         """None until the birth record is applied."""
         self.nodes: dict[bytes, NodeRow] = {}
@@ -76,12 +81,15 @@ class MetaState:
         self.skip(index, term, hlc)
         if operation is None:
             operation = decode_operation(payload)
-        return Outcome(encode(self._result(operation)), None)
+        result = encode(self._result(operation))
+        self.applied.digest = fold(self.applied.digest, result)
+        return Outcome(result, None)
 
     def skip(self, index: int, term: int, hlc: int) -> None:
         """Apply an entry that changes nothing else, such as a NO-OP."""
         applied = self.applied
         assert index == applied.index + 1
+        self._note()
         applied.index = index
         applied.term = term
         applied.hlc = hlc
@@ -101,6 +109,11 @@ class MetaState:
     def flush(self) -> None:
         """Put `Applied` into the view, at the end of a turn that applied something."""
         self._view.put(self.keys.applied, encode(self.applied))
+        self._note()
+
+    def _note(self) -> None:
+        if not self.applied.index % self.notes.every:
+            self.notes.note(self.applied.index, self.applied.digest)
 
     # ---- what is known ---------------------------------------------------------------------------
 

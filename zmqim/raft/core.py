@@ -121,10 +121,8 @@ class RaftCore:
 
     @property
     def has_vote(self) -> bool:
-        """Does it vote and stand? It does until its removal is committed and applied.
-
-        Before, the log that removes it may be one that nobody can be elected without.
-        """
+        """Does it vote and stand? Until its removal is committed and applied: before, the log that
+        removes it may be one that nobody can be elected without."""
         return self.is_voter or self._configs[0][1].is_voter(self.replica)
 
     @property
@@ -139,10 +137,8 @@ class RaftCore:
 
     @property
     def holds_back(self) -> bool:
-        """The only voter leads at once, with its term unsaved: its Appends wait for a next turn.
-
-        Else it could lead in that term a second time, after a crash, with other entries.
-        """
+        """The only voter leads at once, its term unsaved: its Appends wait for a next turn. Else it
+        could lead in that term a second time, after a crash, with other entries."""
         return self.lead is not None and self._hard_state_unsaved
 
     # ---- proposing -------------------------------------------------------------------------------
@@ -318,6 +314,14 @@ class RaftCore:
         if self.leader:
             self._late.append(AppendResult(*self._to(self.leader), True, self.commit))
         return is_new
+
+    def lose_rows(self) -> None:
+        """The rows are not what the log makes of them: this replica is damaged from now on."""
+        self._follow(self.term, self.leader if self.lead is None else 0)
+        self.is_damaged = True
+        self.commit = self.log.forget_tail()
+        if self.leader:
+            self._late.append(AppendResult(*self._to(self.leader), False, 0, self.last, True))
 
     # ---- the inside: terms and roles -------------------------------------------------------------
 

@@ -164,6 +164,12 @@ class Log:
         self.is_extent_unsaved = True
         return is_new
 
+    def forget_tail(self) -> int:
+        """The rows are wrong: nothing is applied to them any more. The last entry, for all that."""
+        self.tail = []
+        self.applied = self.last
+        return self.last
+
     def lose_rows(self, index: int) -> None:
         """The rows are gone: whatever is above `index` is to be applied again."""
         assert not self._new

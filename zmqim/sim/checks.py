@@ -241,6 +241,11 @@ def bounds_are_kept(history: History) -> Complaints:
             yield f"{gauge.name} of {gauge.node} is {gauge.value}, its bound {gauge.bound}"
 
 
+def replicas_are_equal(history: History) -> Complaints:
+    """P1: who applied the same log made the same of it."""
+    yield from history.differing
+
+
 def everything_came_about(history: History) -> Complaints:
     """P6, P12: once everything has healed, nobody waits for ever and all views agree."""
     yield from history.missing
@@ -258,6 +263,7 @@ CHECKS: dict[str, Callable[[History], Iterable[str]]] = {
     "I-9": pushes_are_complete,
     "I-10": pushed_until_received,
     "I-11": removed_hear_nothing,
+    "I-13": replicas_are_equal,
     "I-16": bounds_are_kept,
     "I-17": everything_came_about,
 }

@@ -32,6 +32,8 @@ FAULTS = (
     "disk_full",
     "clock",
 )
+COMPARED_ENTRIES = 16
+"""Replicas are compared each so many entries: the logs of a run are short."""
 DISK_FAULTS = ("bury_storage", "damage_rows", "lose_disk")
 """Drawn on top: so long a death that the log goes on without it; the loss of a replica's rows; the
 loss of a whole disk, whose storage comes back empty."""
@@ -152,10 +154,10 @@ def _drawn(random: Random) -> Plan:
 def _with_snapshots(plan: Plan, random: Random) -> Plan:
     """Half of the replicated plans keep so little of their logs that snapshots are needed."""
     rows_wait_ms = random.choice((0, 20, 50, 400))
+    seldom = Sizes(rows_wait_ms=rows_wait_ms, digest_entries=COMPARED_ENTRIES)
     if plan.replicas == 1 or random.random() < 0.5:
-        return replace(plan, sizes=Sizes(rows_wait_ms=rows_wait_ms))
-    sizes = Sizes(
-        rows_wait_ms=rows_wait_ms,
+        return replace(plan, sizes=seldom)
+    sizes = seldom._replace(
         entries_kept=random.choice((4, 32)),
         chunk_bytes=random.choice((200, 2_000)),
         chunk_rows=random.choice((3, 50)),

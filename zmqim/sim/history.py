@@ -164,4 +164,6 @@ class History:
     """Whether pushes could be lost without anybody knowing: then nobody is owed all of them."""
     missing: list[str] = field(default_factory=list)
     """What did not come about in time after everything had healed, as sentences."""
+    differing: list[str] = field(default_factory=list)
+    """Where replicas made something else of the same log, as sentences."""
     ended: int = 0

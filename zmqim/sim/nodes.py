@@ -290,6 +290,7 @@ class StorageNode(Node[StorageCore]):
         """Die after so many more effects; -1: not."""
         self.installs = 0
         """Snapshots that took the place of the rows, in all lives."""
+        self._mismatches = 0
 
     def lose_disk(self) -> None:
         """The disk is another one, and empty: a new node under the same name.
@@ -330,7 +331,14 @@ class StorageNode(Node[StorageCore]):
             self.cluster.record[0],
         )
 
+    @property
+    def mismatches(self) -> int:
+        """How often a replica here, or of a group led here, was found to differ, in all lives."""
+        here = self.core.counters["digest_mismatches"] if self.is_alive else 0
+        return self._mismatches + here
+
     def _died(self) -> None:
+        self._mismatches += self.core.counters["digest_mismatches"]
         self.crash_in = -1
         self.disk.crash()
 

@@ -157,6 +157,7 @@ class Simulation:
         self._heal()
         self._probe()
         self._dump()
+        self._compare()
         history = self.history
         history.ended = self.world.now
         self.backend.note_absence()
@@ -377,6 +378,21 @@ class Simulation:
                 ]
                 if missing:
                     self.history.missing.append(f"{client.name} has {missing} of {channel}")
+
+    def _compare(self) -> None:
+        """Replicas that applied the same entries have the same digest, and always had."""
+        differing = self.history.differing
+        for storage in self.storages:
+            if storage.mismatches:
+                differing.append(f"{storage.name} found {storage.mismatches} differing digests")
+        for partition in range(self.cluster.ring.partitions):
+            digests: dict[int, int] = {}
+            for storage in self.storages:
+                group = storage.core.groups.get(partition)
+                if group is not None:
+                    applied = group.state.applied
+                    if digests.setdefault(applied.index, applied.digest) != applied.digest:
+                        differing.append(f"replicas of {partition} at entry {applied.index}")
 
     def _leader_of(self, partition: int) -> StorageNode | None:
         leading = [

@@ -30,9 +30,10 @@ from zmqim.bus.replication import (
     BootResult,
     ChangeGroup,
     ChangeResult,
+    DigestReport,
+    DigestWrong,
     GroupBody,
     GroupReports,
-    Leading,
     NodeHeartbeat,
     NodeHeartbeatEcho,
     SnapshotChunk,
@@ -41,14 +42,12 @@ from zmqim.bus.replication import (
 )
 from zmqim.chat.view import RowView
 from zmqim.ids import NodeName
-from zmqim.limits import (
-    FOLLOWER_APPLY_MS,
-    JOURNAL_BYTES_MAX,
-)
+from zmqim.limits import FOLLOWER_APPLY_MS, JOURNAL_BYTES_MAX
 from zmqim.meta.birth import BirthCore
 from zmqim.meta.boot import Boot
 from zmqim.raft.groups import Groups
 from zmqim.ring.document import RingDocument, StorageLike
+from zmqim.storage.digests import Digests
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
 from zmqim.storage.garbage import Garbage
 from zmqim.storage.gathering import Gathering
@@ -56,6 +55,7 @@ from zmqim.storage.group import Group
 from zmqim.storage.holdings import Holdings
 from zmqim.storage.installing import Installing
 from zmqim.storage.items import frames_of
+from zmqim.storage.leading import LeadingTold
 from zmqim.storage.notices import NEVER
 from zmqim.storage.offering import Offering
 from zmqim.storage.outbox import partition_of_request
@@ -121,12 +121,21 @@ class StorageCore:
         self.registry = Registry(me, record, ring, storages, self.replicas, boot, now)
         self._garbage = Garbage(rows)
         self.holdings = Holdings(
-            record, ring, self._view, journal, self.replicas, self.registry, memory, self._garbage
+            record,
+            ring,
+            self._view,
+            journal,
+            self.replicas,
+            self.registry,
+            memory,
+            self._garbage,
+            sizes.digest_entries,
         )
         self.holdings.open_all(now, loaded)
         self.groups = self.holdings.groups
         self.offering = Offering(self.holdings, self.replicas, rows, sizes, now)
         self.installing = Installing(self.holdings, self.replicas, self._garbage)
+        self.digests = Digests(self.holdings, self.replicas)
         self._sizes = sizes
         self.proposals = Proposals(ring.partitions, self.groups, self.replicas)
         self.pushing = Pushing(journal)
@@ -139,12 +148,8 @@ class StorageCore:
         self._gathering = Gathering(self._view, sizes.rows_wait_ms)
         self._log_bytes = 0
         """What the logs of all partitions keep, as far as this life wrote it."""
-        self._told: dict[int, int] = {}
-        """Term in which routers were told that this storage leads, by partition."""
-        self._untold_routers: set[NodeName] = set()
-        self._counters = dict.fromkeys(
-            ("journal_entries", "journal_syncs", "strays", "stale_lives"), 0
-        )
+        self._leading = LeadingTold()
+        self._counters = dict.fromkeys(_COUNTED, 0)
 
     # ---- events ----------------------------------------------------------------------------------
 
@@ -152,7 +157,7 @@ class StorageCore:
         """A link to `peer` stands."""
         if peer.role == Role.ROUTER:
             self.pushing.router_up(peer.name)
-            self._untold_routers.add(peer.name)
+            self._leading.router_up(peer.name)
         elif peer.role == Role.STORAGE:
             if not self.holdings.remember(peer.node_uuid, peer.incarnation):
                 self._counters["stale_lives"] += 1
@@ -163,7 +168,7 @@ class StorageCore:
     def peer_down(self, now: int, name: NodeName) -> None:
         """The link to `name` is gone."""
         if name in self.pushing.linked:
-            self._untold_routers.discard(name)
+            self._leading.router_down(name)
             self.pushing.router_down(name)
         else:
             self.replicas.peer_down(now, name)
@@ -241,7 +246,8 @@ class StorageCore:
     def counters(self) -> dict[str, int]:
         """Counts since the start, for metrics."""
         found = {**self._counters, **self.proposals.counters, **self.replicas.counters}
-        return {**found, **self.offering.counters, **self.installing.counters}
+        found |= self.offering.counters | self.installing.counters
+        return found | self.digests.counters
 
     def statuses(self, now: int) -> list[GroupStatus]:
         """Every replica here, for `zmqim status`."""
@@ -277,6 +283,7 @@ class StorageCore:
             self.replicas.next_wake(),
             self.offering.next_wake(),
             self.installing.next_wake(),
+            self.digests.next_wake(),
             self._garbage.next_wake(),
             self._apply_at,
             self._gathering.write_at,
@@ -289,7 +296,8 @@ class StorageCore:
         """End of a turn: everything that came, as effects in order."""
         is_stored = self._gathering.begin_turn()
         effects: list[Effect] = [*self.offering.offers(now, is_stored=is_stored)]
-        self._take_in(now, wall_ms)
+        self._take_in(now, wall_ms, effects)
+        effects += self.digests.turn()
         self.replicas.tick(now, wall_ms)
         self._admit_all(now, wall_ms)
         pushing, proposals = self.pushing, self.proposals
@@ -313,6 +321,7 @@ class StorageCore:
                 self.registry.applied(now, wall_ms)
         self._apply(now, wall_ms, touched)
         held.update(touched)
+        self.digests.look(held)
         rows = [*self.installing.take_rows(), *self._garbage.take(now)]
         rows += self._gathering.take(now, held, at_once=self.offering.is_wanted)
         if rows:
@@ -329,7 +338,7 @@ class StorageCore:
             pushing.look_at = NEVER
         can_book = not proposals.is_disk_full
         pushing.push(now, pushing.busy if looking else touched, effects, can_book=can_book)
-        self._tell_leading(touched, effects)
+        effects += self._leading.tell(touched, pushing.linked)
         effects += self.registry.take_sends()
         effects += self.installing.pulls(now)
         effects += self.offering.chunks(now)
@@ -337,10 +346,10 @@ class StorageCore:
         for number in self.holdings.drop_removed(held):
             self._lagging.pop(number, None)
             self.pushing.busy.pop(number, None)
-            self._told.pop(number, None)
+            self._leading.over(number)
         return effects
 
-    def _take_in(self, now: int, wall_ms: int) -> None:
+    def _take_in(self, now: int, wall_ms: int, effects: list[Effect]) -> None:
         """What other storages said."""
         inbox, self._inbox = self._inbox, []
         replicas = self.replicas
@@ -350,6 +359,8 @@ class StorageCore:
                     self.installing.received(now, source, message)
                 case SnapshotPull():
                     self.offering.pulled(now, source, message)
+                case DigestReport() | DigestWrong():
+                    effects += self.digests.received(source, message)
                 case GroupBody():
                     core = replicas.cores.get(message.partition)
                     if core is None or core.replica < message.target:
@@ -394,7 +405,7 @@ class StorageCore:
         for partition, group in touched.items():
             if group.duties is not None and group.raft.lead is None:
                 self.proposals.give_up(group)
-                self._told.pop(partition, None)
+                self._leading.over(partition)
         return touched, meta
 
     def _append(
@@ -463,23 +474,6 @@ class StorageCore:
             return
         group.state.heads.trim()
         self.pushing.note(group)
-
-    def _tell_leading(self, touched: Mapping[int, Group], effects: list[Effect]) -> None:
-        """Routers hear who serves: of what began now, and of everything when they are new."""
-        began = []
-        for partition, group in touched.items():
-            raft = group.raft
-            if raft.serving and self._told.get(partition) != raft.hard_state.term:
-                self._told[partition] = raft.term
-                began.append((partition, raft.term))
-        if began:
-            known = self.pushing.linked - self._untold_routers
-            effects += [Send(router, Leading(began)) for router in sorted(known)]
-        if self._untold_routers:
-            everything = sorted(self._told.items())
-            if everything:
-                effects += [Send(r, Leading(everything)) for r in sorted(self._untold_routers)]
-            self._untold_routers.clear()
 
     def _shorten(self, held: Mapping[int, Replica]) -> None:
         """Forget entries that nobody needs any more; it is told with the next write."""

@@ -50,6 +50,7 @@ class Holdings:
         registry: Registry,
         memory: Mapping[bytes, int],
         garbage: Garbage,
+        digest_entries: int,
     ) -> None:
         """`memory` is the highest incarnation seen of each other disk."""
         self.groups: dict[int, Group] = {}
@@ -61,6 +62,7 @@ class Holdings:
         self._replicas = replicas
         self._garbage = garbage
         self._registry = registry
+        self._digest_entries = digest_entries
         self.heads_max = HEADS_CACHED_MAX // ring.partitions
         """Decoded channel heads that a partition may keep."""
         self._retired: dict[int, ReplicaMeta] = {}
@@ -92,8 +94,8 @@ class Holdings:
     def machine(self, number: int, install: int) -> Machine:
         """The state of a group, as its rows under that install number say."""
         if number == self._record.meta_group:
-            return MetaState(number, install, self._view)
-        return ChatState(number, install, self._view, self.heads_max)
+            return MetaState(number, install, self._view, self._digest_entries)
+        return ChatState(number, install, self._view, self.heads_max, self._digest_entries)
 
     def genesis(self, number: int) -> GroupConfig:
         """The configuration of birth."""
@@ -166,6 +168,13 @@ class Holdings:
         self._open(now, number, LoadedPartition(None, meta.encode(), None))
         self._replicas.cores[number].begin_anew()
 
+    def lose_rows(self, replica: Replica) -> None:
+        """Its rows are wrong, though nothing is damaged that can be seen: it gets its leader's."""
+        replica.meta = msgspec.structs.replace(replica.meta, status=ReplicaStatus.DAMAGED)
+        self._metas[replica.partition] = replica.meta.encode()
+        replica.raft.lose_rows()
+        self._replicas.touched.add(replica.partition)
+
     def _outlive(self, held: Replica, term: int) -> None:
         """A later replica is fed here: this one was removed before, and that is committed.
 
@@ -208,7 +217,15 @@ class Holdings:
             self._registry.group = one
             self._replicas.add(now, one.raft, [NodeName(place.name) for place in genesis.voters])
             return
-        group = open_group(number, self._view, self._journal, loaded, genesis, self.heads_max)
+        group = open_group(
+            number,
+            self._view,
+            self._journal,
+            loaded,
+            genesis,
+            self.heads_max,
+            self._digest_entries,
+        )
         self.groups[number] = group
         self._replicas.add(now, group.raft, self._ring.placement[number])
 
@@ -217,7 +234,7 @@ class Holdings:
         genesis = self.genesis(number)
         if meta.status != ReplicaStatus.DAMAGED:
             try:
-                state = MetaState(number, meta.install, self._view)
+                state = MetaState(number, meta.install, self._view, self._digest_entries)
                 raft = open_raft(number, meta, state, self._journal, loaded, genesis)
                 return MetaGroup(number, raft, state, meta)
             except RowsDamaged:

@@ -14,7 +14,7 @@ import msgspec
 from zmqim.chat.state import Applied, ChatState
 from zmqim.chat.view import RowView
 from zmqim.errors import DamagedData, WireError
-from zmqim.limits import MB
+from zmqim.limits import DIGEST_ENTRIES, MB
 from zmqim.raft.config import GroupConfig
 from zmqim.raft.core import RaftCore
 from zmqim.raft.entry import Entry, decode_entry, follows
@@ -45,6 +45,7 @@ def open_group(
     loaded: LoadedPartition,
     genesis: GroupConfig,
     heads_max: int,
+    digest_entries: int = DIGEST_ENTRIES,
 ) -> Group:
     """The partition as the stores hold it, with a cache of `heads_max` channel heads.
 
@@ -54,7 +55,7 @@ def open_group(
     meta = meta_of(partition, loaded)
     if meta.status != ReplicaStatus.DAMAGED:
         try:
-            state = ChatState(partition, meta.install, view, heads_max)
+            state = ChatState(partition, meta.install, view, heads_max, digest_entries)
             raft = open_raft(partition, meta, state, journal, loaded, genesis)
             return Group(partition, raft, state, meta)
         except RowsDamaged:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from zmqim.chat.digest import DigestNotes
 from zmqim.chat.state import Applied
 from zmqim.raft.core import RaftCore
 from zmqim.raft.entry import decode_entry
@@ -20,6 +21,8 @@ class Machine(Protocol):
     """What the log is applied to, as far as opening and snapshots need it."""
 
     applied: Applied
+    notes: DigestNotes
+    """The digest at fixed positions of the log."""
 
     def config(self) -> tuple[int, bytes] | None:
         """(index, encoded configuration) as of the last applied entry; None: that of birth."""

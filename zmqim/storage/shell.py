@@ -134,6 +134,7 @@ class _Shell:
         self._disk = DiskState.OK
         self._next_second = 0
         self._loop_lag_ms = 0
+        self._mismatches = 0
         context.metrics.counters("storage", "What the storage did.", lambda: core.counters)
         context.metrics.gauges("storage", "What the storage holds.", self._gauges)
         context.metrics.counters("bus", "What happened on the bus.", endpoint.counters)
@@ -204,6 +205,10 @@ class _Shell:
             return
         self._next_second = now + DURABLE_MARK_MS
         stores.keep_witness()
+        digests = core.digests
+        if digests.counters["digest_mismatches"] != self._mismatches:
+            self._mismatches = digests.counters["digest_mismatches"]
+            self._context.logger.error(digests.last_words, digest_mismatches=self._mismatches)
         self._endpoint.set_load(
             Load(
                 loop_lag_ms=self._loop_lag_ms,
@@ -233,6 +238,7 @@ class _Shell:
         elif self._disk is DiskState.WARN:
             problems.append("the disk is filling up")
         counters = self._core.counters
+        problems += self._core.digests.problems
         return {
             "members": self._endpoint.roster(),
             "problems": problems,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zmqim.bus.replication import Append, AppendResult, SnapshotOffer, VoteRequest
+from zmqim.bus.replication import Append, AppendResult, SnapshotOffer, VoteRequest, VoteResult
 from zmqim.raft.config import GroupConfig, Place
 from zmqim.raft.core import RaftCore
 from zmqim.raft.entry import Entry, EntryKind, chain_of, decode_entry, encode_entry
@@ -208,3 +208,35 @@ def test_a_snapshot_that_nobody_pulls_is_wanted_again() -> None:
     assert lead.tick(1_500)
     assert raft.take_early(1_500, [TWO]) == []
     assert lead.wants_snapshot == {TWO}
+
+
+def test_who_learns_that_its_rows_are_wrong_says_so_and_is_healed_like_a_damaged_one() -> None:
+    held = bodies(1, 9)
+    raft = follower(held, 4)
+    hear(raft, 9, [], end_of(held[8]).chain)
+    raft.lose_rows()
+    assert raft.is_damaged
+    assert not raft.may_stand
+    assert raft.committed() == []
+    assert raft.take_late() == [AppendResult(0, GROUP, TWO, ONE, TERM, False, 0, 9, True)]
+    raft.receive(0, 0, VoteRequest(0, GROUP, THREE, TWO, TERM + 1, 9, TERM, False, False))
+    assert raft.take_late() == []
+    assert not raft.install(3, end_of(held[2]), CONFIG, 0)
+    assert [entry.index for entry in raft.log.tail] == [4, 5, 6, 7, 8, 9]
+    assert not raft.is_damaged
+
+
+def test_a_leader_whose_rows_are_wrong_leads_no_more() -> None:
+    raft = follower(bodies(1, 9), 9)
+    raft.stand(0)
+    for pre in (True, False):
+        term = TERM + 1
+        raft.receive(0, 0, VoteResult(0, GROUP, ONE, TWO, term, pre, True))
+    assert raft.lead is not None
+    raft.lose_rows()
+    assert (raft.lead, raft.leader, raft.is_damaged) == (None, 0, True)
+    unsaved = raft.unsaved()
+    assert unsaved is not None
+    assert [index for index, _ in unsaved.entries] == [10]
+    raft.saved()
+    assert not any(isinstance(message, AppendResult) for message in raft.take_late())

@@ -1,0 +1,42 @@
+"""A running digest over what applying made, so that replicas can be compared without their rows.
+
+It follows from the entries and the rows before them alone: not from who leads, nor from how many
+entries a turn applies. So replicas that applied the same entries have the same digest, and one
+that differs goes on to differ: the fold of two digests by the same value is never the same. At
+fixed positions of the log the digest is noted, for `zmqim.storage.digests` to compare.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from xxhash import xxh3_64_intdigest
+
+from zmqim.limits import DIGEST_NOTES_KEPT
+
+U64: Final = (1 << 64) - 1
+FACTOR: Final = 0x9E37_79B9_7F4A_7C15
+"""Odd, so that the product with it loses nothing; its bits are those of the golden ratio."""
+
+
+def fold(digest: int, outcome: bytes) -> int:
+    """`digest` with one more outcome, encoded."""
+    return ((digest ^ xxh3_64_intdigest(outcome)) * FACTOR) & U64
+
+
+class DigestNotes:
+    """The digest at the last log indexes that `every` divides."""
+
+    __slots__ = ("at", "every")
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.at: dict[int, int] = {}
+        """Digest by index, rising."""
+
+    def note(self, index: int, digest: int) -> None:
+        """Everything up to `index` is applied; what was noted long ago is forgotten."""
+        if index:
+            self.at[index] = digest
+            if len(self.at) > DIGEST_NOTES_KEPT:
+                del self.at[next(iter(self.at))]
