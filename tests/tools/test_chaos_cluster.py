@@ -78,9 +78,9 @@ def rigs(tmp_path: Path) -> Callable[[int], tuple[Rig, Told]]:
 Rigs = Callable[[int], tuple[Rig, Told]]
 
 
-def row(leader: str, whole: bool = True) -> dict[str, Any]:
+def row(leader: str, whole: bool = True, number: int = 3) -> dict[str, Any]:
     voters = [{"name": name} for name in STORAGES]
-    return {"id": 3, "leader": leader, "voters": voters, "fully_replicated": whole}
+    return {"id": number, "term": 1, "leader": leader, "voters": voters, "fully_replicated": whole}
 
 
 def test_leaders_are_those_that_the_cluster_names_else_those_of_the_ring(rigs: Rigs) -> None:
@@ -97,7 +97,7 @@ def test_leaders_are_those_that_the_cluster_names_else_those_of_the_ring(rigs: R
 def test_a_cluster_is_whole_once_every_partition_is_replicated(rigs: Rigs) -> None:
     _, cluster = rigs(3)
     assert cluster.is_whole()
-    cluster.table = [row("storage-1"), row("storage-1", whole=False)]
+    cluster.table = [row("storage-1"), row("storage-1", whole=False, number=4)]
     assert not cluster.is_whole()
     cluster.table.pop()
     cluster.refuses.add("storage-2")

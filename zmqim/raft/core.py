@@ -53,10 +53,9 @@ class RaftCore:
         *,
         is_damaged: bool = False,
     ) -> None:
-        """`config` is the one that holds at the last applied entry; those behind it are in `log`.
-
-        A damaged replica lost its rows: it neither votes nor stands nor acknowledges, until it gets
-        a snapshot. Its log counts as applied meanwhile."""
+        """`config` holds at the last applied entry; those behind it are in `log`. A damaged replica
+        lost its rows: it neither votes nor stands nor acknowledges, until it gets a snapshot. Its
+        log counts as applied meanwhile."""
         self.identity = identity
         self.replica = identity.replica
         self.hard_state = hard_state
@@ -69,6 +68,8 @@ class RaftCore:
         self.serving = False
         """A leader that applied the NO-OP of its own term."""
         self.is_damaged = is_damaged
+        self.has_forgotten = False
+        """Its leader counts on entries here that are gone, as of an older copy of the folder."""
         self.commit = log.applied
         self._configs: list[tuple[int, GroupConfig]] = [(conf_id, config)]
         """By rising index: the applied one, and those behind it."""
@@ -220,7 +221,8 @@ class RaftCore:
         if term < self.term:
             return False
         self._hear_leader(source, term)
-        if not self.is_damaged:
+        self.has_forgotten = not self.is_damaged and commit > self.last
+        if not (self.is_damaged or self.has_forgotten):
             self._commit_up_to(commit)
         return True
 
@@ -318,7 +320,7 @@ class RaftCore:
     def lose_rows(self) -> None:
         """The rows are not what the log makes of them: this replica is damaged from now on."""
         self._follow(self.term, self.leader if self.lead is None else 0)
-        self.is_damaged = True
+        self.is_damaged, self.has_forgotten = True, False
         self.commit = self.log.forget_tail()
         if self.leader:
             self._late.append(AppendResult(*self._to(self.leader), False, 0, self.last, True))
@@ -437,8 +439,7 @@ class RaftCore:
             self._late.append(AppendResult(*self._to(source), False, 0, prev, True))
             return
         # What is committed is every leader's; behind it the entry before these must be the same.
-        before = (append.prev_term, append.prev_chain)
-        if prev > self.commit and not self.log.holds(prev, before):
+        if prev > self.commit and not self.log.holds(prev, (append.prev_term, append.prev_chain)):
             self._late.append(AppendResult(*self._to(source), False, self.commit, prev))
             return
         match = prev
@@ -476,9 +477,8 @@ class RaftCore:
         return True
 
     def _commit_up_to(self, index: int) -> None:
-        if index > self.commit:
-            assert index <= self.log.last, f"{index} is committed, the log ends at {self.log.last}"
-            self.commit = index
+        assert index <= self.log.last, f"{index} is committed, the log ends at {self.log.last}"
+        self.commit = max(self.commit, index)
 
     def _note_configs(self, entries: Collection[Entry]) -> None:
         """Configurations hold from the moment they are appended."""

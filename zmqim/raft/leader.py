@@ -82,6 +82,7 @@ class Lead:
             return False
         progress.is_damaged = result.damaged
         if result.damaged:
+            progress.match = 0  # It may have lost what it had acknowledged.
             if progress.sending is not Sending.SNAPSHOT:
                 progress.probe(progress.match + 1)
             return False

@@ -88,6 +88,8 @@ class Digests:
         for number, replica in held.items():
             at = replica.machine.notes.at
             raft = replica.raft
+            if raft.has_forgotten:
+                self._give_up(replica, "has lost entries that it had acknowledged")
             if at and seen.get(number) != (state := (raft.leader, raft.term, next(reversed(at)))):
                 seen[number] = state
                 self._news.add(number)
@@ -149,7 +151,7 @@ class Digests:
             # It may have got other rows since it told what was wrong.
             mine = replica.machine.notes.at.get(message.index, message.digest)
             if mine != message.digest and not raft.is_damaged:
-                self._give_up(replica, message.index)
+                self._give_up(replica, f"has wrong rows at entry {message.index}")
         return sends
 
     # ---- judging ---------------------------------------------------------------------------------
@@ -182,7 +184,7 @@ class Digests:
             return
         self._undecided.pop(number, None)
         if mine != right:
-            self._give_up(replica, index)
+            self._give_up(replica, f"has wrong rows at entry {index}")
             return
         for other, digest in told.items():
             name = self._replicas.peers.name_of(raft, other)
@@ -191,12 +193,10 @@ class Digests:
                 ends = (number, raft.identity.group, raft.replica, other, raft.term)
                 sends.append(Send(name, DigestWrong(*ends, index, right)))
 
-    def _give_up(self, replica: Replica, index: int) -> None:
-        """What this replica made of the log is wrong: it abstains until it has others."""
+    def _give_up(self, replica: Replica, why: str) -> None:
+        """This replica is wrong: it abstains until it has its leader's rows."""
         number = replica.partition
-        self._count(
-            f"partition {number}: its rows here are wrong at entry {index}, and are rebuilt"
-        )
+        self._count(f"partition {number}: the replica here {why}, and is rebuilt")
         self._reports.pop(number, None)
         self._undecided.pop(number, None)
         self._holdings.lose_rows(replica)

@@ -373,8 +373,16 @@ def test_a_pulse_tells_the_leader_and_what_is_committed() -> None:
     assert one.core.pulse(3, 4, 0)
     assert (one.core.leader, one.core.term) == (3, 4)
     assert not one.core.pulse(1, 3, 1)
-    with pytest.raises(AssertionError):
-        one.core.pulse(3, 4, 9)
+
+
+def test_who_hears_of_commits_above_its_own_end_knows_that_it_has_forgotten() -> None:
+    leader = serving()
+    one = replica(2)
+    hears(one, append(leader, 2, 1, 1))
+    assert one.core.pulse(1, 1, 2)
+    assert (one.core.has_forgotten, one.core.commit) == (True, 0)
+    one.core.lose_rows()
+    assert (one.core.has_forgotten, one.core.is_damaged) == (False, True)
 
 
 def test_two_leaders_in_one_term_are_an_error() -> None:
