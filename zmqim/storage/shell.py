@@ -26,6 +26,7 @@ from zmqim.storage.beginning import Beginning, begin
 from zmqim.storage.clocks import now_ms, wall_ms
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import WriteJournal, WriteState
+from zmqim.storage.happenings import Happenings
 from zmqim.storage.stores import Stores, check_birth, open_stores
 from zmqim.store.disk import DiskState
 from zmqim.store.identity import read_birth
@@ -135,6 +136,7 @@ class _Shell:
         self._next_second = 0
         self._loop_lag_ms = 0
         self._mismatches = 0
+        self._happenings = Happenings()
         context.metrics.counters("storage", "What the storage did.", lambda: core.counters)
         context.metrics.gauges("storage", "What the storage holds.", self._gauges)
         context.metrics.counters("bus", "What happened on the bus.", endpoint.counters)
@@ -205,10 +207,14 @@ class _Shell:
             return
         self._next_second = now + DURABLE_MARK_MS
         stores.keep_witness()
+        logger = self._context.logger
+        for line in self._happenings.look(core):
+            tell = logger.warning if line.is_warning else logger.info
+            tell(line.words, partitions=line.partitions)
         digests = core.digests
         if digests.counters["digest_mismatches"] != self._mismatches:
             self._mismatches = digests.counters["digest_mismatches"]
-            self._context.logger.error(digests.last_words, digest_mismatches=self._mismatches)
+            logger.error(digests.last_words, digest_mismatches=self._mismatches)
         self._endpoint.set_load(
             Load(
                 loop_lag_ms=self._loop_lag_ms,

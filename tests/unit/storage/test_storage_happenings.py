@@ -1,0 +1,48 @@
+"""What the log of a storage tells of its replicas."""
+
+from __future__ import annotations
+
+import pytest
+from storage_trio import ONE, THREE, TWO, Trio
+
+from zmqim.storage.happenings import Happening, Happenings, ranges
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"), [([], ""), ([3], "3"), ([9, 3, 7, 8], "3, 7-9"), ([1, 0, 5], "0-1, 5")]
+)
+def test_numbers_are_told_as_ranges(numbers: list[int], words: str) -> None:
+    assert ranges(numbers) == words
+
+
+def test_each_change_is_told_once() -> None:
+    trio = Trio()
+    trio.run(3_000)
+    told = Happenings()
+    lines = told.look(trio.members[ONE].core)
+    assert [line.words for line in lines] == ["holds replicas", "leads"]
+    assert told.look(trio.members[ONE].core) == []
+    others = {name: Happenings() for name in (TWO, THREE)}
+    for name, happenings in others.items():
+        happenings.look(trio.members[name].core)
+    trio.cut(ONE)
+    trio.until(lambda: trio.leads(TWO) or trio.leads(THREE))
+    winner = TWO if trio.leads(TWO) else THREE
+    lines = others[winner].look(trio.members[winner].core)
+    assert [line.words for line in lines] == ["leads"]
+    trio.run(5_000)
+    assert [line.words for line in told.look(trio.members[ONE].core)] == ["leads no more"]
+
+
+def test_a_damaged_replica_and_its_recovery_are_told() -> None:
+    trio = Trio()
+    trio.run(3_000)
+    core = trio.members[THREE].core
+    told = Happenings()
+    told.look(core)
+    core.holdings.lose_rows(trio.group(THREE))
+    assert told.look(core) == [
+        Happening(True, "replicas are damaged and get their leader's rows", "0")
+    ]
+    trio.run(3_000)
+    assert told.look(core) == [Happening(False, "replicas were rebuilt", "0")]
