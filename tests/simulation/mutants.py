@@ -315,12 +315,12 @@ class RemembersDuplicatesInMemory(StorageCore):
 class _CountingState(ChatState):
     """Sequences come from a counter of this life, which begins with what the rows say at birth."""
 
-    def _send(self, hlc: int, send: SendMessage, payload: bytes) -> Outcome:
+    def _send(self, hlc: int, send: SendMessage, payload: bytes, quiet: bool) -> Outcome:
         counts = self.__dict__.setdefault("counts", {})
         key = (send.channel_type, send.channel_id, send.flags & 2)
         log = self.heads.find(send.channel_type, send.channel_id, bool(send.flags & 2))
         log.head.last_sequence = counts.get(key, 0)
-        outcome = super()._send(hlc, send, payload)
+        outcome = super()._send(hlc, send, payload, quiet)
         counts[key] = log.head.last_sequence
         return outcome
 
@@ -666,13 +666,17 @@ MUTANTS: tuple[Mutant, ...] = (
         "acknowledged and lost",
         Directed(follower_dies_writing, AnswersLeadersBeforeSync),
     ),
-    Mutant("count self before own sync", DAMAGED, _seeds(CountsItselfBeforeSync, 3)),
+    Mutant(
+        "count self before own sync",
+        "acknowledged and lost",
+        Directed(only_voter_dies_writing, CountsItselfBeforeSync),
+    ),
     Mutant("journal unsynced", DAMAGED, _seeds(SyncsNoJournal, 3)),
-    Mutant("state batch unsynced", "I-1", _seeds(SyncsNoRows, 6)),
-    Mutant("Applied written before its rows", "I-17 replicas of", _seeds(WritesAppliedFirst, 6)),
+    Mutant("state batch unsynced", "I-1 ", _seeds(SyncsNoRows, 6)),
+    Mutant("Applied written before its rows", "I-1 ", _seeds(WritesAppliedFirst, 3)),
     Mutant("a message applied otherwise", "I-13 storage-", _seeds(AppliesAMessageOtherwise, 2)),
-    Mutant("dedup kept in memory only", "I-3", _seeds(RemembersDuplicatesInMemory, 3)),
-    Mutant("sequence from a counter in memory", "I-1", _seeds(CountsInMemory, 3)),
+    Mutant("dedup kept in memory only", "I-3 ", _seeds(RemembersDuplicatesInMemory, 3)),
+    Mutant("sequence from a counter in memory", "I-1 ", _seeds(CountsInMemory, 3)),
     Mutant(
         "applied on one disk only",
         "acknowledged and lost",

@@ -41,7 +41,7 @@ class Surroundings:
         """Why a voter does not answer its leader."""
         state = self.states.get(name, "alive")
         if state in ("alive", "suspect"):
-            return f"{name} runs but does not answer its leader"
+            return f"{name} runs but its replica does not answer the leader"
         return f"{name} {'has' if state in ('left', 'failed') else 'is'} {state}"
 
 

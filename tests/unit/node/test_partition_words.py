@@ -80,7 +80,7 @@ SENTENCES: list[tuple[Answers, Surroundings, str]] = [
     (
         led(TWO_DOWN, THREE),
         around(),
-        "partition 0 has 2 of 3 voters: storage-2 runs but does not answer its leader.",
+        "partition 0 has 2 of 3 voters: storage-2 runs but its replica does not answer the leader.",
     ),
     (
         led(TWO_DOWN, THREE),
@@ -152,7 +152,7 @@ KNOWN_BY_THE_MANUAL = (
     "is down",
     "has failed",
     "has left",
-    "runs but does not answer its leader",
+    "runs but its replica does not answer the leader",
     "Without a majority nothing is acknowledged",
     "is being added",
     "there are only",
