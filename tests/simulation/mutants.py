@@ -170,8 +170,11 @@ class Directed(NamedTuple):
     core: type[StorageCore]
 
     def run(self, rule: str) -> Caught | None:
-        """What the schedule says."""
-        wrong = self.schedule(self.core)
+        """What the schedule says, or the storage that refuses to open what it wrote."""
+        try:
+            wrong = self.schedule(self.core)
+        except DamagedData as error:
+            wrong = f"DamagedData: {error}"
         return Caught(wrong, self.schedule.__name__) if wrong.startswith(rule) and wrong else None
 
 
@@ -668,7 +671,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "count self before own sync",
-        "acknowledged and lost",
+        DAMAGED,
         Directed(only_voter_dies_writing, CountsItselfBeforeSync),
     ),
     Mutant("journal unsynced", DAMAGED, _seeds(SyncsNoJournal, 3)),
