@@ -5,12 +5,17 @@ was performed, so that a read of the same turn sees them.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Protocol
 
 from xxhash import xxh3_128
 
 Row = tuple[bytes, bytes]
+
+INSERTED_MAX = 64
+"""Keys that are put into their places one by one; more are sorted in."""
 
 
 class StoredRows(Protocol):
@@ -34,6 +39,8 @@ class RowView:
         self._stored = stored
         self._stored_get = stored.get
         self.changes: dict[bytes, bytes | None] = {}
+        self._keys: list[bytes] = []
+        """Of the first so many changes, sorted; `scan` adds those that came since."""
         self.put: Callable[[bytes, bytes], None] = self.changes.__setitem__
         """Write a row: its key and its body."""
 
@@ -51,9 +58,12 @@ class RowView:
         self, start: bytes, stop: bytes, *, reverse: bool = False, limit: int | None = None
     ) -> list[Row]:
         """Rows with `start` <= key < `stop` as of now, in order, at most `limit` of them."""
-        changed = {key: body for key, body in self.changes.items() if start <= key < stop}
-        if not changed:
+        keys = self._sorted_keys()
+        first, behind = bisect_left(keys, start), bisect_left(keys, stop)
+        if first >= behind:
             return self._stored.scan(start, stop, reverse=reverse, limit=limit)
+        changes = self.changes
+        changed = {key: changes[key] for key in keys[first:behind]}
         wanted = None if limit is None else limit + len(changed)
         merged: dict[bytes, bytes | None] = dict(
             self._stored.scan(start, stop, reverse=reverse, limit=wanted)
@@ -67,6 +77,20 @@ class RowView:
     def forget(self) -> None:
         """The changes are stored: they need no longer be kept above."""
         self.changes.clear()
+        self._keys.clear()
+
+    def _sorted_keys(self) -> list[bytes]:
+        keys = self._keys
+        count = len(self.changes) - len(keys)
+        if count:  # Keys come at the end and stay until all are forgotten.
+            new = list(islice(self.changes, len(keys), None))
+            if count <= INSERTED_MAX:
+                for key in new:
+                    insort(keys, key)
+            else:
+                keys += new
+                keys.sort()
+        return keys
 
 
 def digest_of(rows: Iterable[Row]) -> str:
