@@ -208,12 +208,11 @@ class WakesUpEmpty(Replica):
 # ---- votes ---------------------------------------------------------------------------------------
 
 
-def asked_whoever_it_is(core: RaftCore, request: VoteRequest, leader_alive: bool) -> None:
-    """Votes although it is damaged, or no voter."""
-    voters, damaged = core._voters, core.is_damaged
-    core._voters, core.is_damaged = (*voters, core.replica), False
+def asked_though_damaged(core: RaftCore, request: VoteRequest, leader_alive: bool) -> None:
+    """Votes although it is damaged."""
+    damaged, core.is_damaged = core.is_damaged, False
     _asked(core, request, leader_alive)
-    core._voters, core.is_damaged = voters, damaged
+    core.is_damaged = damaged
 
 
 _asked = RaftCore._asked_for_vote
@@ -596,19 +595,10 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     Mutant(
-        "learner votes",
-        "a replica votes that is no voter",
-        Explored(
-            patches=_core("_asked_for_vote", asked_whoever_it_is),
-            bounds=Bounds(0, 1, 1, 0, 0),
-            shape=Shape((1, 2), (3,)),
-        ),
-    ),
-    Mutant(
         "damaged replica votes",
         "a damaged replica votes",
         Explored(
-            patches=_core("_asked_for_vote", asked_whoever_it_is),
+            patches=_core("_asked_for_vote", asked_though_damaged),
             bounds=Bounds(1, 1, 0, 0, 0, damages=1),
         ),
     ),

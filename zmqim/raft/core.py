@@ -11,9 +11,10 @@ and it belongs to the leader's own term; entries of earlier terms follow with th
 leader begins its term with a NO-OP and is not `serving`, accepts no proposal and serves no read,
 until that NO-OP is applied: before, it may not know everything that was acknowledged.
 
-Who votes is the configuration in the group's own log, from the moment it is appended. A learner is
-fed and never counts. What a message must fit (group, replica ids) is checked where it arrives
-(`zmqim.raft.groups`), and so is when to stand for election; this module says what follows.
+Whose votes count is the configuration in the candidate's own log, from the moment it is appended.
+A learner is fed and never counts, but votes when asked: it may be a voter since an entry that only
+the candidate holds. What a message must fit is checked where it arrives (`zmqim.raft.groups`), and
+so is when to stand for election; this module says what follows.
 """
 
 from __future__ import annotations
@@ -121,15 +122,11 @@ class RaftCore:
         return self.replica in self._voters
 
     @property
-    def has_vote(self) -> bool:
-        """Does it vote and stand? Until its removal is committed and applied: before, the log that
-        removes it may be one that nobody can be elected without."""
-        return self.is_voter or self._configs[0][1].is_voter(self.replica)
-
-    @property
     def may_stand(self) -> bool:
-        """May this replica become leader?"""
-        return self.has_vote and not self.is_damaged and self.lead is None
+        """May this replica become leader? A voter may until its removal is committed and applied:
+        before, the log that removes it may be one that nobody can be elected without."""
+        has_vote = self.is_voter or self._configs[0][1].is_voter(self.replica)
+        return has_vote and not self.is_damaged and self.lead is None
 
     @property
     def accepts(self) -> bool:
@@ -364,7 +361,7 @@ class RaftCore:
         ]
 
     def _asked_for_vote(self, request: VoteRequest, leader_alive: bool) -> None:
-        if self.is_damaged or not self.has_vote:
+        if self.is_damaged:
             return
         log = self.log
         is_loyal = (leader_alive or self.lead is not None) and not request.transfer

@@ -95,8 +95,6 @@ def secret_in(replica: Replica, message: Any) -> str:
     if isinstance(message, VoteResult) and message.granted:
         if core.is_damaged:
             return "a damaged replica votes"
-        if not (core.is_voter or core.applied_config[1].is_voter(core.replica)):
-            return "a replica votes that is no voter"
         if not is_pre and disk.hard_state < HardState(message.term, message.target):
             return "a vote is told before it is saved"
     if isinstance(message, VoteRequest) and core.is_damaged:

@@ -162,6 +162,8 @@ class Replica:
         core = self.core
         if isinstance(message, GroupPulse):
             core.pulse(message.source, message.term, message.commit)
+            fault = f"{message.commit} is committed, the log ends at {core.last}"
+            assert not core.has_forgotten, fault  # No disk of this world forgets unseen.
         elif isinstance(message, Snapshot):
             self.receive_snapshot(message)
         else:
@@ -365,13 +367,15 @@ def thaw(replica_class: type[Replica], frozen: Frozen) -> Replica:
     log = Log.__new__(Log)
     log.first, log.last, log._base_term, log._base_chain = log_state[:4]
     log.last_term, log.chain, log.hlc, log.applied, log.saved = log_state[4:]
-    log.tail, log.is_extent_unsaved, log._new = list(tail), False, []
+    log.tail, log._new = list(tail), []
+    log.is_extent_unsaved = log.is_truncated = False
     log._recent, log._recent_bytes, log._read = deque(recent), sum(map(len, recent)), replica.read
     core = replica.core_class.__new__(replica.core_class)
     core.identity, core.replica, core.log = Identity(PARTITION, GROUP, number), number, log
     core.hard_state, core.role, core.leader, core.serving, core.is_damaged, core.commit = state
     core._configs, core._votes = list(configs), set(votes)
     core._hard_state_unsaved, core._late, core.lead = False, [], None
+    core.has_forgotten = False
     core._configure()
     if lead is not None:
         core.lead = _thaw_lead(core, lead)

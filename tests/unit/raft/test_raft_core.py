@@ -227,11 +227,19 @@ def test_a_damaged_replica_abstains_from_everything() -> None:
         one.core.stand(WALL_MS)
 
 
+@pytest.mark.promise("P6")
+def test_a_learner_votes_for_it_may_be_a_voter_in_the_log_of_who_asks() -> None:
+    learner = replica(3, (1, 2), (3,))
+    (answer,) = hears(learner, asks(1, 3, 5, last=(1, 1)))
+    assert (answer.granted, learner.disk.hard_state) == (True, HardState(5, 1))
+    (answer,) = hears(learner, asks(2, 3, 5, last=(1, 1)))
+    assert not answer.granted
+
+
 @pytest.mark.promise("P1")
-def test_a_learner_neither_votes_nor_stands_nor_counts() -> None:
+def test_a_learner_neither_stands_nor_counts() -> None:
     learner = replica(3, (1, 2), (3,))
     assert not learner.core.may_stand
-    assert hears(learner, asks(1, 3, 5), asks(1, 3, 5, pre=True)) == []
     leader = replica(1, (1, 2), (3,))
     elected(leader)
     hears(leader, holds(3, 1, 1, 1))
