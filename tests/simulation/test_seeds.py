@@ -17,11 +17,9 @@ from zmqim.sim.run import run
 SEEDS = 60
 SMALL_SEEDS = 200
 """Three storages, two partitions: where replication itself is in trouble all the time."""
-KEPT = [
-    int(line.split()[0])
-    for line in (Path(__file__).parent / "seeds.txt").read_text().splitlines()
-    if not line.startswith("#")
-]
+LINES = (Path(__file__).parent / "seeds.txt").read_text().splitlines()
+KEPT = [int(line.split()[0]) for line in LINES if line[0].isdigit()]
+KEPT_SMALL = [int(line.split()[1]) for line in LINES if line.startswith("small ")]
 
 
 @pytest.mark.promise("P1")
@@ -48,7 +46,7 @@ def test_the_promises_hold_whatever_the_seed_does(seed: int) -> None:
 @pytest.mark.promise("P7")
 @pytest.mark.promise("P8")
 @pytest.mark.promise("P12")
-@pytest.mark.parametrize("seed", range(SMALL_SEEDS))
+@pytest.mark.parametrize("seed", sorted({*range(SMALL_SEEDS), *KEPT_SMALL}))
 def test_the_promises_hold_in_the_small_world(seed: int) -> None:
     report = run(seed, small=True)
     again = f"python -m zmqim.sim --small --seeds 1 --first {seed}"
