@@ -40,8 +40,8 @@ from rich.text import Text
 from zmqim.commands.tables import print_table
 from zmqim.errors import EXIT_OK, UsageError
 from zmqim.node.cluster import Running, merged, running_cluster
-from zmqim.node.partition_words import ranges
 from zmqim.node.partitions import META
+from zmqim.ring.partitions import ranges
 
 WATCH_PAUSE_S = 1.0
 _COLOURS = {

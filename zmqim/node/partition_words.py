@@ -15,8 +15,6 @@ from zmqim.node.partitions import META, Partition, Replica, Source
 
 NAMED_MAX = 5
 """Partitions that a sentence names; more are counted."""
-RANGES_MAX = 24
-"""Runs of neighbours that `ranges` shows."""
 
 Ids = Sequence[int | str]
 
@@ -227,21 +225,6 @@ def named(ids: Ids) -> str:
     if META in ids:
         words.append("the meta group")
     return " and ".join(words)
-
-
-def ranges(ids: Ids) -> str:
-    """``0-3, 7, meta``: runs of neighbours; the end of a long list is counted."""
-    runs: list[list[int]] = []
-    for one in sorted(one for one in ids if isinstance(one, int)):
-        if runs and one == runs[-1][-1] + 1:
-            runs[-1].append(one)
-        else:
-            runs.append([one])
-    shown = [f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs[:RANGES_MAX]]
-    left = sum(map(len, runs[RANGES_MAX:]))
-    if left:
-        shown.append(f"and {left:,} more")
-    return ", ".join([*shown, *([META] if META in ids else [])])
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -6,9 +6,9 @@ each kind of change however many partitions it concerns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
+from zmqim.ring.partitions import ranges
 from zmqim.storage.core import StorageCore
 
 
@@ -18,7 +18,7 @@ class Happening(NamedTuple):
     is_warning: bool
     words: str
     partitions: str
-    """Numbers and ranges, such as ``3, 7-9``; the meta group has the number after the last."""
+    """Such as ``3, 7-9, meta``."""
 
 
 class Happenings:
@@ -44,19 +44,9 @@ class Happenings:
             (False, "leads no more", self._led - led),
         )
         self._held, self._led, self._damaged = held, led, damaged
+        meta = core.registry.number
         return [
-            Happening(is_warning, words, ranges(numbers))
+            Happening(is_warning, words, ranges("meta" if n == meta else n for n in numbers))
             for is_warning, words, numbers in changes
             if numbers
         ]
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """Numbers as a person writes them: ``3, 7-9``."""
-    found: list[list[int]] = []
-    for number in sorted(numbers):
-        if found and found[-1][1] == number - 1:
-            found[-1][1] = number
-        else:
-            found.append([number, number])
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in found)

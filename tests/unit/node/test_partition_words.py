@@ -9,7 +9,7 @@ import pytest
 from replica_answers import NAMES, Answers, answers, follows, leads, led_by_storage_1, voter
 
 from zmqim.node import partition_words
-from zmqim.node.partition_words import Surroundings, named, ranges
+from zmqim.node.partition_words import Surroundings, named
 from zmqim.node.partitions import partitions_of
 
 MANUAL = Path(__file__).resolve().parents[3] / "docs" / "OPERATING.md"
@@ -240,9 +240,3 @@ def test_a_few_partitions_are_named_and_many_are_counted() -> None:
     assert named(range(6)) == "6 partitions"
     assert named(["meta"]) == "the meta group"
     assert named([3, "meta"]) == "partition 3 and the meta group"
-
-
-def test_ranges_join_neighbours_and_count_what_does_not_fit() -> None:
-    assert ranges([5, 0, 1, 2, 9, 8]) == "0-2, 5, 8-9"
-    assert ranges([4, "meta"]) == "4, meta"
-    assert ranges(range(0, 60, 2)).endswith("44, 46, and 6 more")

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 from storage_trio import ONE, THREE, TWO, Trio
 
-from zmqim.storage.happenings import Happening, Happenings, ranges
-
-
-@pytest.mark.parametrize(
-    ("numbers", "words"), [([], ""), ([3], "3"), ([9, 3, 7, 8], "3, 7-9"), ([1, 0, 5], "0-1, 5")]
-)
-def test_numbers_are_told_as_ranges(numbers: list[int], words: str) -> None:
-    assert ranges(numbers) == words
+from zmqim.storage.happenings import Happening, Happenings
 
 
 def test_each_change_is_told_once() -> None:
