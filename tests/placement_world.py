@@ -27,10 +27,11 @@ from zmqim.chat.view import RowView
 from zmqim.ids import NodeName
 from zmqim.limits import LEARNER_LAG_ENTRIES_MAX, REPORT_AGE_MS_MAX, STEP_REPEAT_MS
 from zmqim.meta.boot import requested
-from zmqim.meta.driver import GROUP_BYTES, PlacementDriver, step_of
+from zmqim.meta.driver import PlacementDriver, step_of
 from zmqim.meta.operations import MetaOperation
 from zmqim.meta.state import MetaState
 from zmqim.raft.config import GroupConfig, Place, StepKind, StepRefused, stepped
+from zmqim.raft.state import GROUP_BYTES
 
 _T = TypeVar("_T")
 

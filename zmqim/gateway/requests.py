@@ -285,7 +285,7 @@ class Requests:
     def leader_moved(self, now: int, name: NodeName, partitions: Container[int]) -> None:
         """That router asks another storage for these partitions now: what it has, and what waits
         out a pause, goes to it again."""
-        for asked in list(self._asked.values()):
-            if asked.partition in partitions and asked.router in (None, name):
+        for asked in [one for one in self._asked.values() if one.partition in partitions]:
+            if asked.router in (None, name):
                 asked.proposed = asked.proposed or asked.router is not None
                 self._launch(now, asked, name)

@@ -400,9 +400,10 @@ class Sending:
     def leader_moved(self, now: int, name: NodeName, partitions: Container[int]) -> None:
         """That router asks another storage for these partitions now: what it has, and what waits
         out a pause, goes to it again."""
-        lanes = {each.lane: None for each in self._waiting.values()}
+        waiting = self._waiting.values()
+        lanes = {each.lane: None for each in waiting if each.lane.partition in partitions}
         for lane in lanes:
-            if lane.partition in partitions and lane.flight and lane.router in (None, name):
+            if lane.flight and lane.router in (None, name):
                 self._counters.sends_retried += lane.open_count
                 self._launch(now, lane, name)
 

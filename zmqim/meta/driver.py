@@ -37,9 +37,7 @@ from zmqim.meta.rows import GroupRow
 from zmqim.meta.state import MetaState
 from zmqim.meta.steps import Observed, Wait, Wish, next_wish
 from zmqim.raft.config import GroupConfig, Place, Step
-
-GROUP_BYTES = 8
-"""Of a group uuid, as messages carry it."""
+from zmqim.raft.state import GROUP_BYTES
 
 
 class Plan(NamedTuple):

@@ -81,11 +81,9 @@ def _without_leader(partitions: Sequence[Partition], around: Surroundings) -> li
     if not alone:
         return []
     ids = [one.id for one in alone]
-    waited = max((one.leaderless_ms or 0 for one in alone), default=0) // 1000
     has = "has" if len(ids) == 1 else "have"
-    since = f"{has} had no leader for {waited:,} s" if waited else f"{has} no leader"
     limited = "" if around.is_one_host else ", as far as this host knows"
-    return [f"{named(ids)} {since}{limited}: nothing can be read or written there."]
+    return [f"{named(ids)} {has} no leader{limited}: nothing can be read or written there."]
 
 
 def _silent_leaders(partitions: Sequence[Partition], around: Surroundings) -> list[str]:

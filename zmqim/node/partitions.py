@@ -69,8 +69,6 @@ class Partition:
     serving: bool = False
     damaged: AbstractSet[str] = frozenset()
     """Storages whose replica is damaged."""
-    leaderless_ms: int | None = None
-    """How long nobody has led it, where the replicas say so."""
 
     @property
     def fully_replicated(self) -> bool | None:
@@ -139,7 +137,6 @@ def _partition(number: int | str, told: Sequence[_Told], ended: AbstractSet[str]
         for name, entry in sorted(told, key=lambda one: one[0])
     ]
     leader = None if heard is None or heard["leader"] in ended else str(heard["leader"])
-    waits = [int(entry["leaderless_ms"]) for _, entry in told if "leaderless_ms" in entry]
     return Partition(
         number,
         Source.FOLLOWERS,
@@ -148,7 +145,6 @@ def _partition(number: int | str, told: Sequence[_Told], ended: AbstractSet[str]
         tuple(one for one in replicas if one.state != "learner"),
         tuple(one for one in replicas if one.state == "learner"),
         damaged=damaged,
-        leaderless_ms=max(waits, default=None) if leader is None else None,
     )
 
 

@@ -10,6 +10,8 @@ from zmqim.errors import WireError
 from zmqim.raft.log import LogExtent
 
 _HARD_STATE = struct.Struct(">QQ")
+GROUP_BYTES = 8
+"""Of the group uuid's 16, the first so many travel in each message."""
 
 
 class Role(Enum):

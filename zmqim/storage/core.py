@@ -46,6 +46,7 @@ from zmqim.limits import FOLLOWER_APPLY_MS, JOURNAL_BYTES_MAX
 from zmqim.meta.birth import BirthCore
 from zmqim.meta.boot import Boot
 from zmqim.raft.groups import Groups
+from zmqim.raft.peers import NEVER
 from zmqim.ring.document import RingDocument, StorageLike
 from zmqim.storage.digests import Digests
 from zmqim.storage.effects import Effect, WriteJournal, WriteState
@@ -56,7 +57,6 @@ from zmqim.storage.holdings import Holdings
 from zmqim.storage.installing import Installing
 from zmqim.storage.items import frames_of
 from zmqim.storage.leading import LeadingTold
-from zmqim.storage.notices import NEVER
 from zmqim.storage.offering import Offering
 from zmqim.storage.outbox import partition_of_request
 from zmqim.storage.proposals import Proposals

@@ -21,8 +21,8 @@ from zmqim.bus.replication import DigestReport, DigestWrong
 from zmqim.ids import NodeName
 from zmqim.limits import DIGEST_NOTES_KEPT
 from zmqim.raft.groups import Groups
+from zmqim.raft.peers import NEVER
 from zmqim.storage.holdings import Holdings
-from zmqim.storage.notices import NEVER
 from zmqim.storage.replica import Replica
 
 _State = tuple[int, int, int]

@@ -11,7 +11,7 @@ from collections import deque
 
 from zmqim.chat.keys import Keys, install_of
 from zmqim.limits import GARBAGE_PAUSE_MS, GARBAGE_ROWS_MAX
-from zmqim.storage.notices import NEVER
+from zmqim.raft.peers import NEVER
 from zmqim.store.interface import RowReader, Rows
 
 
@@ -24,11 +24,6 @@ class Garbage:
         self._highest: dict[int, int] = {}
         """The highest install number that was ever used, by partition."""
         self._sweep_at = 0
-
-    @property
-    def ranges(self) -> int:
-        """How many install numbers still have dead rows, or may have."""
-        return len(self._dead)
 
     def look(self, partition: int, alive: int, *, is_held: bool = True) -> None:
         """Find the partition's rows under other numbers than `alive`, or under any if it is not

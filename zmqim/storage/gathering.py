@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from zmqim.chat.view import RowView
 from zmqim.limits import STATE_ROWS_MAX
-from zmqim.storage.notices import NEVER
+from zmqim.raft.peers import NEVER
 from zmqim.storage.replica import Replica
 from zmqim.store.interface import Rows
 

@@ -19,11 +19,11 @@ from zmqim.meta.state import MetaState
 from zmqim.raft.config import GroupConfig
 from zmqim.raft.groups import Groups
 from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
+from zmqim.raft.state import GROUP_BYTES
 from zmqim.ring.document import RingDocument
 from zmqim.storage.garbage import Garbage
 from zmqim.storage.group import Group
 from zmqim.storage.opening import (
-    GROUP_BYTES,
     VOTERS_TO_REBUILD,
     NoRows,
     RowsDamaged,
@@ -75,7 +75,6 @@ class Holdings:
     def open_all(self, now: int, loaded: Mapping[int, LoadedPartition]) -> None:
         """Take up everything that the journal holds a replica of."""
         held = [number for number, one in loaded.items() if one.replica_meta is not None]
-        self.heads_max = HEADS_CACHED_MAX // max(len(held), 1)
         for number in held:
             self._open(now, number, loaded[number])
             one = self.replica(number)

@@ -27,10 +27,10 @@ from zmqim.raft.config import GroupConfig
 from zmqim.raft.core import RaftCore
 from zmqim.raft.groups import Groups
 from zmqim.raft.log import LogEnd
+from zmqim.raft.peers import NEVER
 from zmqim.raft.replica import ReplicaStatus
 from zmqim.storage.garbage import Garbage
 from zmqim.storage.holdings import Holdings
-from zmqim.storage.notices import NEVER
 from zmqim.storage.replica import Replica
 from zmqim.store.interface import JournalBatch, Rows
 

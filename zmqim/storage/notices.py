@@ -21,9 +21,7 @@ from zmqim.limits import (
     NOTICES_UNACKED_BYTES_MAX,
     NOTICES_UNACKED_MAX,
 )
-
-NEVER = 1 << 63
-"""Later than any time."""
+from zmqim.raft.peers import NEVER
 
 
 class NoticeQueue:

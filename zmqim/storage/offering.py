@@ -26,9 +26,9 @@ from zmqim.limits import (
     SNAPSHOTS_PER_NODE_MAX,
 )
 from zmqim.raft.groups import Groups
+from zmqim.raft.peers import NEVER
 from zmqim.raft.progress import Sending
 from zmqim.storage.holdings import Holdings
-from zmqim.storage.notices import NEVER
 from zmqim.storage.replica import Replica
 from zmqim.storage.sizes import Sizes
 from zmqim.store.interface import RowSnapshot, RowStore
@@ -185,12 +185,6 @@ class Offering:
 
     def _close(self, key: tuple[int, int]) -> None:
         self._feeds.pop(key).rows.close()
-
-    def forget(self, partition: int) -> None:
-        """The replica is held no more."""
-        self._wanting.discard(partition)
-        for key in [key for key in self._feeds if key[0] == partition]:
-            self._close(key)
 
     # ---- feeding ---------------------------------------------------------------------------------
 

@@ -20,18 +20,17 @@ from zmqim.raft.core import RaftCore
 from zmqim.raft.entry import Entry, decode_entry, follows
 from zmqim.raft.log import Log, LogEnd, LogExtent, ReadBodies
 from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
-from zmqim.raft.state import HardState, Identity
+from zmqim.raft.state import GROUP_BYTES, HardState, Identity
 from zmqim.storage.group import Group
 from zmqim.storage.replica import Machine
 from zmqim.store.interface import JournalReader, LoadedPartition
 
-GROUP_BYTES = 8
-"""Of the group uuid's 16, the first so many travel in each message."""
 _READ_BYTES = 4 * MB
 
 
 VOTERS_TO_REBUILD = 3
-"""With fewer voters the others elect no leader without this one, so nobody would send the rows."""
+"""With fewer voters a partition, the others are no majority without this one and nobody would send
+the rows: damaged as its data is, it may be all there is, and the storage refuses to start on it."""
 
 
 class RowsDamaged(DamagedData):

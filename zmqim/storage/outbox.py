@@ -12,7 +12,7 @@ from collections.abc import Callable
 from zmqim.bus.messages import Item, ItemKind
 from zmqim.chat.state import OutboxRow
 from zmqim.limits import REQUEST_RETRY_MS
-from zmqim.storage.notices import NEVER
+from zmqim.raft.peers import NEVER
 
 OUTBOX_WINDOW = 256
 """Rows of one partition in flight. Above: later ones wait in the rows."""

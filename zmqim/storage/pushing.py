@@ -9,10 +9,10 @@ from zmqim.bus.messages import Item, NoticeItem, Notices, Submit
 from zmqim.chat.operations import Notified, OutboxDone, encode
 from zmqim.ids import NodeName, PartitionId
 from zmqim.limits import BATCH_ITEMS_MAX
+from zmqim.raft.peers import NEVER
 from zmqim.ring.routers import router_of
 from zmqim.storage.effects import Effect
 from zmqim.storage.group import Group
-from zmqim.storage.notices import NEVER
 from zmqim.store.interface import JournalReader
 
 BOOK_MS = 1_000

@@ -115,8 +115,6 @@ class Registry:
     ) -> None:
         self.group: MetaGroup | None = None
         """The replica here, if there is one."""
-        self.waits: dict[int, str] = {}
-        """Why a group is not as it should be, as the driver sees it."""
         self._me = me.name
         self._disk = me.node_uuid
         self._record = record
@@ -189,8 +187,7 @@ class Registry:
             self._report(now, wall_ms)
         if self._lead is not None:
             self._look(now, wall_ms, self._lead)
-        sends, self._sends = self._sends, []
-        return sends
+        return self.take_sends()
 
     def applied(self, now: int, wall_ms: int) -> None:
         """The meta group applied entries: answer whose operations are among them."""
@@ -210,7 +207,7 @@ class Registry:
         self._report_at = 0
 
     def take_sends(self) -> list[Send]:
-        """What `applied` answered."""
+        """What is to be sent since the last call, such as what `applied` answered."""
         sends, self._sends = self._sends, []
         return sends
 
@@ -228,7 +225,6 @@ class Registry:
             self._lead = _Lead(now)
         elif not is_leading:
             self._lead = None
-            self.waits = {}
 
     def _asked(self, now: int, wall_ms: int, source: NodeName, request: BootRequest) -> None:
         self._follow_lead(now)
@@ -276,7 +272,6 @@ class Registry:
                 self._propose(wall_ms, group, found)
             return
         plan = lead.driver.plan(now, group.state, self._speaking())
-        self.waits = plan.waits
         for operation in plan.operations:
             self._propose(wall_ms, group, operation)
         for ask in plan.asks:

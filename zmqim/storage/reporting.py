@@ -85,10 +85,11 @@ def _replica(replicas: Groups, now: int, core: RaftCore, replica: int) -> Replic
     if replica == core.replica:
         return ReplicaStatus(name=name, replica=replica, match_lag=0, state="leader")
     progress = core.lead.progress[replica]
+    state = "damaged" if progress.is_damaged else _SENDING[progress.sending]
     is_there = replicas.peers.is_at(now, core, replica)
     return ReplicaStatus(
         name=name,
         replica=replica,
         match_lag=core.last - progress.match,
-        state=_SENDING[progress.sending] if is_there else "down",
+        state=state if is_there else "down",
     )

@@ -27,15 +27,13 @@ from zmqim.storage.clocks import now_ms, wall_ms
 from zmqim.storage.core import StorageCore
 from zmqim.storage.effects import WriteJournal, WriteState
 from zmqim.storage.happenings import Happenings
+from zmqim.storage.opening import VOTERS_TO_REBUILD
 from zmqim.storage.stores import Stores, check_birth, open_stores
 from zmqim.store.disk import DiskState
 from zmqim.store.identity import read_birth
 from zmqim.store.names import ROWS_NAME
 from zmqim.store.quarantine import holds_quarantine, quarantine, set_store_aside
 
-VOTERS_TO_REJOIN = 3
-"""With fewer voters a partition, the others are no majority without this one: its data, damaged as
-it is, may be all there is, so it is left where it is and the storage refuses to start."""
 WAIT_MS_MAX = 1_000
 """The longest sleep: heartbeats end it earlier."""
 
@@ -47,7 +45,7 @@ def run(context: ProcessContext) -> None:
     except DamagedData as fault:
         folder = str(context.folder)
         what = fault.what if folder in fault.what else f"{folder}/{fault.path}: {fault.what}"
-        if ring_of(context.topology).voters < VOTERS_TO_REJOIN:
+        if ring_of(context.topology).voters < VOTERS_TO_REBUILD:
             raise DamagedData(what, path=fault.path, hint=fault.hint) from fault
         if Path(fault.path).is_relative_to(context.folder / ROWS_NAME):
             place = set_store_aside(context.folder / ROWS_NAME)
@@ -103,7 +101,7 @@ def _run(context: ProcessContext) -> None:
 def _open(
     context: ProcessContext, ring: RingDocument, birth: BirthCore
 ) -> tuple[Stores, StorageCore]:
-    may_rebuild = ring.voters >= VOTERS_TO_REJOIN
+    may_rebuild = ring.voters >= VOTERS_TO_REBUILD
     stores = open_stores(context.folder, context.topology, may_rebuild=may_rebuild)
     core = StorageCore(
         context.identity,
@@ -245,6 +243,8 @@ class _Shell:
             problems.append("the disk is filling up")
         counters = self._core.counters
         problems += self._core.digests.problems
+        if self._core.registry.sentence:
+            problems.append(self._core.registry.sentence)
         return {
             "members": self._endpoint.roster(),
             "problems": problems,

@@ -137,7 +137,7 @@ def test_a_crash_between_journal_and_rows_leaves_the_same_rows_after_replay() ->
 
 
 def test_heads_that_reads_brought_into_memory_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zmqim.storage.holdings.HEADS_CACHED_MAX", 8)
+    monkeypatch.setattr("zmqim.storage.holdings.HEADS_CACHED_MAX", 4)
     world = StorageWorld(ring(1))
     for n in range(20):
         row = world.query(b"\x02g", ChannelQuery(GROUP, f"unknown{n}"))

@@ -45,7 +45,7 @@ from zmqim.chat.operations import (
 )
 from zmqim.ids import NodeName
 from zmqim.limits import NOTICE_REPEAT_MS, REQUEST_RETRY_MS
-from zmqim.storage.notices import NEVER
+from zmqim.raft.peers import NEVER
 from zmqim.storage.pushing import BOOK_MS
 
 
