@@ -1,9 +1,10 @@
 """Faults that one wrong line would put into the storage core, and what must catch each of them.
 
 The faults live here, in subclasses; the product has no switch for them. `MUTANTS` is the whole
-table: a mutant says where it is hunted, by seeds of the whole simulated cluster (`Seeds`) or in one
-schedule of three storages (`Directed`), and which rule has to find it; one that is found by
-accident would hide that the rule is blind. Those of the log itself are in raft_mutants.py.
+table: a mutant says where it is hunted, by seeds of the whole simulated cluster (`Seeds`), in drawn
+schedules of three storages (`Schedules`) or in one (`Directed`), and which rule has to find it; one
+that is found by accident would hide that the rule is blind. Those of the log itself are in
+raft_mutants.py.
 """
 
 from __future__ import annotations
@@ -31,14 +32,13 @@ from zmqim.bus.replication import AppendResult
 from zmqim.chat.operations import (
     MembersPage,
     MembersQuery,
-    RemoveMembers,
     SendMessage,
     Sent,
     encode,
 )
 from zmqim.chat.state import ChatState, Outcome, read_applied
 from zmqim.chat.view import RowView, digest_of
-from zmqim.errors import DamagedData
+from zmqim.errors import DamagedData, WireError
 from zmqim.ids import NodeName
 from zmqim.limits import FOLLOWER_APPLY_MS, LEADER_SILENCE_MS
 from zmqim.raft.core import RaftCore
@@ -155,7 +155,7 @@ class Schedules(NamedTuple):
         for seed in range(self.first, self.first + self.count):
             try:
                 complaints = Chaos(seed, self.core).run()
-            except (AssertionError, DamagedData) as error:
+            except (AssertionError, DamagedData, WireError) as error:
                 complaints = [f"{type(error).__name__}: {error}"]
             for complaint in complaints:
                 if complaint.startswith(rule):
@@ -244,10 +244,8 @@ class SyncsNoJournal(StorageCore):
         super().__init__(*arguments, **more)
 
 
-class _Split(StorageCore):
-    """`Applied` and the rows that it belongs to are two writes."""
-
-    applied_first = False
+class WritesAppliedFirst(StorageCore):
+    """How far the rows are is written before they are."""
 
     def turn(self, now: int, wall_ms: int) -> list[Effect]:
         effects: list[Effect] = []
@@ -255,21 +253,10 @@ class _Split(StorageCore):
             if isinstance(effect, WriteState):
                 applied = [row for row in effect.rows if row[0][TAG] == b"A"]
                 others = [row for row in effect.rows if row[0][TAG] != b"A"]
-                parts = [applied, others] if self.applied_first else [others, applied]
-                effects += [WriteState(rows) for rows in parts]
+                effects += [WriteState(applied), WriteState(others)]
             else:
                 effects.append(effect)
         return effects
-
-
-class WritesAppliedFirst(_Split):
-    """How far the rows are is written before they are."""
-
-    applied_first = True
-
-
-class WritesAppliedLast(_Split):
-    """How far the rows are is written after they are."""
 
 
 # ---- what is kept in memory only -----------------------------------------------------------------
@@ -422,30 +409,6 @@ class OwesNoOldOutboxRows(_Changed):
     """A new leader takes what the one before it was to deliver for delivered."""
 
     group_class = _ForgetfulOutboxGroup
-
-
-class _LateState(ChatState):
-    """Who leaves a channel leaves it at the end of the turn."""
-
-    def _change(self, index: int, operation: Any) -> Outcome:
-        if isinstance(operation, RemoveMembers):
-            self.__dict__.setdefault("late", deque()).append((index, operation))
-            first = operation.uids[:0]
-            operation = type(operation)(
-                operation.channel_type, operation.channel_id, first, operation.clear
-            )
-        return super()._change(index, operation)
-
-    def flush(self) -> None:
-        for index, operation in self.__dict__.pop("late", ()):
-            super()._change(index, operation)
-        super().flush()
-
-
-class RemovesMembersLate(_Changed):
-    """Changes of membership are applied behind the messages of their turn."""
-
-    state_class = _LateState
 
 
 # ---- who leads -----------------------------------------------------------------------------------
@@ -611,6 +574,18 @@ def reads_at_a_leader_that_was_left(core: type[StorageCore]) -> str:
     return _read_members(trio, ONE)
 
 
+def reads_at_a_leader_that_slept(core: type[StorageCore]) -> str:
+    """A leader sleeps while the others elect another; it wakes alone, with a read to answer."""
+    trio = Trio(core=core)
+    trio.add("g", "alice")
+    trio[ONE].is_stopped = True
+    trio.until(lambda: trio.leads(TWO))
+    trio.add("g", "bob")
+    trio.cut(ONE)
+    trio[ONE].is_stopped = False
+    return _read_members(trio, ONE)
+
+
 def reads_at_a_leader_that_applied_nothing(core: type[StorageCore]) -> str:
     """Of three, one lags; the next leader has what was acknowledged, but has not applied it."""
     trio = Trio(core=core)
@@ -704,6 +679,16 @@ MUTANTS: tuple[Mutant, ...] = (
         "stale leader answers reads",
         "a read misses",
         Directed(reads_at_a_leader_that_was_left, BelievesThatItLeads),
+    ),
+    Mutant(
+        "a read is confirmed by the round before it",
+        "a read misses",
+        Directed(reads_at_a_leader_that_slept, CountsOldEchoes),
+    ),
+    Mutant(
+        "waiting kept over a lost lead",
+        "WireError: not a result",
+        Schedules(KeepsWaitingForALostLead, 4, 1),
     ),
     Mutant(
         "serve before NO-OP applied",

@@ -1,9 +1,9 @@
 """Faults that one wrong line would put into the replicated log, and what must catch each of them.
 
 `MUTANTS` is the whole table. A mutant says where it is hunted: in the explorer (`Explored`: every
-interleaving within bounds, from a schedule on), in one schedule of a test (`Directed`), or by seeds
-of the whole simulated cluster (`Seeds`). Which rule has to find it is part of the table: a mutant
-that is found by accident would hide that the rule is blind.
+interleaving within bounds, from a schedule on) or in one schedule of a test (`Directed`). Which
+rule has to find it is part of the table: a mutant that is found by accident would hide that the
+rule is blind.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from zmqim.sim.raft_replica import PARTITION, Disk, Replica, Snapshot, birth_of
 
 
 class Caught(NamedTuple):
-    """What found a mutant, after how many states, seeds or steps."""
+    """What found a mutant, after how many states or steps."""
 
     rule: str
     count: int
@@ -85,24 +85,6 @@ class Directed(NamedTuple):
         with patched(self.patches):
             wrong = self.schedule()
         return Caught(wrong, 1, "schedule") if wrong else None
-
-
-class Seeds(NamedTuple):
-    """In the simulated cluster (`cores`: a `zmqim.sim.nodes.Cores`); `number` names the rule."""
-
-    cores: Any
-    number: str
-    seeds: int = 100
-
-    def run(self) -> Caught | None:
-        """The first seed in which that rule is broken."""
-        from zmqim.sim.run import run
-
-        for seed in range(self.seeds):
-            for violation in run(seed, self.cores).violations:
-                if violation.split()[0] == self.number:
-                    return Caught(violation, seed + 1, "seeds")
-        return None
 
 
 class Mutant(NamedTuple):

@@ -32,7 +32,7 @@ def test_the_product_comes_through_the_bounds_of_the_mutants() -> None:
     """Else a mutant would be "caught" by what is wrong anyway."""
     for mutant in MUTANTS:
         hunt = mutant.hunt
-        if not isinstance(hunt, Explored) or mutant.name.startswith("config change without"):
+        if not isinstance(hunt, Explored) or mutant.name == "config change without own-term commit":
             continue  # That schedule begins with what the product refuses.
         narrow = tuple(one for one in hunt.patches if one.name == "SEND_WINDOW_BYTES_MAX")
         plain = Explored(
@@ -40,6 +40,6 @@ def test_the_product_comes_through_the_bounds_of_the_mutants() -> None:
             bounds=hunt.bounds,
             shape=hunt.shape,
             schedule=hunt.schedule,
-            states=1_000,
+            states=max(1_000, caught.count if (caught := hunt.run()) else 0),
         )
         assert plain.run() is None, mutant.name

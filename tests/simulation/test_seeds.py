@@ -14,7 +14,7 @@ import pytest
 
 from zmqim.sim.run import run
 
-SEEDS = 60
+SEEDS = 100
 SMALL_SEEDS = 200
 """Three storages, two partitions: where replication itself is in trouble all the time."""
 LINES = (Path(__file__).parent / "seeds.txt").read_text().splitlines()
