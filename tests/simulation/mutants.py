@@ -78,6 +78,10 @@ class Hunt(Protocol):
         """What found it, if it begins with `rule`; None if it got away."""
 
 
+def _applied_on_disk(group: Group, rows: RowReader) -> int:
+    return read_applied(group.state.keys.applied, RowView(rows)).index
+
+
 class Watched(Simulation):
     """A run that also asks whether the replicas of a partition hold the same rows."""
 
@@ -101,7 +105,7 @@ class Watched(Simulation):
             for partition in range(self.cluster.ring.partitions)
             if len(
                 {
-                    (group.raft.last, read_applied(group.state.keys, RowView(one.disk.rows)).index)
+                    (group.raft.last, _applied_on_disk(group, one.disk.rows))
                     for one in self.storages
                     if (group := one.core.groups.get(partition)) is not None
                 }

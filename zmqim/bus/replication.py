@@ -297,8 +297,5 @@ GroupMessage = (
     | DigestWrong
 )
 """What `zmqim.raft` speaks, group by group."""
-MetaMessage = (
-    BirthStatus | BirthOffer | BootRequest | BootResult | GroupReports | ChangeGroup | ChangeResult
-)
-"""What `zmqim.meta` speaks."""
-ReplicationMessage = GroupMessage | NodeHeartbeat | NodeHeartbeatEcho | Leading | MetaMessage
+MetaMessage = BootRequest | BootResult | GroupReports | ChangeGroup | ChangeResult
+"""What the meta group and the leaders of groups speak, once there is a cluster."""

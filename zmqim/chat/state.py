@@ -119,9 +119,9 @@ _NOTICED = Outcome(b"", b"")
 """Of a message that was stored where nobody waits for it."""
 
 
-def read_applied(keys: Keys, view: RowView) -> Applied:
-    """How far the rows of a partition are."""
-    body = view.get(keys.applied)
+def read_applied(key: bytes, view: RowView) -> Applied:
+    """How far the rows of a group are, which stands under `key`."""
+    body = view.get(key)
     return Applied() if body is None else _decode_applied(body)
 
 
@@ -139,7 +139,7 @@ class ChatState:
         self._partition = partition
         self._view = view
         self.keys = Keys(partition, install)
-        self.applied = read_applied(self.keys, view)
+        self.applied = read_applied(self.keys.applied, view)
         self.notes = DigestNotes(digest_entries)
         self._digest_entries = digest_entries
         self.heads = Heads(self.keys, view, heads_max)

@@ -64,11 +64,6 @@ class BirthRecord(msgspec.Struct, array_like=True, frozen=True):
         return blake2b(self.with_complete(False).encode(), digest_size=16).digest()
 
     @property
-    def group_uuids(self) -> tuple[bytes, ...]:
-        """By partition, the meta group last."""
-        return tuple(one.group_uuid for one in self.genesis)
-
-    @property
     def meta_group(self) -> int:
         """The number of the meta group: one above the last partition."""
         return self.partitions

@@ -15,7 +15,7 @@ from typing import assert_never
 import msgspec
 
 from zmqim.chat.digest import DigestNotes, fold
-from zmqim.chat.state import Applied, Outcome
+from zmqim.chat.state import Outcome, read_applied
 from zmqim.chat.view import RowView
 from zmqim.errors import WireError
 from zmqim.limits import DIGEST_ENTRIES
@@ -43,7 +43,6 @@ from zmqim.raft.config import GroupConfig
 from zmqim.ring.document import RingDocument
 
 _INDEX = Struct(">Q")
-_decode_applied = msgspec.msgpack.Decoder(Applied).decode
 _SAME = Accepted(False)
 _CHANGED = Accepted(True)
 
@@ -56,8 +55,7 @@ class MetaState:
     ) -> None:
         self.keys = MetaKeys(partition, install)
         self._view = view
-        body = view.get(self.keys.applied)
-        self.applied = Applied() if body is None else _decode_applied(body)
+        self.applied = read_applied(self.keys.applied, view)
         self.notes = DigestNotes(digest_entries)
         self.cluster: ClusterRow | None = None
         """None until the birth record is applied."""

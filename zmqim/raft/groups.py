@@ -90,7 +90,11 @@ class Groups:
         """The replica is held no more."""
         del self.cores[partition]
         self._stand_at.pop(partition, None)
-        self._lead_since.pop(partition, None)
+        if self._lead_since.pop(partition, None) is not None:
+            self._lead_ended(self._last_tick, partition)
+        for peer in self.peers.by_name.values():
+            if partition not in peer.told.groups:
+                peer.told.dirty.discard(partition)
         self._reading.discard(partition)
         self.touched.discard(partition)
 
@@ -324,7 +328,8 @@ class Groups:
         for name, peer in self.peers.by_name.items():
             told = peer.told
             if peer.is_linked and (told.groups or told.dirty):
-                pulses = [self._pulse_for(name, partition) for partition in sorted(told.dirty)]
+                dirty = sorted(told.dirty)
+                pulses = [self.peers.pulse(name, one, self.cores.get(one)) for one in dirty]
                 found.append((name, told.heartbeat(self._round, wall_ms, pulses)))
         return found
 
@@ -352,17 +357,6 @@ class Groups:
                 if place.name == name:
                     core.lost(place.replica)
                     self.touched.add(core.identity.partition)
-
-    def _pulse_for(self, name: NodeName, partition: int) -> GroupPulse:
-        core = self.cores[partition]
-        replica, term, commit = 0, 0, 0
-        if core.lead is not None:
-            for other, progress in core.lead.progress.items():
-                if self.peers.name_of(core, other) == name:
-                    replica, term = other, core.term
-                    # A heartbeat has no prev check: only what this follower is known to hold.
-                    commit = min(core.commit, progress.match)
-        return GroupPulse(partition, core.identity.group, core.replica, replica, term, commit)
 
     def _leader_alive(self, now: int, core: RaftCore) -> bool:
         if core.lead is not None:
@@ -399,11 +393,14 @@ class Groups:
             self._lead_since.setdefault(partition, now)
             self._next_round = now
         elif self._lead_since.pop(partition, None) is not None:
-            self.counters["step_downs"] += 1
-            self._next_round = now
-            for peer in self.peers.by_name.values():
-                if partition in peer.told.groups:
-                    peer.told.dirty.add(partition)
+            self._lead_ended(now, partition)
+
+    def _lead_ended(self, now: int, partition: int) -> None:
+        self.counters["step_downs"] += 1
+        self._next_round = now
+        for peer in self.peers.by_name.values():
+            if partition in peer.told.groups:
+                peer.told.dirty.add(partition)
 
     def _votes(self, partition: int) -> bool:
         return self.may_vote or partition == self.meta_group

@@ -6,10 +6,12 @@ is the one of the configuration: an emptied folder under an old name is nobody's
 
 from __future__ import annotations
 
+from zmqim.bus.replication import GroupPulse
 from zmqim.ids import NodeName, NodeUuid
 from zmqim.limits import CLOCK_JUMP_MS, QUORUM_SILENCE_MS
 from zmqim.raft.core import RaftCore
 from zmqim.raft.pulses import HeldPulses, ToldPulses
+from zmqim.raft.state import GROUP_BYTES
 
 NEVER = 1 << 63
 """Later than any time, and any round."""
@@ -61,6 +63,22 @@ class Peers:
         if peer is None or not peer.is_linked or peer.node_uuid != place.node_uuid:
             return None
         return NodeName(place.name)
+
+    def pulse(self, name: NodeName, partition: int, core: RaftCore | None) -> GroupPulse:
+        """What `name` is to be told of a group; None: the replica here is held no more."""
+        if core is None:
+            before = self.by_name[name].told.groups.get(partition)
+            if before is None:
+                return GroupPulse(partition, bytes(GROUP_BYTES), 0, 0, 0, 0)
+            return GroupPulse(partition, before.group, before.source, 0, 0, 0)
+        replica, term, commit = 0, 0, 0
+        if core.lead is not None:
+            for other, progress in core.lead.progress.items():
+                if self.name_of(core, other) == name:
+                    replica, term = other, core.term
+                    # A heartbeat has no prev check: only what this follower is known to hold.
+                    commit = min(core.commit, progress.match)
+        return GroupPulse(partition, core.identity.group, core.replica, replica, term, commit)
 
     def echoed(self, core: RaftCore, replica: int) -> int:
         """The newest round in which a voter knew of no later leader."""

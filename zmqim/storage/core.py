@@ -26,14 +26,10 @@ from zmqim.bus.messages import (
 from zmqim.bus.replication import (
     BirthOffer,
     BirthStatus,
-    BootRequest,
-    BootResult,
-    ChangeGroup,
-    ChangeResult,
     DigestReport,
     DigestWrong,
     GroupBody,
-    GroupReports,
+    MetaMessage,
     NodeHeartbeat,
     NodeHeartbeatEcho,
     SnapshotChunk,
@@ -72,16 +68,7 @@ if TYPE_CHECKING:
 
 BOOT_START_BYTES = 16
 _COUNTED = ("journal_entries", "journal_syncs", "strays", "stale_lives")
-Replicated = (
-    GroupBody
-    | NodeHeartbeat
-    | NodeHeartbeatEcho
-    | BootRequest
-    | BootResult
-    | GroupReports
-    | ChangeGroup
-    | ChangeResult
-)
+Replicated = GroupBody | NodeHeartbeat | NodeHeartbeatEcho | MetaMessage
 """What storages say to each other."""
 
 

@@ -87,7 +87,7 @@ def test_rows_without_a_digest_begin_with_none() -> None:
     body = partition.store.get(key)
     assert body is not None
     partition.store.write([(key, msgspec.msgpack.encode(msgspec.msgpack.decode(body)[:6]))])
-    applied = read_applied(partition.state.keys, RowView(partition.store))
+    applied = read_applied(partition.state.keys.applied, RowView(partition.store))
     assert (applied.index, applied.digest) == (len(LOG), 0)
 
 

@@ -29,7 +29,7 @@ from zmqim.bus.replication import (
 from zmqim.chat.operations import Sent
 from zmqim.errors import NotAdmitted
 from zmqim.ids import NodeName
-from zmqim.limits import BOOT_REQUESTS_MAX, SETTLED_MS, VOTE_WITHOUT_GRANT_MS
+from zmqim.limits import BOOT_REQUESTS_MAX, LEADER_SILENCE_MS, SETTLED_MS, VOTE_WITHOUT_GRANT_MS
 from zmqim.meta.rows import NodeState
 from zmqim.meta.state import MetaState
 from zmqim.raft.config import StepKind
@@ -374,6 +374,16 @@ def _remove(trio: Trio, name: NodeName, number: int = 0) -> None:
     asker = next(one for one in NAMES if one != leader)
     answers = [one for one in tell(trio, leader, asker, change) if isinstance(one, ChangeResult)]
     assert [(one.code, one.text) for one in answers] == [(ChangeCode.APPENDED, "")]
+
+
+@pytest.mark.promise("P6")
+def test_a_leader_that_is_removed_says_so_and_another_one_leads_soon(trio: Trio) -> None:
+    assert trio.leader(0) == ONE
+    _remove(trio, ONE)
+    trio.until(lambda: 0 not in trio[ONE].core.groups)
+    began = trio.now
+    trio.until(lambda: any(trio.group(name).raft.serving for name in (TWO, THREE)))
+    assert trio.now - began < LEADER_SILENCE_MS
 
 
 def test_a_removed_replica_is_held_no_more_and_its_id_never_comes_back(trio: Trio) -> None:

@@ -157,7 +157,7 @@ def test_the_first_start_writes_who_the_replicas_are_and_the_birth_record(
             for partition, loaded in world.stores.journal.load().items()
         }
         assert metas == {
-            n: ReplicaMeta(birth.group_uuids[n], n + 1, n + 1, 1, ReplicaStatus.VOTER)
+            n: ReplicaMeta(birth.genesis[n].group_uuid, n + 1, n + 1, 1, ReplicaStatus.VOTER)
             for n in range(5)
         }
 
