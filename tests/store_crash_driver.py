@@ -16,7 +16,7 @@ from zmqim.store.interface import Extent, JournalBatch
 from zmqim.store.journal import LevelJournal, open_journal
 
 STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"}
-BATCHES = 23
+BATCHES = 45
 CRASHED = 9
 
 

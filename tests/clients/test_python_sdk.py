@@ -6,7 +6,6 @@ import asyncio
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 from http_calls import Api
 from raw_client import fresh, token_for
-from running_cluster import topology_text, zmqim
+from running_cluster import topology_text, wait_for, zmqim
 
 from zmqim.client import Client, Sent, text_payload
 from zmqim.errors import EXIT_NOT_RUNNING, EXIT_REFUSED, EXIT_USAGE, RefusedByServer
@@ -248,14 +247,20 @@ def test_a_group_chat_creates_its_group(cluster: Any) -> None:
     assert [terminal.end()[0] for terminal in (one, two)] == [0, 0]
 
 
+def wait_until_online(api: Api, uid: str) -> None:
+    """Until a gateway has a session of that user."""
+    wait_for(
+        lambda: isinstance(api.call("POST", "/user/onlinestatus", [uid])[1], list),
+        20,
+        f"{uid} is online",
+    )
+
+
 def test_tail_follows_in_json_and_ends_after_its_count(cluster: Any, api: Api) -> None:
     alice, bob = fresh("alice"), fresh("bob")
     tail = Terminal(cluster, "tail", "--as", bob, "--json", "--count", "2")
     tail.until("Registered")
-    deadline = time.monotonic() + 20
-    while not isinstance(api.call("POST", "/user/onlinestatus", [bob])[1], list):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until_online(api, bob)
     for text in ("one", "two"):
         api.sent(alice, bob, text)
     lines = [json.loads(tail.line()) for _ in range(2)]
@@ -270,8 +275,7 @@ def test_ctrl_c_ends_tail_without_a_traceback(cluster: Any, api: Api) -> None:
     bob = fresh("bob")
     tail = Terminal(cluster, "tail", "--as", bob)
     tail.until("Registered")
-    while not isinstance(api.call("POST", "/user/onlinestatus", [bob])[1], list):
-        time.sleep(0.05)
+    wait_until_online(api, bob)
     tail.process.send_signal(2)
     code, rest = tail.end()
     assert (code, "Traceback" in rest) == (0, False)
@@ -290,8 +294,7 @@ def test_the_bot_of_the_clients_page_answers(cluster: Any, api: Api, tmp_path: P
 
     async def talk() -> None:
         async with client_of(cluster, api, alice) as one:
-            while not isinstance(api.call("POST", "/user/onlinestatus", [bot])[1], list):
-                await asyncio.sleep(0.05)
+            await asyncio.to_thread(wait_until_online, api, bot)
             await one.send(bot, text_payload("hello"))
             answer = await anext(one)
             assert (answer.from_uid, answer.text) == (bot, "You said: hello")

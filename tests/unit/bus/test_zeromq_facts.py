@@ -325,8 +325,10 @@ def fill(accepting: Sockets) -> int:
 def test_a_turn_reads_so_many_frames_and_so_many_bytes_and_no_more(opened: list[Sockets]) -> None:
     accepting, dialling, _ = joined(opened)
     for size, most in ((1, TURN_FRAMES_MAX), (1 << 20, TURN_BYTES_MAX >> 20)):
+        until = time.monotonic() + DEADLINE_S
         for _ in range(most + 10):
             while dialling.send_dialed(SERVER, bytes(size)) is not Sent.TAKEN:
+                assert time.monotonic() < until
                 time.sleep(0.001)
         got: list[int] = []
         until = time.monotonic() + DEADLINE_S

@@ -124,7 +124,8 @@ def test_zones_that_share_a_host_are_said() -> None:
     assert warnings(found) == (
         "three zones are on one host (localhost): what takes the host takes all of them at once",
     )
-    assert warnings(load(shipped("quickstart.toml"))) == ()
+    quick = load(shipped("quickstart.toml"))
+    assert (guarantee(quick), warnings(quick)) == (ONE + "this disk", ())
 
 
 def test_two_hosts_are_said_to_survive_no_loss_of_a_disk() -> None:

@@ -36,5 +36,13 @@ def test_a_damaged_replica_and_its_recovery_are_told() -> None:
     assert told.look(core) == [
         Happening(True, "replicas are damaged and get their leader's rows", "0")
     ]
+    trio.until(lambda: _states(trio) == {ONE: "leader", TWO: "replicating", THREE: "damaged"})
     trio.run(3_000)
     assert told.look(core) == [Happening(False, "replicas were rebuilt", "0")]
+    assert _states(trio) == {ONE: "leader", TWO: "replicating", THREE: "replicating"}
+
+
+def _states(trio: Trio) -> dict[str, str]:
+    """Of the voters, as their leader tells `zmqim status`."""
+    told = trio.members[ONE].core.statuses(trio.now)[0]
+    return {voter["name"]: voter["state"] for voter in told["voters"]}

@@ -199,6 +199,9 @@ def test_an_outbox_question_that_is_not_drained_is_answered_at_its_deadline() ->
     world.receive(Propose([asked]))
     world.turn()
     assert world.core.pushing.look_at == world.now + READ_DEADLINE_MS
+    wake = world.core.next_wake()
+    assert wake is not None
+    assert wake <= world.now + READ_DEADLINE_MS
     (answer,) = outcomes_in(world.turn(READ_DEADLINE_MS))
     assert (answer.request, answer.code) == (asked.request, OutcomeCode.UNAVAILABLE)
 

@@ -265,6 +265,7 @@ def test_an_empty_disk_under_an_old_name_gets_a_replica_of_every_group(
     old = {number: replica_of(trio, name, number) for number in GROUPS}
     replace(trio, name)
     trio.until(lambda: is_whole(trio))
+    assert len({one.core.holdings.heads_max for one in trio.members.values()}) == 1
     assert len(trio.digests()) == 1
     fresh = {number: replica_of(trio, name, number) for number in GROUPS}
     assert sorted(fresh.values()) == [BORN_REPLICAS + n for n in (1, 2, 3)]
