@@ -49,12 +49,22 @@ class Head(msgspec.Struct, array_like=True):
 class Channel:
     """A head with its place among the rows. `chan16` is empty until the head is first stored."""
 
-    __slots__ = ("chan16", "dirty", "head")
+    __slots__ = ("chan16", "dirty", "first_prefix", "head", "message_prefix")
 
-    def __init__(self, head: Head, chan16: bytes) -> None:
+    def __init__(self, head: Head) -> None:
         self.head = head
-        self.chan16 = chan16
+        self.chan16 = b""
+        self.message_prefix = b""
+        """How the key of each of its messages begins."""
+        self.first_prefix = b""
+        """The same for the rows that know messages again."""
         self.dirty = False
+
+    def place(self, keys: Keys, chan16: bytes) -> None:
+        """It stands there among the rows."""
+        self.chan16 = chan16
+        self.message_prefix = keys.message_tag + chan16
+        self.first_prefix = keys.duplicate_tag + chan16
 
     @property
     def exists(self) -> bool:
@@ -115,8 +125,10 @@ class Heads:
                 break
             head = _decode(body)
             if (head.channel_type, head.channel_id, head.command) == name:
-                return Channel(head, chan16)
-        return Channel(Head(*name), b"")
+                channel = Channel(head)
+                channel.place(self._keys, chan16)
+                return channel
+        return Channel(Head(*name))
 
     def _create(self, channel: Channel) -> None:
         head = channel.head
@@ -124,6 +136,6 @@ class Heads:
         for chan16 in probes(digest):
             key = self._keys.head_tag + chan16
             if self._view.get(key) is None:
-                channel.chan16 = chan16
+                channel.place(self._keys, chan16)
                 self._view.put(key, _encode(head))
                 return

@@ -21,6 +21,7 @@ _COUNTER_MASK = (1 << _PARTITION_SHIFT) - 1
 _MESSAGE = struct.Struct(">QQQ")
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
+_pack_u32, _pack_u64, _pack_message = _U32.pack, _U64.pack, _MESSAGE.pack
 _READ_ROWS = 256
 
 
@@ -30,15 +31,14 @@ def next_message_id(last: int, hlc: int, partition: int) -> int:
     41 bits of milliseconds since 2024, 11 bits of partition, 11 bits of counter; a full counter
     borrows the next millisecond, so ids only grow.
     """
-    ms = max((hlc >> HLC_COUNTER_BITS) - MESSAGE_ID_EPOCH_MS, 0)
+    ms = (hlc >> HLC_COUNTER_BITS) - MESSAGE_ID_EPOCH_MS
     last_ms = last >> _MS_SHIFT
-    counter = 0
-    if ms <= last_ms:
-        ms = last_ms
-        counter = (last & _COUNTER_MASK) + 1
-        if counter == LOGGED_PER_MS:
-            ms, counter = ms + 1, 0
-    return (ms << _MS_SHIFT) | (partition << _PARTITION_SHIFT) | counter
+    if ms > last_ms:
+        return (ms << _MS_SHIFT) | (partition << _PARTITION_SHIFT)
+    counter = (last & _COUNTER_MASK) + 1
+    if counter == LOGGED_PER_MS:
+        last_ms, counter = last_ms + 1, 0
+    return (last_ms << _MS_SHIFT) | (partition << _PARTITION_SHIFT) | counter
 
 
 class TransientIds:
@@ -64,8 +64,6 @@ class MessageRows:
     def __init__(self, keys: Keys, view: RowView) -> None:
         self._keys = keys
         self._view = view
-        self._message_tag = keys.message_tag
-        self._duplicate_tag = keys.duplicate_tag
 
     def first_key(self, channel: Channel, sender: str, client_msg_no: str) -> bytes:
         """Key of the `D` row of that send into the stored `channel`.
@@ -74,13 +72,7 @@ class MessageRows:
         makes looking for a new one, the price of every message, several times cheaper.
         """
         name = sender.encode()
-        return (
-            self._duplicate_tag
-            + channel.chan16
-            + _U32.pack(len(name))
-            + name
-            + client_msg_no.encode()
-        )
+        return channel.first_prefix + _pack_u32(len(name)) + name + client_msg_no.encode()
 
     def first(self, channel: Channel, key: bytes) -> MessageRow | None:
         """The message of `channel` that was stored under that `first_key`, if there is one."""
@@ -92,10 +84,11 @@ class MessageRows:
     ) -> None:
         """Store the message that the channel's head already counts, to be found by `first`."""
         head = channel.head
-        sequence = _U64.pack(head.last_sequence)
-        body = _MESSAGE.pack(message_id, hlc, head.red_count) + operation
-        self._view.put(self._message_tag + channel.chan16 + sequence, body)
-        self._view.put(first_key, sequence)
+        put = self._view.put
+        sequence = _pack_u64(head.last_sequence)
+        body = _pack_message(message_id, hlc, head.red_count) + operation
+        put(channel.message_prefix + sequence, body)
+        put(first_key, sequence)
 
     def get(self, channel: Channel, sequence: int) -> MessageRow:
         """The message with that sequence, which exists."""

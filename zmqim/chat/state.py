@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from struct import Struct
-from typing import assert_never
+from typing import Final, assert_never
 
 import msgspec
 
@@ -64,6 +64,7 @@ from zmqim.chat.view import RowView
 from zmqim.ids import HLC_COUNTER_BITS
 from zmqim.limits import DIGEST_ENTRIES, REQUEST_MEMORY_MS
 
+_SUCCESS: Final = Reason.SUCCESS
 _RED_DOT = int(MessageFlag.RED_DOT)
 _SYNC_ONCE = int(MessageFlag.SYNC_ONCE)
 _REQUEST_MEMORY_HLC = REQUEST_MEMORY_MS << HLC_COUNTER_BITS
@@ -253,11 +254,10 @@ class ChatState:
     # ---- messages --------------------------------------------------------------------------------
 
     def _send(self, hlc: int, send: SendMessage, payload: bytes, quiet: bool) -> Outcome:
-        heads = self.heads
-        base = heads.find(send.channel_type, send.channel_id)
-        command = send.flags & _SYNC_ONCE
-        log = heads.find(send.channel_type, send.channel_id, True) if command else base
-        messages = self.messages
+        heads, messages, flags = self.heads, self.messages, send.flags
+        log = base = heads.find(send.channel_type, send.channel_id)
+        if flags & _SYNC_ONCE:
+            log = heads.find(send.channel_type, send.channel_id, True)
         key = b""
         if log.chan16:
             key = messages.first_key(log, send.from_uid, send.client_msg_no)
@@ -265,14 +265,15 @@ class ChatState:
             if first is not None:
                 return self._unsent(_answer_again(first, send.payload))
         reason = judge(base, send, self.sets)
-        if reason is not Reason.SUCCESS:
+        if reason is not _SUCCESS:
             return self._unsent(encode(Rejected(reason)))
-        heads.changed(log)
+        if not log.dirty:
+            heads.changed(log)
         if not key:
             key = messages.first_key(log, send.from_uid, send.client_msg_no)
         head = log.head
         sequence = head.last_sequence = head.last_sequence + 1
-        if send.flags & _RED_DOT:
+        if flags & _RED_DOT:
             head.red_count += 1
         applied = self.applied
         message_id = next_message_id(applied.last_message_id, hlc, self._partition)

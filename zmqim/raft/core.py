@@ -35,10 +35,11 @@ from zmqim.errors import WireError
 from zmqim.raft.config import GroupConfig, Step, StepRefused
 from zmqim.raft.entry import Entry, EntryKind, decode_entry
 from zmqim.raft.leader import Lead
-from zmqim.raft.log import Log, LogEnd, LogExtent
+from zmqim.raft.log import Log, LogEnd
 from zmqim.raft.state import HardState, Identity, Role, Unsaved
 
-_CONFIG = int(EntryKind.CONFIG)
+_NO_OP, _OPERATION, _CONFIG = map(int, EntryKind)
+_FOLLOWER = Role.FOLLOWER
 
 
 class RaftCore:
@@ -97,11 +98,6 @@ class RaftCore:
         return self.log.last
 
     @property
-    def extent(self) -> LogExtent:
-        """Which entries exist, saved or not."""
-        return self.log.extent
-
-    @property
     def conf_id(self) -> int:
         """Index of the entry that brought the configuration in force."""
         return self._configs[-1][0]
@@ -144,7 +140,7 @@ class RaftCore:
     def propose(self, payload: bytes, wall_ms: int) -> int:
         """Append an operation and give its index."""
         assert self.accepts
-        return self._append(EntryKind.OPERATION, payload, wall_ms)
+        return self._append(_OPERATION, payload, wall_ms)
 
     def change(self, step: Step, live: Collection[int], wall_ms: int) -> int:
         """Append the configuration after `step`; its index. Raises `StepRefused` unless what
@@ -158,7 +154,7 @@ class RaftCore:
         if step.conf_id != self.conf_id:
             raise StepRefused(f"the configuration is {self.conf_id}, not {step.conf_id}")
         after = self.lead.config_after(step, self.config, live)
-        return self._append(EntryKind.CONFIG, after.encode(), wall_ms)
+        return self._append(_CONFIG, after.encode(), wall_ms)
 
     def hand_over(self, now: int, replica: int) -> bool:
         """Let `replica` lead, once it holds everything; False if that makes no sense now."""
@@ -240,6 +236,13 @@ class RaftCore:
             return []
         return self.lead.appends(now, self.commit, linked)
 
+    @property
+    def is_news(self) -> bool:
+        """Is there something to save, to send or to apply?"""
+        log, lead = self.log, self.lead
+        is_owed = self._late or self._hard_state_unsaved or log.has_unsaved
+        return bool(is_owed or self.commit > log.applied or (lead is not None and lead.is_behind))
+
     def take_late(self) -> list[GroupMessage]:
         """Votes, answers and requests: to be sent once everything is saved."""
         late = self._late
@@ -295,7 +298,7 @@ class RaftCore:
         """Would rows as of that entry be of use? They heal a damaged replica only if they end in
         the leader's term: those of before may lack what it acknowledged, and it must not vote."""
         if self.is_damaged:
-            return term == self.term and index >= self.extent.first - 1
+            return term == self.term and index >= self.log.first - 1
         return self.lead is None and index > self.applied
 
     def install(self, index: int, end: LogEnd, config: GroupConfig, conf_id: int) -> bool:
@@ -346,7 +349,7 @@ class RaftCore:
         self._votes = set()
 
     def _hear_leader(self, source: int, term: int) -> None:
-        if term > self.term or self.leader != source or self.role is not Role.FOLLOWER:
+        if term > self.term or self.leader != source or self.role is not _FOLLOWER:
             assert term > self.term or self.leader in (0, source), "two leaders in one term"
             self._follow(term, source)
 
@@ -409,11 +412,11 @@ class RaftCore:
         self.role = Role.LEADER
         self.leader = self.replica
         self.lead = Lead(self.identity, self.term, self.log, self.config)
-        self._append(EntryKind.NO_OP, b"", wall_ms)
+        self._append(_NO_OP, b"", wall_ms)
 
     # ---- the inside: the log ---------------------------------------------------------------------
 
-    def _append(self, kind: EntryKind, payload: bytes, wall_ms: int) -> int:
+    def _append(self, kind: int, payload: bytes, wall_ms: int) -> int:
         index = self.log.append(self.term, kind, payload, wall_ms)
         if kind == _CONFIG:
             self._note_configs(self.log.tail[-1:])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from zmqim.bus.replication import (
     Append,
+    AppendResult,
     GroupBody,
     GroupMessage,
     GroupPulse,
@@ -95,6 +96,7 @@ class Groups:
         for peer in self.peers.by_name.values():
             if partition not in peer.told.groups:
                 peer.told.dirty.discard(partition)
+        self.peers.forget_reached()
         self._reading.discard(partition)
         self.touched.discard(partition)
 
@@ -113,6 +115,7 @@ class Groups:
         peer.changed_at = now
         peer.told.forget()
         self._next_round = now
+        self.peers.forget_reached()
         self._lost(name)
         for partition, when in self._stand_at.items():
             self._stand_at[partition] = min(when, now + self._stagger(partition))
@@ -122,6 +125,7 @@ class Groups:
         peer = self.peers.make(now, name)
         peer.is_linked = False
         peer.changed_at = now
+        self.peers.forget_reached()
         self._lost(name)
 
     def view_changed(self, seen: Collection[NodeName]) -> None:
@@ -157,24 +161,27 @@ class Groups:
 
     def receive(self, now: int, wall_ms: int, source: NodeName, message: GroupBody) -> None:
         """A message of a group; what does not fit its group is dropped and counted."""
-        core = self.fenced(source, message)
+        core, kind = self.fenced(source, message), type(message)
         if core is None or (
-            isinstance(message, VoteRequest | TimeoutNow) and not self._votes(message.partition)
+            kind in (VoteRequest, TimeoutNow) and not self._votes(message.partition)
         ):
             return
         before = (core.leader, core.hard_state.term, core.role)
         peer = self.peers.make(now, source)
-        alive = isinstance(message, VoteRequest) and self._leader_alive(now, core)
+        alive = kind is VoteRequest and self._leader_alive(now, core)
         # Only a vote or a hand-over may begin a term, whose NO-OP is stamped.
-        begins = isinstance(message, VoteResult | TimeoutNow)
-        stamp = self.peers.stamp(wall_ms) if begins else 0
+        stamp = self.peers.stamp(wall_ms) if kind in (VoteResult, TimeoutNow) else 0
         try:
             core.receive(now, stamp, message, leader_alive=alive)
         except WireError:
             self.counters["fenced"] += 1
-        if message.source == core.leader and isinstance(message, Append):
+        if kind is Append and message.source == core.leader:
             peer.pulse_at = now
-        self._follow_up(now, core, before)
+        if kind is AppendResult and not core.is_news and core.role is before[2]:
+            # What the last follower holds is committed without it: only its pulse is to say so.
+            peer.told.dirty.add(message.partition)
+        else:
+            self._follow_up(now, core, before)
 
     def fenced(self, source: NodeName, message: GroupBody) -> RaftCore | None:
         """The core that a message is for; None if it is for another life, history or replica."""
@@ -306,11 +313,7 @@ class Groups:
                 continue
             if core.holds_back:
                 self.touched.add(partition)
-            names = {
-                replica: name
-                for replica in core.lead.progress
-                if (name := self.peers.name_of(core, replica)) is not None
-            }
+            names = self.peers.reached(core)
             for append in core.take_early(now, names):
                 found.append((names[append.target], append))
             for name in names.values():

@@ -12,7 +12,7 @@ from zmqim.bus.replication import Append, AppendResult, TimeoutNow
 from zmqim.limits import LEARNER_LAG_ENTRIES_MAX, QUORUM_SILENCE_MS
 from zmqim.raft.config import GroupConfig, Step, StepKind, StepRefused, stepped
 from zmqim.raft.log import Log
-from zmqim.raft.progress import Progress, Sending
+from zmqim.raft.progress import PROBING, SNAPSHOT, STREAMING, Progress
 from zmqim.raft.state import Identity
 
 
@@ -83,7 +83,7 @@ class Lead:
         progress.is_damaged = result.damaged
         if result.damaged:
             progress.match = 0  # It may have lost what it had acknowledged.
-            if progress.sending is not Sending.SNAPSHOT:
+            if progress.sending is not SNAPSHOT:
                 progress.probe(progress.match + 1)
             return False
         if not result.accepted:
@@ -101,8 +101,8 @@ class Lead:
         for replica, progress in self.progress.items():
             if replica not in linked:
                 continue
-            while (room := progress.room) and (
-                progress.next <= log.last or progress.sending is Sending.PROBING
+            while (progress.next <= log.last or progress.sending is PROBING) and (
+                room := progress.room
             ):
                 if progress.is_damaged or progress.next < log.first:
                     self.wants_snapshot.add(replica)
@@ -110,19 +110,28 @@ class Lead:
                 found.append(self._append_for(now, commit, replica, room))
         return found
 
+    @property
+    def is_behind(self) -> bool:
+        """Is there a follower that was not sent everything?"""
+        last = self._log.last
+        return any(
+            progress.next <= last or progress.sending is not STREAMING
+            for progress in self.progress.values()
+        )
+
     def needs_snapshot(self, replica: int) -> bool:
         """Can only a snapshot help it, and is none on its way?"""
         progress = self.progress.get(replica)
         return (
             progress is not None
-            and progress.sending is Sending.PROBING
+            and progress.sending is PROBING
             and (progress.is_damaged or progress.next < self._log.first)
         )
 
     def feed_snapshot(self, now: int, replica: int, index: int) -> bool:
         """It is being sent the rows as of `index`, for a while; False if it needs them no more."""
         progress = self.progress.get(replica)
-        if progress is None or progress.sending is Sending.STREAMING:
+        if progress is None or progress.sending is STREAMING:
             return False
         self.wants_snapshot.discard(replica)
         progress.snapshot(now, index)
@@ -175,7 +184,7 @@ class Lead:
         if step.kind == StepKind.PROMOTE:
             progress = self.progress[step.place.replica]
             lag = self._log.last - progress.match
-            if progress.sending is not Sending.STREAMING or lag > LEARNER_LAG_ENTRIES_MAX:
+            if progress.sending is not STREAMING or lag > LEARNER_LAG_ENTRIES_MAX:
                 raise StepRefused(f"replica {step.place.replica} is {lag} entries behind")
         living = [
             voter
@@ -191,7 +200,7 @@ class Lead:
         progress = self.progress.get(replica)
         if self.handing_to or replica not in self._voters or progress is None:
             return False
-        if progress.sending is not Sending.STREAMING:
+        if progress.sending is not STREAMING:
             return False
         self.handing_to = replica
         self.handing_until = now + QUORUM_SILENCE_MS

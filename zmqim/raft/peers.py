@@ -6,9 +6,12 @@ is the one of the configuration: an emptied folder under an old name is nobody's
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from zmqim.bus.replication import GroupPulse
 from zmqim.ids import NodeName, NodeUuid
 from zmqim.limits import CLOCK_JUMP_MS, QUORUM_SILENCE_MS
+from zmqim.raft.config import Place
 from zmqim.raft.core import RaftCore
 from zmqim.raft.pulses import HeldPulses, ToldPulses
 from zmqim.raft.state import GROUP_BYTES
@@ -44,6 +47,8 @@ class Peers:
         self.by_name: dict[NodeName, Peer] = {}
         self.spoke: dict[tuple[int, int], NodeName] = {}
         """Where a replica (partition, replica id) that no configuration here knows spoke from."""
+        self._reached: dict[int, tuple[Mapping[int, Place], Mapping[int, NodeName]]] = {}
+        """What `reached` found, and in which configuration."""
 
     def make(self, now: int, name: NodeName) -> Peer:
         """The one of that name; a new one was heard just now."""
@@ -63,6 +68,21 @@ class Peers:
         if peer is None or not peer.is_linked or peer.node_uuid != place.node_uuid:
             return None
         return NodeName(place.name)
+
+    def reached(self, core: RaftCore) -> Mapping[int, NodeName]:
+        """`name_of` all other replicas of a group that is led here, by replica id."""
+        partition = core.identity.partition
+        known = self._reached.get(partition)
+        if known is not None and known[0] is core.places:
+            return known[1]
+        others = core.places.keys() - {core.replica}
+        names = {one: name for one in sorted(others) if (name := self.name_of(core, one))}
+        self._reached[partition] = core.places, names
+        return names
+
+    def forget_reached(self) -> None:
+        """A link came or went, or a group is held no more."""
+        self._reached.clear()
 
     def pulse(self, name: NodeName, partition: int, core: RaftCore | None) -> GroupPulse:
         """What `name` is to be told of a group; None: the replica here is held no more."""

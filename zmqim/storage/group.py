@@ -101,19 +101,17 @@ class Group(Replica):
         # Followers tell nobody; neither does a new leader of what came before its NO-OP.
         is_quiet = self.duties is None
         for entry in raft.committed():
-            index = entry.index
+            index, payload = entry.index, entry.payload
             if entry.kind != _OPERATION:
                 state.skip(index, entry.term, entry.hlc)
                 if entry.kind == _CONFIG:
-                    state.put_config(index, entry.payload)
+                    state.put_config(index, payload)
                 continue
-            operation = operations.pop(index, None)
-            outcome = state.apply(
-                index, entry.term, entry.hlc, entry.payload, operation, quiet=is_quiet
-            )
+            operation = operations.pop(index, None) if operations else None
+            outcome = state.apply(index, entry.term, entry.hlc, payload, operation, quiet=is_quiet)
             if operation is not None:
                 results[index] = outcome.result
-                self.uncommitted -= len(entry.payload)
+                self.uncommitted -= len(payload)
             if outcome.notice is not None:
                 self._last_notice = index
                 notices.append(NoticeItem(index, outcome.notice))
@@ -147,7 +145,7 @@ class Group(Replica):
         assert self.duties is not None
         notices = self.duties.notices
         while notices.missing_from is not None and notices.room:
-            first = max(notices.missing_from, self.raft.extent.first)
+            first = max(notices.missing_from, self.raft.log.extent.first)
             last = min(first + _NOTICES_READ - 1, self.durable)
             if first > last:
                 return

@@ -38,6 +38,7 @@ from zmqim.storage.group import Group
 from zmqim.storage.items import check_change
 
 _WRITE, _TRANSIENT = int(ItemKind.WRITE), int(ItemKind.TRANSIENT)
+_DONE = OutcomeCode.DONE
 
 
 class Proposals:
@@ -142,7 +143,7 @@ class Proposals:
             else:
                 self.counters["reads"] += 1
                 result = encode(answer(group.state, asked))
-            self.put(source, item, OutcomeCode.DONE, result)
+            self.put(source, item, _DONE, result)
 
     def answer_outbox(self, now: int, group: Group) -> None:
         """Answer who waited for derived rows to arrive elsewhere."""

@@ -57,7 +57,8 @@ class Replica:
         """Of the configuration as of the last applied entry."""
         self.has_moved = False
         """Another configuration was applied with the last entries."""
-        self._was_member = False
+        self._was_member: bool | None = None
+        """As of the last configuration that was noted; None: of none yet."""
 
     @property
     def machine(self) -> Machine:
@@ -83,9 +84,12 @@ class Replica:
         much before it comes to the entry that brought it in."""
         conf_id, config = self.raft.applied_config
         self.has_moved = conf_id != self.conf_id
+        if not self.has_moved and self._was_member is not None:
+            self.is_removed = False
+            return
         self.conf_id = conf_id
         is_member = self.raft.replica in config.places
-        self.is_removed = self._was_member and not is_member
+        self.is_removed = bool(self._was_member) and not is_member
         self._was_member = is_member
 
     def is_log_long(self, kept: int) -> bool:
@@ -111,7 +115,7 @@ class Replica:
         if raft.is_damaged:
             return False
         base = min(base, self.durable, self.needed_here())
-        first = raft.extent.first
+        first = raft.log.extent.first
         if base - first < count_min or base < first:
             return False
         raft.log.cut_before(decode_entry(journal.read(self.partition, base, base, 1)[0]))

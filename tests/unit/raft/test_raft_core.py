@@ -23,8 +23,9 @@ from raft_trio import (
 
 from zmqim.bus.replication import Append, AppendResult, SnapshotPull
 from zmqim.errors import WireError
-from zmqim.raft.core import HardState, LogExtent, RaftCore, Role
+from zmqim.raft.core import HardState, RaftCore, Role
 from zmqim.raft.entry import EntryKind, decode_entry, encode_entry
+from zmqim.raft.log import LogExtent
 from zmqim.sim.raft_replica import GROUP, PARTITION, Replica
 
 # ---- elections -----------------------------------------------------------------------------------
@@ -504,10 +505,10 @@ def test_a_restart_knows_what_was_saved_and_applied() -> None:
     one = serving()
     proposed(one, b"x", b"y")
     hears(one, holds(2, 1, 1, 2))
-    before = (one.core.hard_state, one.core.extent, one.core.log.chain, one.core.log.hlc)
+    before = (one.core.hard_state, one.core.log.extent, one.core.log.chain, one.core.log.hlc)
     one.restart()
     core: RaftCore = one.core
-    assert (core.hard_state, core.extent, core.log.chain, core.log.hlc) == before
+    assert (core.hard_state, core.log.extent, core.log.chain, core.log.hlc) == before
     assert (core.applied, core.commit, core.last) == (2, 2, 3)
     assert [entry.payload for entry in core.log.tail] == [b"y"]
     assert (core.role, core.leader, core.serving) == (Role.FOLLOWER, 0, False)

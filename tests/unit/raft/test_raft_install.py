@@ -68,13 +68,13 @@ def test_entries_behind_the_snapshot_stay_for_they_may_be_acknowledged(is_damage
     held = bodies(1, 9)
     raft = follower(held, 2, is_damaged=is_damaged)
     assert not raft.install(6, end_of(held[5]), CONFIG, 0)
-    assert raft.extent == LogExtent(7, 9, TERM, end_of(held[5]).chain)
+    assert raft.log.extent == LogExtent(7, 9, TERM, end_of(held[5]).chain)
     assert (raft.applied, raft.commit, raft.last) == (6, 6, 9)
     assert [entry.index for entry in raft.log.tail] == [7, 8, 9]
     assert not raft.is_damaged
     unsaved = raft.unsaved()
     assert unsaved is not None
-    assert (unsaved.entries, unsaved.extent) == ([], raft.extent)
+    assert (unsaved.entries, unsaved.extent) == ([], raft.log.extent)
 
 
 @pytest.mark.parametrize("index", [6, 9, 20])
@@ -82,7 +82,7 @@ def test_a_log_of_another_history_or_a_shorter_one_begins_anew(index: int) -> No
     raft = follower(bodies(1, 9), 2)
     end = end_of(bodies(1, index, term=TERM - 1)[-1])
     assert raft.install(index, end, CONFIG, 0)
-    assert raft.extent == LogExtent(index + 1, index, end.term, end.chain)
+    assert raft.log.extent == LogExtent(index + 1, index, end.term, end.chain)
     assert (raft.applied, raft.commit, raft.last) == (index, index, index)
     assert raft.log.tail == []
 

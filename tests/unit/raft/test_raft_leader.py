@@ -24,8 +24,9 @@ from raft_trio import (
 
 from zmqim.limits import APPEND_RETRY_MS, LEARNER_LAG_ENTRIES_MAX, QUORUM_SILENCE_MS
 from zmqim.raft.config import GroupConfig, Place, Step, StepKind, StepRefused
-from zmqim.raft.core import LogEnd, LogExtent, Role
+from zmqim.raft.core import Role
 from zmqim.raft.entry import EntryKind
+from zmqim.raft.log import LogEnd, LogExtent
 from zmqim.raft.progress import Sending
 from zmqim.sim.raft_replica import Replica, Snapshot, places
 

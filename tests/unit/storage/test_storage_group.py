@@ -29,13 +29,13 @@ def test_the_log_is_cut_only_behind_what_is_acknowledged() -> None:
     for n in range(40):
         world.send(message("alice", "g", str(n)))
     group = world.core.groups[0]
-    assert group.raft.extent.first == 1
+    assert group.raft.log.extent.first == 1
     world.receive(NoticeAck(0, 1, 30))
     world.turn(5_000)
     for n in range(40, 45):
         world.send(message("alice", "g", str(n)))
-    assert group.raft.extent.first == 31
-    assert world.journal.load()[0].extent == Extent(*group.raft.extent)
+    assert group.raft.log.extent.first == 31
+    assert world.journal.load()[0].extent == Extent(*group.raft.log.extent)
     world.restart()
     assert notices_in(world.sent)[0].index == 31
     again = world.send(message("alice", "g", "0"))[0]
@@ -49,7 +49,7 @@ def test_an_idle_log_that_was_cut_away_whole_opens_again() -> None:
         world.add("g", "alice")
         world.receive(NoticeAck(0, 1, 99))
         world.turn()
-    assert world.core.groups[0].raft.extent.first > 2
+    assert world.core.groups[0].raft.log.extent.first > 2
     before = world.core.groups[0].raft.log.hlc
     world.restart()
     assert world.core.groups[0].raft.log.hlc > before
@@ -70,13 +70,13 @@ def test_a_followers_log_is_not_cut_above_what_routers_were_told() -> None:
     for n in range(40):
         trio.write(message("alice", "g", str(n)))
     trio.run(100)
-    assert [trio.group(name).raft.extent.first for name in NAMES] == [1, 1, 1]
+    assert [trio.group(name).raft.log.extent.first for name in NAMES] == [1, 1, 1]
     upto = trio.group(ONE).raft.last - 10
     _acknowledge(trio, upto)
     trio.run(BOOK_MS)
     trio.write(message("alice", "g", "40"))
     trio.run(100)
-    assert [trio.group(name).raft.extent.first for name in NAMES] == [upto + 1] * 3
+    assert [trio.group(name).raft.log.extent.first for name in NAMES] == [upto + 1] * 3
     trio.crash(ONE)
     trio.until(lambda: trio.leads(TWO))
     trio.run(10)
@@ -91,11 +91,11 @@ def test_a_leader_keeps_what_a_linked_follower_lacks_and_not_what_a_lost_one_doe
     for n in range(40):
         trio.write(message("alice", "g", str(n)))
         _acknowledge(trio, 99)
-    assert trio.group(ONE).raft.extent.first <= held + 1
+    assert trio.group(ONE).raft.log.extent.first <= held + 1
     trio.part(ONE, THREE)
     trio.write(message("alice", "g", "40"))
     trio.run(1)
-    assert trio.group(ONE).raft.extent.first > held + 1
+    assert trio.group(ONE).raft.log.extent.first > held + 1
 
 
 def test_a_follower_counts_and_cuts_its_own_log(monkeypatch: pytest.MonkeyPatch) -> None:

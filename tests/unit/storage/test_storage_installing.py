@@ -102,7 +102,7 @@ class Wired(Trio):
         self.crash(THREE)
         self.talk(0, 6 * KEPT)
         for partition, group in self.members[ONE].core.groups.items():
-            assert group.raft.extent.first > self.members[THREE].last(partition) + 1
+            assert group.raft.log.extent.first > self.members[THREE].last(partition) + 1
 
     def write_members(self, partition: int) -> None:
         self.write(AddMembers(ChannelType.GROUP, "g", ["alice", "bob"]), partition)
@@ -223,7 +223,7 @@ def test_a_receiver_that_dies_anywhere_has_the_old_rows_or_the_new_ones(
     if not trio[THREE].is_alive:
         trio.boot(THREE)
         applied = trio.group(THREE).state.applied.index
-        assert trio.group(THREE).raft.extent.first - 1 <= applied <= old + 10
+        assert trio.group(THREE).raft.log.extent.first - 1 <= applied <= old + 10
     trio.until(trio.are_alike)
     trio.until(lambda: trio.is_clean(THREE))
     trio.talk(100, 103)
@@ -357,7 +357,7 @@ def test_a_new_leader_feeds_the_only_other_one_before_it_serves(trio: Wired) -> 
     for number in range(200, 220):
         trio.run(BOOK_MS)
         trio.talk(number, number + 1)
-    assert trio.group(TWO).raft.extent.first > trio[THREE].last() + 1
+    assert trio.group(TWO).raft.log.extent.first > trio[THREE].last() + 1
     trio.crash(ONE)
     trio.boot(THREE)
     trio.until(lambda: trio.group(TWO).raft.lead is not None)

@@ -420,7 +420,7 @@ def test_lost_rows_under_a_short_log_are_given_again_or_the_replicas_replaced() 
         term = trio.group(ONE).raft.term
         trio[ONE].core.receive(trio.now, ROUTER, NoticeAck(0, term, trio.group(ONE).raft.last))
         trio.run(100)
-    trio.until(lambda: trio.group(THREE).raft.extent.first > 2)
+    trio.until(lambda: trio.group(THREE).raft.log.extent.first > 2)
     trio.crash(THREE)
     trio[THREE].rows = MemoryRowStore()
     trio.boot(THREE)
