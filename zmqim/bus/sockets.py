@@ -10,6 +10,7 @@ for each process that we dial, one PUB, one SUB; monitors tell of connections th
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum, auto
@@ -42,6 +43,7 @@ TOPIC = b"hb."
 """What everyone subscribes to; a heartbeat's topic adds the letter of the sender's role."""
 _HELLO_CODE = MESSAGE_CODES[Hello]
 _MONITORED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+_POLLIN = int(zmq.POLLIN)
 _NOBLOCK = int(zmq.NOBLOCK)
 _NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 """As plain numbers: pyzmq's flags cost more to combine than a frame to send."""
@@ -120,7 +122,9 @@ class Sockets:
         self.counters: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
         self._pid = os.getpid()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
-        self._poller = zmq.Poller()
+        self._epoll = select.epoll()
+        self._watched: dict[int, zmq.Socket[bytes]] = {}
+        """By descriptor: the sockets that are read, monitors included."""
         self._extra_fds: tuple[int, ...] = ()
         self._names: dict[zmq.Socket[bytes], NodeName] = {}
         self._monitors: dict[zmq.Socket[bytes], NodeName | None] = {}
@@ -131,11 +135,14 @@ class Sockets:
         self._hears: set[str] = set()
         self._turns = 0
         self._ready: list[zmq.Socket[bytes]] | None = None
-        """What the last look found readable, until `receive` reads it."""
+        """What `wait` found readable, until `receive` reads it."""
         self._edges = False
-        """Whether `fds` are watched: they are edge-triggered (pitfalls Z11)."""
-        self._unsure = True
-        """Whether there may be more to read, of which no edge will tell."""
+        """Whether `fds` are watched."""
+        self._unsure: dict[zmq.Socket[bytes], None] = {}
+        """Sockets that may hold frames of which their descriptors will not tell: those are
+        edge-triggered, and every call of a socket may eat an edge (pitfalls Z11)."""
+        self._frames_left = 0
+        """Of this turn's TURN_FRAMES_MAX."""
         self._bytes_left = 0
         """Of this turn's TURN_BYTES_MAX."""
         self._router: zmq.Socket[bytes] | None = None
@@ -159,19 +166,19 @@ class Sockets:
         self._subscriber = self._socket(zmq.SUB, random, HEARTBEAT_SEND_FRAMES_MAX)
         self._subscriber.set(zmq.MAXMSGSIZE, HEARTBEAT_FRAME_BYTES_MAX)
         self._subscriber.subscribe(TOPIC)
-        self._poller.register(self._subscriber, zmq.POLLIN)
+        self._watch(self._subscriber)
         if router is not None:
             self._router = socket = self._socket(zmq.ROUTER, random)
             socket.set(zmq.ROUTER_MANDATORY, 1)
             socket.set(zmq.ROUTER_HANDOVER, 1)
-            self._watch(socket, None)
+            self._watch_connections(socket, None)
             _bind(socket, router)
         _bind(self._publisher, publisher)
         for name, address in dialed.items():
             socket = self._socket(zmq.DEALER, random)
             socket.set(zmq.ROUTING_ID, routing_id)
             socket.set(zmq.IMMEDIATE, 1)
-            self._watch(socket, name)
+            self._watch_connections(socket, name)
             self._names[socket] = name
             self._dealers[name] = socket
             _connect(socket, address)
@@ -198,20 +205,29 @@ class Sockets:
         socket.set(zmq.IPV6, 1)
         return socket
 
-    def _watch(self, socket: zmq.Socket[bytes], name: NodeName | None) -> None:
+    def _watch_connections(self, socket: zmq.Socket[bytes], name: NodeName | None) -> None:
         monitor = socket.get_monitor_socket(_MONITORED)
         monitor.set(zmq.LINGER, 0)
         self._monitors[monitor] = name
-        self._poller.register(monitor, zmq.POLLIN)
-        self._poller.register(socket, zmq.POLLIN)
+        self._watch(monitor)
+        self._watch(socket)
+
+    def _watch(self, socket: zmq.Socket[bytes]) -> None:
+        """Looking at one epoll costs far less than asking every socket by `zmq.Poller`."""
+        descriptor = socket.fileno()
+        self._watched[descriptor] = socket
+        self._epoll.register(descriptor, select.EPOLLIN)
+        self._unsure[socket] = None
 
     # ---- sending ---------------------------------------------------------------------------
 
     def send_dialed(self, name: NodeName, frame: Buffer) -> Sent:
         """Send on the connection that we dialled to `name`, now or not at all."""
-        self._begin_send()
+        self._assert_not_forked()
+        socket = self._dealers[name]
+        self._unsure[socket] = None
         try:
-            self._dealers[name].send(frame, _NOBLOCK)
+            socket.send(frame, _NOBLOCK)
         except zmq.Again:
             self.counters["sends_again"] += 1
             return Sent.AGAIN
@@ -220,11 +236,13 @@ class Sockets:
 
     def send_accepted(self, route: bytes, frame: Buffer) -> Sent:
         """Send to a connection that was dialled to us, now or not at all."""
-        assert self._router is not None
-        self._begin_send()
+        self._assert_not_forked()
+        socket = self._router
+        assert socket is not None
+        self._unsure[socket] = None
         try:
-            self._router.send(route, _NOBLOCK_MORE)
-            self._router.send(frame, _NOBLOCK)
+            socket.send(route, _NOBLOCK_MORE)
+            socket.send(frame, _NOBLOCK)
         except zmq.Again:
             self.counters["sends_again"] += 1
             return Sent.AGAIN
@@ -238,7 +256,7 @@ class Sockets:
 
     def publish(self, topic: bytes, frame: Buffer) -> None:
         """Publish: whoever is not there or too slow does not get it."""
-        self._begin_send()
+        self._assert_not_forked()
         try:
             self._publisher.send_multipart((topic, frame), _NOBLOCK)
         except zmq.Again:
@@ -246,11 +264,8 @@ class Sockets:
         else:
             self._count_sent(frame)
 
-    def _begin_send(self) -> None:
-        """A send may eat the edge of a frame that came since the last look: look again."""
+    def _assert_not_forked(self) -> None:
         assert os.getpid() == self._pid, "sockets do not survive a fork"
-        self._unsure = True
-        self._ready = None
 
     def _count_sent(self, frame: Buffer) -> None:
         self.counters["frames_sent"] += 1
@@ -261,6 +276,9 @@ class Sockets:
     def hear_only(self, addresses: Iterable[str]) -> None:
         """Subscribe to these publishers and to no others. An address that is none is counted."""
         wanted = set(addresses)
+        if wanted == self._hears:
+            return
+        self._unsure[self._subscriber] = None
         for address in sorted(wanted - self._hears):
             try:
                 self._subscriber.connect(address)
@@ -274,10 +292,9 @@ class Sockets:
     def receive(self) -> list[Arrival]:
         """What arrived, until TURN_FRAMES_MAX frames or TURN_BYTES_MAX are read: frames of standing
         links first, then what happened to connections, then Hellos (they begin anew)."""
-        assert os.getpid() == self._pid, "sockets do not survive a fork"
-        ready = self._look() if self._ready is None else self._ready
+        self._assert_not_forked()
+        ready = self._look(0)[0] if self._ready is None else self._ready
         self._ready = None
-        self._unsure = False
         if not ready:
             return []
         self._turns += 1
@@ -285,18 +302,10 @@ class Sockets:
         ready = ready[shift:] + ready[:shift]
         arrivals: list[Arrival] = []
         hellos: list[tuple[int, FromAccepted]] = []
-        self._bytes_left = TURN_BYTES_MAX
-        for socket in ready:
-            if socket in self._monitors:
-                continue
-            with suppress(zmq.Again):
-                if socket is self._subscriber:
-                    self._read_published(arrivals)
-                else:
-                    self._read(socket, arrivals, hellos)
-                self._unsure = True
-                break
-        self.counters["frames_received"] += len(arrivals) + len(hellos)
+        self._frames_left, self._bytes_left = TURN_FRAMES_MAX, TURN_BYTES_MAX
+        frame_sockets = [socket for socket in ready if socket not in self._monitors]
+        self._read_frames(frame_sockets, arrivals, hellos)
+        self.counters["frames_received"] += TURN_FRAMES_MAX - self._frames_left
         self.counters["bytes_received"] += TURN_BYTES_MAX - self._bytes_left
         for monitor in ready:
             if monitor in self._monitors:
@@ -306,9 +315,28 @@ class Sockets:
             arrivals.append(hello)
         return arrivals
 
-    def _look(self) -> list[zmq.Socket[bytes]]:
-        """The sockets that are readable now."""
-        return [socket for socket, _ in self._poller.poll(0) if isinstance(socket, zmq.Socket)]
+    def _look(self, timeout_ms: int) -> tuple[list[zmq.Socket[bytes]], list[int]]:
+        """The sockets and the other descriptors that are readable now or, if none is, within
+        `timeout_ms`. A socket may turn out to be empty."""
+        ready = self._holding_frames(list(self._unsure))
+        others: list[int] = []
+        for descriptor, _ in self._epoll.poll(0 if ready else timeout_ms / 1_000):
+            socket = self._watched.get(descriptor)
+            if socket is None:
+                others.append(descriptor)
+            elif socket not in ready:
+                ready.append(socket)
+        return ready, others
+
+    def _holding_frames(self, sockets: list[zmq.Socket[bytes]]) -> list[zmq.Socket[bytes]]:
+        """Those that hold frames; the descriptors of the others will tell."""
+        if not sockets:
+            return []
+        found = dict(zmq.zmq_poll([(socket, _POLLIN) for socket in sockets], 0))
+        for socket in sockets:
+            if socket not in found:
+                self._unsure.pop(socket, None)
+        return [socket for socket in sockets if socket in found]
 
     def _move_route(self, route: bytes, descriptor: int) -> None:
         """A life that dialled again: the end of its past connection is no news any more."""
@@ -316,38 +344,63 @@ class Sockets:
             del self._routes[past]
         self._routes[descriptor] = route
 
+    def _read_frames(
+        self,
+        sockets: list[zmq.Socket[bytes]],
+        arrivals: list[Arrival],
+        hellos: list[tuple[int, FromAccepted]],
+    ) -> None:
+        """Read until all are empty or the turn's bounds are reached, a frame of each in turn.
+
+        To ask all of them at once who holds another costs less than a `zmq.Again` of each.
+        """
+        while sockets:
+            self._unsure.update(dict.fromkeys(sockets))
+            for socket in sockets:
+                if self._frames_left <= 0 or self._bytes_left <= 0:
+                    return
+                with suppress(zmq.Again):
+                    if socket is self._subscriber:
+                        self._read_published(arrivals)
+                    else:
+                        self._read(socket, arrivals, hellos)
+            sockets = self._holding_frames(sockets)
+
     def _read(
         self,
         socket: zmq.Socket[bytes],
         arrivals: list[Arrival],
         hellos: list[tuple[int, FromAccepted]],
     ) -> None:
-        """Read one socket until the turn's bound; raises `zmq.Again` when it is empty before."""
+        """Read a frame of one socket; raises `zmq.Again` when it is empty."""
         name = self._names.get(socket)
-        while len(arrivals) + len(hellos) < TURN_FRAMES_MAX and self._bytes_left > 0:
-            route = b"" if name is not None else socket.recv(_NOBLOCK)
-            payload = socket.recv(_NOBLOCK, False)
-            if payload.more:
-                self._skip(socket)
-                continue
-            frame = payload.buffer
-            self._bytes_left -= len(frame)
-            if name is not None:
-                arrivals.append(FromDialed(name, frame))
-            elif len(frame) > TYPE_OFFSET and frame[TYPE_OFFSET] == _HELLO_CODE:
-                hellos.append((payload.get(zmq.SRCFD), FromAccepted(route, frame)))
-            else:
-                arrivals.append(FromAccepted(route, frame))
+        route = b"" if name is not None else socket.recv(_NOBLOCK)
+        payload = socket.recv(_NOBLOCK, False)
+        if payload.more:
+            self._skip(socket)
+            return
+        frame = payload.buffer
+        self._frames_left -= 1
+        self._bytes_left -= len(frame)
+        if name is not None:
+            arrivals.append(FromDialed(name, frame))
+        elif len(frame) > TYPE_OFFSET and frame[TYPE_OFFSET] == _HELLO_CODE:
+            hellos.append((payload.get(zmq.SRCFD), FromAccepted(route, frame)))
+        else:
+            arrivals.append(FromAccepted(route, frame))
 
     def _read_published(self, arrivals: list[Arrival]) -> None:
         """As `_read`, of the publishers that we hear."""
-        while len(arrivals) < TURN_FRAMES_MAX and self._bytes_left > 0:
-            parts = self._subscriber.recv_multipart(_NOBLOCK)
-            self._bytes_left -= sum(map(len, parts))
-            if len(parts) == 2:
-                arrivals.append(FromPublisher(parts[1]))
-            else:
-                self.counters["bad_parts"] += 1
+        topic = self._subscriber.recv(_NOBLOCK, False)
+        payload = self._subscriber.recv(_NOBLOCK, False) if topic.more else topic
+        if payload is topic:
+            self.counters["bad_parts"] += 1
+        elif payload.more:
+            self._skip(self._subscriber)
+        else:
+            self._frames_left -= 1
+            self._bytes_left -= len(topic) + len(payload)
+            arrivals.append(FromPublisher(payload.buffer))
 
     def _skip(self, socket: zmq.Socket[bytes]) -> None:
         """A message has more parts than a frame has; they are dropped and counted."""
@@ -376,40 +429,29 @@ class Sockets:
         wanted = tuple(extra_fds)
         if wanted != self._extra_fds:
             for fd in self._extra_fds:
-                self._poller.unregister(fd)
+                self._epoll.unregister(fd)
             for fd in wanted:
-                self._poller.register(fd, zmq.POLLIN)
+                self._epoll.register(fd, select.EPOLLIN)
             self._extra_fds = wanted
-        readable: list[int] = []
-        self._ready = ready = []
-        for item, _ in self._poller.poll(max(0, timeout_ms)):
-            if isinstance(item, int):
-                readable.append(item)
-            else:
-                ready.append(item)
+        self._ready, readable = self._look(max(0, timeout_ms))
         return readable
 
     def fds(self) -> tuple[int, ...]:
         """Descriptors that become readable when something happens (edge-triggered: ask
         `may_be_readable` after each turn)."""
         self._edges = True
-        sockets = [self._subscriber, *self._names, *self._monitors]
-        if self._router is not None:
-            sockets.append(self._router)
-        return tuple(socket.fileno() for socket in sockets)
+        return (self._epoll.fileno(),)
 
     def may_be_readable(self) -> bool:
         """Whether `receive` would find something of which the descriptors need not tell. Who waits
         with `wait` need not ask: it looks itself."""
-        if self._edges and self._unsure:
-            self._ready = self._look() or None
-            self._unsure = self._ready is not None
-        return self._edges and self._unsure
+        return self._edges and bool(self._holding_frames(list(self._unsure)))
 
     def close(self, linger_ms: int = 0) -> None:
         """Close everything; ZeroMQ gets so long for what it took and has not written."""
         if os.getpid() == self._pid:
             self._context.destroy(linger=linger_ms)
+            self._epoll.close()
 
 
 _COUNTERS = (
