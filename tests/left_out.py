@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -15,20 +16,26 @@ from pathlib import Path
 import pytest
 from power_cut import PowerCutDisk
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tools.chaos.cluster import clock_can_be_set
+
 STRICT_VARIABLE = "ZMQIM_NOTHING_LEFT_OUT"
 CLIENTS = Path(__file__).parent / "clients"
 NODE_HINT = "apt-get install -y nodejs npm && rm -f .venv/.installed && make test"
 ROOT_HINT = "sudo make test"
+FAKETIME_HINT = "apt-get install -y libfaketime && sudo make test"
 FUSE_HINT = "apt-get install -y fuse3 && sudo make test (a container needs /dev/fuse)"
 
 
 def apply(items: list[pytest.Item]) -> None:
-    """Marks what needs Node.js, FUSE or root as skipped where that is missing."""
+    """Marks what needs Node.js, FUSE, libfaketime or root as skipped where that is missing."""
     for item in items:
         if item.get_closest_marker("needs_root") and not root_is_here():
             item.add_marker(pytest.mark.skip(reason=f"needs root: {ROOT_HINT}"))
         if item.get_closest_marker("needs_fuse") and not fuse_is_here():
             item.add_marker(pytest.mark.skip(reason=f"needs FUSE mounts: {FUSE_HINT}"))
+        if item.get_closest_marker("needs_faketime") and not clock_can_be_set():
+            item.add_marker(pytest.mark.skip(reason=f"needs libfaketime: {FAKETIME_HINT}"))
         if item.get_closest_marker("needs_node") and not node_is_here():
             item.add_marker(pytest.mark.skip(reason=f"needs Node.js with npm: {NODE_HINT}"))
 

@@ -45,4 +45,8 @@ if ! command -v fusermount3 >/dev/null; then
     echo "Left out: the tests of power cuts need FUSE:"
     echo "    apt-get install -y fuse3"
 fi
+if ! compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null; then
+    echo "Left out: the test of a wall clock that jumps needs libfaketime:"
+    echo "    apt-get install -y libfaketime"
+fi
 touch .venv/.installed

@@ -12,14 +12,16 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+from tools.chaos.cluster import clock_can_be_set
 from tools.chaos.run import Options, Outcome, run
 from tools.chaos.verdict import judge
 from zmqim.sim.history import ChannelKey, History, Seen
 
+CLOCK = ("clock-jump",) if clock_can_be_set() else ()
 NEMESES = (
     "kill", "kill-leader", "kill-role", "kill-all", "pause", "pause-leader", "cut-one-way",
     "cut-both-ways", "cut-isolate-leader", "cut-halves", "cut-bridge", "cut-flapping",
-    "second-start",
+    "second-start", *CLOCK,
 )  # fmt: skip
 SEED = 20
 RUN_SECONDS_MAX = 240
@@ -57,6 +59,11 @@ def test_whatever_is_killed_paused_or_cut_off_nothing_is_lost_doubled_or_out_of_
     assert set(report["nemeses"]) == set(NEMESES)
     assert report["sent"] > 0
     assert report["acknowledged"] == report["sent"]
+
+
+@pytest.mark.needs_faketime
+def test_the_clock_of_a_host_jumped_meanwhile(outcome: Outcome) -> None:
+    assert outcome.report["nemeses"]["clock-jump"] == 1
 
 
 def test_every_replica_was_read_and_none_differs(outcome: Outcome) -> None:
