@@ -154,6 +154,9 @@ class Membership:
         self._check_due = 0
         self._push_pull_due = -1
         self._seeds_due = -1
+        self._view_is_stale = False
+        """Whether somebody came, went or changed since the view was computed."""
+        self._is_someone_down = False
         self._view = self._compute_view()
 
     # ---- what happens ------------------------------------------------------------------------
@@ -249,6 +252,7 @@ class Membership:
     def leave(self, now: int) -> Heartbeat:
         """We leave: the last heartbeat."""
         self._now = now
+        self._view_is_stale = True
         return self._heartbeat(MemberState.LEFT)
 
     # ---- what is known -----------------------------------------------------------------------
@@ -321,12 +325,17 @@ class Membership:
         life = self._lives.get(uuid)
         if life is None:
             life = self._lives[uuid] = _Life(now, claim)
+            self._view_is_stale = True
             self._forget_oldest(life)
         elif claim.incarnation > life.member.incarnation:
             life = self._lives[uuid] = _Life(now, claim)
+            self._view_is_stale = True
         elif precedence(claim) > precedence(life.member):
-            if claim.state != life.member.state:
+            known = life.member
+            if claim.state != known.state:
                 life.since = now
+            if (claim.state, claim.role, claim.name) != (known.state, known.role, known.name):
+                self._view_is_stale = True
             life.member = claim
         return life
 
@@ -357,6 +366,7 @@ class Membership:
         if state is not None:
             life.member = replace(life.member, state=state)
             life.since = now
+            self._view_is_stale = True
 
     # ---- silence -----------------------------------------------------------------------------
 
@@ -461,11 +471,12 @@ class Membership:
         names: dict[int, set[NodeName]] = {role: set() for role in Role}
         if self._me.state != MemberState.LEFT:
             names[self._me.role].add(NodeName(self._me.name))
+        self._is_someone_down = False
         for life in self._lives.values():
             member = life.member
-            if member.state <= MemberState.SUSPECT or (
-                member.state == MemberState.DOWN and self._is_heard(life)
-            ):
+            is_down = member.state == MemberState.DOWN
+            self._is_someone_down |= is_down
+            if member.state <= MemberState.SUSPECT or (is_down and self._is_heard(life)):
                 names.setdefault(member.role, set()).add(NodeName(member.name))
         return View(
             gateways=tuple(sorted(names[Role.GATEWAY])),
@@ -474,6 +485,10 @@ class Membership:
         )
 
     def _refresh_view(self) -> None:
+        """Most heartbeats change nothing. Only whether we hear who is DOWN depends on time too."""
+        if not (self._view_is_stale or self._is_someone_down):
+            return
+        self._view_is_stale = False
         view = self._compute_view()
         if view != self._view:
             self._view = view
