@@ -46,6 +46,8 @@ class _Shell:
         self._core = core
         self._is_ready = False
         self._load_at = _now()
+        self._core_due = self._load_at
+        """When the core has to be called even if nothing happened."""
         self._loop_lag_ms = 0
         context.metrics.counters("router", "What the router did.", core.counters)
         context.metrics.gauges("router", "What the router holds.", core.gauges)
@@ -59,7 +61,7 @@ class _Shell:
         drain_until: Milliseconds | None = None
         while True:
             now = _now()
-            all_sent = self._turn(now)
+            self._turn(now)
             if context.stopping.requested:
                 if drain_until is None:
                     drain_until = Milliseconds(now + ROUTER_DRAIN_MS_MAX)
@@ -68,28 +70,36 @@ class _Shell:
                     return
                 extra_fds = (control,)
             self._tell(now)
-            timeout_ms = self._timeout_ms(now, drain_until) if all_sent else 0
+            timeout_ms = self._timeout_ms(now, drain_until)
             self._loop_lag_ms = max(self._loop_lag_ms, _now() - now)
             if control in self._endpoint.wait(timeout_ms, extra_fds):
                 context.control.serve(self._status)
 
-    def _turn(self, now: Milliseconds) -> bool:
-        """One turn; False: the bus refused something and the core has to answer for it."""
+    def _turn(self, now: Milliseconds) -> None:
+        """One turn. If nothing but heartbeats came, the core has nothing to do in it."""
         endpoint, core = self._endpoint, self._core
-        feed(core, now, endpoint.turn(now, WallMilliseconds(time_ns() // 1_000_000)))
-        wake = core.next_wake()
-        if wake is not None and wake <= now:
+        events = endpoint.turn(now, WallMilliseconds(time_ns() // 1_000_000))
+        is_due = self._core_due <= now
+        if not events and not is_due:
+            return
+        feed(core, now, events)
+        if is_due:
             core.wake(now)
         all_sent = True
         for effect in core.turn(now):
             if not perform_send(endpoint, core, now, effect):
                 all_sent = False
         endpoint.flush(now)
-        return all_sent
+        wake = core.next_wake()
+        if not all_sent:
+            self._core_due = now
+        else:
+            self._core_due = Milliseconds(now + WAIT_MS_MAX) if wake is None else wake
 
     def _timeout_ms(self, now: Milliseconds, drain_until: Milliseconds | None) -> int:
-        times = (self._endpoint.next_wake(now), self._core.next_wake(), drain_until)
-        wake = min(time for time in times if time is not None)
+        wake = min(self._endpoint.next_wake(now), self._core_due)
+        if drain_until is not None:
+            wake = min(wake, drain_until)
         return max(0, min(wake - now, WAIT_MS_MAX))
 
     def _tell(self, now: Milliseconds) -> None:
