@@ -232,7 +232,10 @@ class Endpoint:
     def _carry(self, now: Milliseconds) -> None:
         """Do what the links want, in order."""
         for event in self._links.take():
-            self._carry_one(now, event)
+            if type(event) is Received and type(event.message) is not PushPull:
+                self._events.append(event)  # What nearly all are: messages for the core.
+            else:
+                self._carry_one(now, event)
 
     def _carry_one(self, now: Milliseconds, event: LinkEvent) -> None:
         match event:

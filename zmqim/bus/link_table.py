@@ -7,7 +7,14 @@ from enum import Enum, auto
 from zmqim.bus.messages import Body, Goodbye, Hello, JoinRefused, Ping, Welcome, WhoAreYou
 
 
-class State(Enum):
+class _Key(Enum):
+    """Members look up the table for each frame: by identity, since Enum's own hash is a call in
+    Python."""
+
+    __hash__ = object.__hash__
+
+
+class State(_Key):
     """Of a link: the first two where we dial, the others where we are dialled."""
 
     CONNECTING = auto()
@@ -16,7 +23,7 @@ class State(Enum):
     ADMITTED = auto()
 
 
-class Occurrence(Enum):
+class Occurrence(_Key):
     """What can happen to a link."""
 
     HELLO = auto()
@@ -30,7 +37,7 @@ class Occurrence(Enum):
     DISCONNECT = auto()
 
 
-class Action(Enum):
+class Action(_Key):
     """What a link does about it; see the methods of `Links` of the same name."""
 
     IGNORE = auto()
