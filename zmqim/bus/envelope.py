@@ -189,7 +189,7 @@ class Codec:
         messages = memoryview(frame)[:end]
         if crc32(messages) != CHECKSUM.unpack_from(frame, end)[0]:
             raise BadChecksum("the checksum does not match")
-        header = Header._make(fields)
+        header = Header(*fields)
         if cluster != self._cluster:
             raise BadCluster(cluster, header, frame[TYPE_OFFSET])
         return header, _messages(messages)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zmqim.bus.effects import Peer
+from zmqim.bus.envelope import Header
 from zmqim.bus.link_events import Place
 from zmqim.bus.link_table import State
 
@@ -13,6 +14,7 @@ class Link:
     __slots__ = (
         "agrees",
         "complaint",
+        "header",
         "heard",
         "hello_due",
         "number",
@@ -30,6 +32,8 @@ class Link:
         self.state = state
         self.since = now
         self.peer: Peer | None = None
+        self.header: Header | None = None
+        """How every frame of a link that stands begins: the lives of both ends, and `number`."""
         self.number = 1 if state is State.CONNECTING else 0
         self.route = b""
         """Where we are dialled: the routing id of the connection."""

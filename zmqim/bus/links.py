@@ -173,9 +173,10 @@ class Links:
     ) -> None:
         """The header is checked with the first message of data, and good for those behind it."""
         action = self._act(_Arrival(now, link, route, header, first))
+        name = link.place.name
         for message in rest:
             if action is Action.TAKE_DATA and type(message) not in OCCURRENCES:
-                self._events.append(Received(link.place.name, message))
+                self._events.append(Received(name, message))
                 continue
             if not link.stands:
                 return
@@ -441,6 +442,8 @@ class Links:
         link.complaint = ""
         link.refused_since = None
         link.peer = Peer(place.name, place.role, header.from_node, header.from_incarnation)
+        life = (header.from_node, header.from_incarnation)
+        link.header = Header(*life, self._me.node_uuid, self._me.incarnation, link.number)
         self._wake_by(now + LINK_PING_MS)
         self._events.append(PeerUp(link.peer))
 
@@ -451,7 +454,7 @@ class Links:
             link.state = State.CONNECTING
             link.number += 1
             link.hello_due = link.since = now
-            link.peer = None
+            link.peer = link.header = None
             self._wake_by(now)
         else:
             link.state = State.VACANT
@@ -472,12 +475,7 @@ class Links:
 
     def _check_life(self, arrival: _Arrival) -> None:
         """Only what this life of the peer says on this link to this life of ours."""
-        header, peer = arrival.header, arrival.link.peer
-        assert peer is not None
-        if (
-            header.from_node != peer.node_uuid
-            or header.from_incarnation != peer.incarnation
-            or header.link != arrival.link.number
-            or not self._is_for_us(header)
-        ):
+        expected = arrival.link.header
+        assert expected is not None
+        if arrival.header != expected:
             self._stale(arrival)
