@@ -104,6 +104,11 @@ class _Life:
         self.ring_hash = b""
 
     @property
+    def was_heard_last(self) -> bool:
+        """It was heard, and no other life under its name since."""
+        return self.heard_counter >= 0 and not self.replaced
+
+    @property
     def rank(self) -> tuple[bool, int, int, int, bytes]:
         """Orders the lives of a name: the present one was heard last, or else is the liveliest."""
         member = self.member
@@ -156,7 +161,8 @@ class Membership:
         self._seeds_due = -1
         self._view_is_stale = False
         """Whether somebody came, went or changed since the view was computed."""
-        self._is_someone_down = False
+        self._view_needs_time = False
+        """Whether somebody is DOWN whom we may hear: that depends on the time, too."""
         self._view = self._compute_view()
 
     # ---- what happens ------------------------------------------------------------------------
@@ -185,6 +191,7 @@ class Membership:
         life.arrivals.heard(now, regular=not first and not self._is_silent(now, life))
         life.heard_counter = claim.counter
         life.replaced = False
+        self._view_is_stale |= life.member.state == MemberState.DOWN
         if first:
             self._replace_older_lives(now, life)
         elif before is not life and before is not None and before.heard_counter >= 0:
@@ -393,9 +400,7 @@ class Membership:
             self._change(now, life, Evidence.LASTING_SILENCE)
 
     def _is_heard(self, life: _Life) -> bool:
-        if life.heard_counter < 0 or life.replaced:
-            return False
-        return not self._is_silent(self._now, life)
+        return life.was_heard_last and not self._is_silent(self._now, life)
 
     # ---- what is said ------------------------------------------------------------------------
 
@@ -471,11 +476,11 @@ class Membership:
         names: dict[int, set[NodeName]] = {role: set() for role in Role}
         if self._me.state != MemberState.LEFT:
             names[self._me.role].add(NodeName(self._me.name))
-        self._is_someone_down = False
+        self._view_needs_time = False
         for life in self._lives.values():
             member = life.member
             is_down = member.state == MemberState.DOWN
-            self._is_someone_down |= is_down
+            self._view_needs_time |= is_down and life.was_heard_last
             if member.state <= MemberState.SUSPECT or (is_down and self._is_heard(life)):
                 names.setdefault(member.role, set()).add(NodeName(member.name))
         return View(
@@ -485,8 +490,8 @@ class Membership:
         )
 
     def _refresh_view(self) -> None:
-        """Most heartbeats change nothing. Only whether we hear who is DOWN depends on time too."""
-        if not (self._view_is_stale or self._is_someone_down):
+        """Compute the view anew if it may have changed: most heartbeats change nothing."""
+        if not (self._view_is_stale or self._view_needs_time):
             return
         self._view_is_stale = False
         view = self._compute_view()
