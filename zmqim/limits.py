@@ -212,6 +212,8 @@ HAND_HOME_MS = 3_000
 HAND_HOME_COUNT = 16
 """So many groups at most, each so often, go back to the storage that should lead them, once it has
 been back for as long."""
+HAND_AWAY_MS = 500
+"""How often a storage without room on its disk tries to hand on what it leads."""
 CLOCK_JUMP_MS = 5_000
 """A leader whose wall clock is further from the others' stamps its entries without it."""
 

@@ -127,12 +127,14 @@ class NodeHeartbeatEcho(Body, frozen=True):
     """`digest` is that of the groups that the responder now holds of the sender; with another one
     than the sender's, the next heartbeat is full. `refused` names (partition, term) of the groups
     that the responder knows in a later term, or with term 0 those of which it has only a damaged
-    replica: the echo confirms the leader of all others."""
+    replica: the echo confirms the leader of all others. Without `has_room` on its disk the
+    responder should lead nothing."""
 
     round: int
     digest: int
     wall_ms: int
     refused: list[tuple[int, int]]
+    has_room: bool = True
 
 
 class SnapshotOffer(GroupBody, frozen=True):

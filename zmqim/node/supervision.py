@@ -6,7 +6,8 @@ zmqim/node/supervisor.py. The rules:
 - A process that ended is started again after 0.2 s, then twice that each time up to 5 s; once it
   was ready the pause is 0.2 s again.
 - Five crashes in a row *before it was ready* are a crash loop: its last lines are shown, it counts
-  as failed and stays down. Being killed from outside, at any time and however often, is none.
+  as failed and stays down. Being killed from outside, at any time and however often, is none; nor,
+  once the cluster served, is a disk that is full or fails: it may have room again at any time.
 - A process that refuses to run (damaged data, another cluster's folder, not admitted) would do so
   again: it counts as failed at once. When that leaves a kind without any process before the cluster
   served, it never can: everything is stopped in order, and the exit code is the process's.
@@ -27,7 +28,14 @@ from typing import NamedTuple
 
 from zmqim import limits
 from zmqim.bus.messages import Role
-from zmqim.errors import EXIT_DATA_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_REFUSED, EXIT_USAGE
+from zmqim.errors import (
+    EXIT_DATA_DAMAGED,
+    EXIT_DISK,
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_REFUSED,
+    EXIT_USAGE,
+)
 from zmqim.ids import Milliseconds, NodeName
 
 STOP_ORDER = (Role.GATEWAY, Role.ROUTER, Role.STORAGE)
@@ -198,7 +206,8 @@ class Supervision:
                 self._exit_code = self._refusal
                 effects += self.stop(now)
             return effects
-        if child.condition is Condition.STARTING and code not in FROM_OUTSIDE:
+        heals = self._served and code == EXIT_DISK
+        if child.condition is Condition.STARTING and code not in FROM_OUTSIDE and not heals:
             child.deaths += 1
         if child.deaths >= limits.CRASH_LOOP_DEATHS:
             child.condition = Condition.FAILED

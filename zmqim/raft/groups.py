@@ -33,16 +33,16 @@ from zmqim.limits import (
     ELECTION_FALLBACK_MS,
     ELECTION_RETRY_MS,
     ELECTION_STAGGER_MS,
-    HAND_HOME_COUNT,
+    HAND_AWAY_MS,
     HAND_HOME_MS,
     LEADER_LOST_MS,
     LEADER_SILENCE_MS,
     NODE_HEARTBEAT_MS,
     QUORUM_SILENCE_MS,
 )
+from zmqim.raft import homing
 from zmqim.raft.core import RaftCore
 from zmqim.raft.peers import NEVER, Peer, Peers
-from zmqim.raft.progress import Sending
 from zmqim.raft.pulses import ToldPulses
 from zmqim.raft.state import Role
 
@@ -62,6 +62,8 @@ class Groups:
         """Groups in which something happened since the owner of this set last emptied it."""
         self.may_vote = True
         """Whether this life may vote and stand; replicas of the meta group always may."""
+        self.has_room = True
+        """Is there room on this disk for proposals? Else others should lead."""
         self.meta_group = -1
         """The number of the meta group."""
         self.counters = dict.fromkeys(("fenced", "elections", "step_downs", "clock_jumps"), 0)
@@ -132,6 +134,11 @@ class Groups:
         """Gossip hears these storages."""
         for name, peer in self.peers.by_name.items():
             peer.is_seen = name in seen
+
+    def room_changed(self, now: int, *, has_room: bool) -> None:
+        """The disk here is nearly full, or so no more."""
+        self.has_room = has_room
+        self._next_home = now if not has_room else now + HAND_HOME_MS
 
     def leader_of(self, partition: int) -> str:
         """The name of the storage that leads, as far as it is known here; else empty."""
@@ -213,7 +220,8 @@ class Groups:
             if core is not None and (core.term > pulse.term or core.is_damaged):
                 # A damaged replica may have forgotten a later term: it confirms nobody.
                 refused.append((partition, core.term if core.term > pulse.term else 0))
-        self._echoes.append((source, held.echo(heartbeat, wall_ms, refused)))
+        echo = held.echo(heartbeat, wall_ms, refused, has_room=self.has_room)
+        self._echoes.append((source, echo))
 
     def _take_pulse(self, now: int, source: NodeName, pulse: GroupPulse) -> None:
         core = self.cores.get(pulse.partition)
@@ -236,6 +244,7 @@ class Groups:
         """Another storage took in a round of ours."""
         peer = self.peers.make(now, source)
         peer.echo_at = now
+        peer.has_room = echo.has_room
         peer.clock_ahead_ms = echo.wall_ms - wall_ms
         for partition, term in echo.refused:
             core = self.cores.get(partition)
@@ -292,7 +301,7 @@ class Groups:
                 elif core.lead.tick(now):
                     self.touched.add(partition)
         if now >= self._next_home:
-            self._next_home = now + HAND_HOME_MS
+            self._next_home = now + (HAND_HOME_MS if self.has_room else HAND_AWAY_MS)
             self._hand_home(now)
 
     def next_wake(self) -> int:
@@ -418,7 +427,7 @@ class Groups:
         """Candidates stand one after the other: those in front of us that live go first."""
         rank = 0
         for name in self.preference[partition]:
-            if name == self.me:
+            if name == self.me and self.has_room:
                 break
             peer = self.peers.by_name.get(name)
             rank += peer is None or peer.is_linked
@@ -478,23 +487,7 @@ class Groups:
                 self._follow_up(now, core, before)
 
     def _hand_home(self, now: int) -> None:
-        """Hand a few groups to whom they should be led by, if that one has been back for long."""
-        count = 0
-        for core in self.led():
-            partition = core.identity.partition
-            home = self.preference[partition][0]
-            peer = self.peers.by_name.get(home)
-            if home == self.me or peer is None or not peer.is_linked:
-                continue
-            if now - peer.changed_at < HAND_HOME_MS or now - peer.echo_at > QUORUM_SILENCE_MS:
-                continue
-            assert core.lead is not None
-            for replica, progress in core.lead.progress.items():
-                if (
-                    self.peers.name_of(core, replica) == home
-                    and progress.sending is Sending.STREAMING
-                ):
-                    count += core.hand_over(now, replica)
-                    self.touched.add(partition)
-            if count >= HAND_HOME_COUNT:
-                return
+        handed = homing.homeward if self.has_room else homing.away
+        for core, replica in handed(now, self.led(), self.preference, self.peers):
+            core.hand_over(now, replica)
+            self.touched.add(core.identity.partition)

@@ -195,12 +195,16 @@ class Lead:
             raise StepRefused("no majority of the new voters lives")
         return after
 
-    def hand_over(self, now: int, replica: int) -> bool:
-        """Let a voter lead once it holds everything; False if that makes no sense now."""
+    def may_inherit(self, replica: int) -> bool:
+        """Is it a voter that follows closely, and is nobody else to lead next?"""
         progress = self.progress.get(replica)
         if self.handing_to or replica not in self._voters or progress is None:
             return False
-        if progress.sending is not STREAMING:
+        return progress.sending is STREAMING
+
+    def hand_over(self, now: int, replica: int) -> bool:
+        """Let a voter lead once it holds everything; False if that makes no sense now."""
+        if not self.may_inherit(replica):
             return False
         self.handing_to = replica
         self.handing_until = now + QUORUM_SILENCE_MS

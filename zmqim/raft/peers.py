@@ -28,6 +28,8 @@ class Peer:
         self.is_linked = False
         self.is_seen = True
         """Does gossip hear it?"""
+        self.has_room = True
+        """Has its disk room for proposals?"""
         self.changed_at = now
         """When the link last came up or broke."""
         self.pulse_at = now

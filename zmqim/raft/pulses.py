@@ -121,10 +121,15 @@ class HeldPulses:
         return news
 
     def echo(
-        self, heartbeat: NodeHeartbeat, wall_ms: int, refused: list[tuple[int, int]]
+        self,
+        heartbeat: NodeHeartbeat,
+        wall_ms: int,
+        refused: list[tuple[int, int]],
+        *,
+        has_room: bool = True,
     ) -> NodeHeartbeatEcho:
         """The answer to that heartbeat."""
-        return NodeHeartbeatEcho(heartbeat.round, self._digest, wall_ms, refused)
+        return NodeHeartbeatEcho(heartbeat.round, self._digest, wall_ms, refused, has_room)
 
     def forget(self) -> None:
         """The peer is gone, or lives anew."""

@@ -205,6 +205,8 @@ class StorageCore:
         self.proposals.is_disk_full = full
         self.installing.is_disk_full = full
         self.pushing.look_at = 0
+        if full == self.replicas.has_room:
+            self.replicas.room_changed(now, has_room=not full)
 
     def wake(self, now: int) -> None:
         """Time passed: the next turn does what is due."""

@@ -8,6 +8,7 @@ import pytest
 
 from zmqim import limits
 from zmqim.bus.messages import Role
+from zmqim.errors import EXIT_DISK
 from zmqim.ids import Milliseconds, NodeName
 from zmqim.node.supervision import (
     AllGone,
@@ -156,6 +157,21 @@ def test_a_hundred_kills_from_outside_before_ready_are_no_crash_loop(number: int
         assert core.ended(at(now), G, -number) == []
         now += limits.RESTART_PAUSE_MS_MAX
         assert spawned(core, now) == [G]
+
+
+def test_a_full_disk_is_a_crash_before_the_cluster_served_and_waited_out_afterwards() -> None:
+    core = serving()
+    now = 0
+    for _ in range(100):
+        assert core.ended(at(now), S, EXIT_DISK) == []
+        now += limits.RESTART_PAUSE_MS_MAX
+        assert spawned(core, now) == [S]
+    core = started()
+    for _ in range(limits.CRASH_LOOP_DEATHS - 1):
+        core.ended(at(now), S, EXIT_DISK)
+        now += limits.RESTART_PAUSE_MS_MAX
+        assert spawned(core, now) == [S]
+    assert core.ended(at(now), S, EXIT_DISK) == [GiveUp(S)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])

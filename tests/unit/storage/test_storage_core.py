@@ -42,7 +42,7 @@ from zmqim.chat.operations import (
     encode,
 )
 from zmqim.ids import NodeName
-from zmqim.limits import FOLLOWER_APPLY_MS
+from zmqim.limits import FOLLOWER_APPLY_MS, HAND_HOME_MS, NODE_HEARTBEAT_MS
 from zmqim.raft.entry import EntryKind, decode_entry
 from zmqim.raft.state import HardState
 from zmqim.storage.effects import WriteJournal, WriteState
@@ -430,19 +430,50 @@ def test_a_lead_that_is_lost_is_not_told_to_a_router_that_comes_later() -> None:
 
 
 @pytest.mark.promise("P9")
-def test_a_full_disk_keeps_nobody_from_following_and_leading_but_refuses_what_is_new() -> None:
+def test_full_disks_keep_nobody_from_following_and_leading_but_what_is_new_is_refused() -> None:
     trio = Trio()
-    trio[TWO].core.disk_state(trio.now, True)
+    for name in (TWO, THREE):
+        trio[name].core.disk_state(trio.now, True)
     _talk(trio)
     trio.until(trio.applied_alike)
     assert len(trio.digests()) == 1
     trio.crash(ONE)
-    trio.until(lambda: trio.leads(TWO))
-    refused = trio.answered(trio.put(TWO, message("alice", "g", "x")))
+    trio.until(lambda: trio.leads(TWO) or trio.leads(THREE))
+    leader = TWO if trio.leads(TWO) else THREE
+    trio.run(2 * HAND_HOME_MS)
+    assert trio.leads(leader)
+    refused = trio.answered(trio.put(leader, message("alice", "g", "x")))
     assert refused.code == OutcomeCode.DISK_FULL
-    stored = result_of(trio.answered(trio.put(TWO, message("alice", "g", "0"))))
+    stored = result_of(trio.answered(trio.put(leader, message("alice", "g", "0"))))
     assert isinstance(stored, Sent)
     assert stored.duplicate
+
+
+@pytest.mark.promise("P9")
+def test_a_leader_without_room_hands_on_its_lead_until_there_is_room_again() -> None:
+    trio = Trio()
+    _talk(trio)
+    trio[THREE].core.disk_state(trio.now, True)
+    trio.run(2 * NODE_HEARTBEAT_MS)
+    trio[ONE].core.disk_state(trio.now, True)
+    asked = trio.put(ONE, message("alice", "g", "x"))
+    assert trio.answered(asked).code in (OutcomeCode.UNAVAILABLE, OutcomeCode.NOT_LEADER)
+    trio.until(lambda: trio.leads(TWO))
+    assert isinstance(result_of(trio.answered(trio.put(TWO, message("alice", "g", "x")))), Sent)
+    trio.run(3 * HAND_HOME_MS)
+    assert trio.leads(TWO)
+    trio[ONE].core.disk_state(trio.now, False)
+    trio.until(lambda: trio.leads(ONE))
+
+
+@pytest.mark.promise("P9")
+def test_whoever_is_without_room_stands_after_everyone_else() -> None:
+    trio = Trio()
+    _talk(trio)
+    trio[TWO].core.disk_state(trio.now, True)
+    trio.crash(ONE)
+    trio.until(lambda: trio.leads(THREE))
+    assert isinstance(result_of(trio.answered(trio.put(THREE, message("alice", "g", "x")))), Sent)
 
 
 def test_a_storage_is_ready_when_all_its_partitions_have_a_leader() -> None:
