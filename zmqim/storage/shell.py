@@ -130,6 +130,8 @@ class _Shell:
         self._core = core
         self._stores = stores
         self._is_ready = False
+        self._core_due = now_ms()
+        """When the core needs a turn although nothing comes."""
         self._disk = DiskState.OK
         self._next_second = 0
         self._loop_lag_ms = 0
@@ -149,6 +151,7 @@ class _Shell:
             stopping = context.stopping.requested
             if stopping:
                 self._core.settle()
+                self._core_due = now
             self._turn(now)
             if stopping:
                 self._endpoint.leave(now)
@@ -159,10 +162,14 @@ class _Shell:
                 context.control.serve(self._status)
 
     def _turn(self, now: Milliseconds) -> None:
+        """One turn. If nothing but heartbeats came, the core has nothing to do in it."""
         endpoint, core, stores = self._endpoint, self._core, self._stores
         wall = wall_ms()
-        feed(core, now, endpoint.turn(now, wall))
+        events = endpoint.turn(now, wall)
         self._look_at_disk(now)
+        if not events and now < self._core_due:
+            return
+        feed(core, now, events)
         for effect in core.turn(now, wall):
             match effect:
                 case Send():
@@ -176,11 +183,14 @@ class _Shell:
                 case _:
                     assert_never(effect)
         endpoint.flush(now)
+        due = core.next_wake()
+        self._core_due = Milliseconds(now + WAIT_MS_MAX if due is None else due)
 
     def _look_at_disk(self, now: Milliseconds) -> None:
         state = self._stores.disk_state(now)
         if state is not self._disk:
             self._disk = state
+            self._core_due = now
             self._core.disk_state(now, state is DiskState.FULL)
             level = self._context.logger
             tell = level.info if state is DiskState.OK else level.warning
@@ -188,10 +198,7 @@ class _Shell:
 
     def _timeout_ms(self) -> int:
         now = now_ms()
-        wake = min(self._endpoint.next_wake(now), self._next_second)
-        due = self._core.next_wake()
-        if due is not None:
-            wake = min(wake, due)
+        wake = min(self._endpoint.next_wake(now), self._next_second, self._core_due)
         return max(0, min(wake - now, WAIT_MS_MAX))
 
     def _tell(self, now: Milliseconds) -> None:
