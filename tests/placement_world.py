@@ -143,6 +143,10 @@ class PlacementWorld:
         for place in group.newest.learners:
             if self.lives(group, place) and self.leader(group):
                 group.lags[place.replica] = max(0, group.lags[place.replica] - 2_000)
+        for replica, place in group.newest.places.items():
+            can_heal = self.nodes[NodeName(place.name)].up and self.leader(group)
+            if replica in group.damaged and can_heal and self.random.random() < 0.5:
+                group.damaged.discard(replica)
 
     def report(self, group: Group) -> None:
         leader = self.leader(group)
@@ -152,9 +156,7 @@ class PlacementWorld:
             MemberReport(
                 replica,
                 group.lags.get(replica, 0),
-                self.nodes[NodeName(place.name)].up
-                and self.nodes[NodeName(place.name)].uuid == place.node_uuid,
-                replica in group.damaged,
+                self.lives(group, place),
             )
             for replica, place in group.config.places.items()
         ]

@@ -228,12 +228,11 @@ class BootResult(Body, frozen=True):
 
 
 class MemberReport(Body, frozen=True):
-    """One replica as its group's leader sees it: entries behind, heard lately, damaged."""
+    """One replica as its group's leader sees it: entries behind; heard lately and not damaged."""
 
     replica: int
     lag: int
     live: bool
-    damaged: bool
 
 
 class GroupReport(Body, frozen=True):

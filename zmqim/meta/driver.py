@@ -169,7 +169,7 @@ class PlacementDriver:
         busy: dict[bytes, int] = {}
         for partition, report in self._reports.items():
             config = report.observed.config
-            fed = [p.node_uuid for p in config.learners if report.observed.usable(p.replica)]
+            fed = [p.node_uuid for p in config.learners if report.observed.lives(p.replica)]
             asked = self._asked.get(partition)
             if not fed and asked is not None and asked[1] is not None:
                 fed = [asked[1]]

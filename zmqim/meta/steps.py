@@ -2,14 +2,15 @@
 
 In this order, one step at a time (REPLICATION.md 2.8):
 
-1. a learner that is not wanted, or is damaged, goes;
+1. a learner that is not wanted goes;
 2. a learner that has nearly everything becomes a voter;
 3. a wanted storage without a replica gets a learner, under a fresh replica id;
-4. a damaged voter, and the voter of a disk whose name another disk has now, goes: on one name the
-   dead replica is removed first, and only when the disk that follows it is there;
+4. the voter of a disk whose name another disk has now goes: on one name the dead replica is
+   removed first, and only when the disk that follows it is there;
 5. a voter that the ring no longer wants goes, when all that it wants are voters.
 
-No step is taken after which the voters would have no live majority.
+No step is taken after which the voters would have no live majority. A damaged replica takes no
+step: its leader gives it the rows again, and until then it does not count as live.
 """
 
 from __future__ import annotations
@@ -29,15 +30,10 @@ class Observed(NamedTuple):
     config: GroupConfig
     members: Mapping[int, MemberReport]
 
-    def usable(self, replica: int) -> bool:
+    def lives(self, replica: int) -> bool:
         """Is that replica heard and whole?"""
         member = self.members.get(replica)
-        return member is not None and member.live and not member.damaged
-
-    def damaged(self, replica: int) -> bool:
-        """Did that replica say that it is damaged?"""
-        member = self.members.get(replica)
-        return member is not None and member.damaged
+        return member is not None and member.live
 
 
 class Wish(NamedTuple):
@@ -77,8 +73,7 @@ def next_wish(
     outdated = [
         place
         for place in config.voters
-        if place.name in wanted
-        and (place.node_uuid != wanted[place.name] or observed.damaged(place.replica))
+        if place.name in wanted and place.node_uuid != wanted[place.name]
     ]
     absent = [name for name in missing if wanted[name] not in live]
     absent += [place.name for place in outdated if wanted[place.name] not in live]
@@ -99,7 +94,7 @@ def next_wish(
 
 def _learner_wish(observed: Observed, wanted: Mapping[str, bytes]) -> Wish | Wait | None:
     for place in observed.config.learners:
-        if wanted.get(place.name) != place.node_uuid or observed.damaged(place.replica):
+        if wanted.get(place.name) != place.node_uuid:
             return Wish(_step(StepKind.REMOVE, observed, place), place.name, None)
     for place in observed.config.learners:
         member = observed.members.get(place.replica)
@@ -136,8 +131,8 @@ def _surplus_wish(observed: Observed, wanted: Mapping[str, bytes]) -> Wish | Wai
 
 def has_live_majority(observed: Observed, config: GroupConfig) -> bool:
     """Could the voters of `config` commit, as far as the report tells?"""
-    usable = sum(observed.usable(place.replica) for place in config.voters)
-    return 2 * usable > len(config.voters)
+    living = sum(observed.lives(place.replica) for place in config.voters)
+    return 2 * living > len(config.voters)
 
 
 def _keeps_majority(observed: Observed, place: Place) -> bool:

@@ -298,14 +298,14 @@ class Registry:
         members = []
         for replica in config.places:
             if replica == core.replica:
-                members.append(MemberReport(replica, 0, True, False))
+                members.append(MemberReport(replica, 0, True))
                 continue
             progress = core.lead.progress.get(replica)
             lag = core.last if progress is None else core.last - progress.match
             # Who lost its rows gets them again, as the same replica; it is no help until then.
             is_whole = progress is not None and not progress.is_damaged
             live = is_whole and self._replicas.peers.is_at(now, core, replica)
-            members.append(MemberReport(replica, lag, live, False))
+            members.append(MemberReport(replica, lag, live))
         return GroupReport(
             core.identity.partition,
             core.identity.group,

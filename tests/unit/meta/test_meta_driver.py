@@ -54,7 +54,7 @@ class Scene:
         group = self.meta.state.groups[partition]
         config = config or group.config
         members = [
-            MemberReport(replica, 0, place.node_uuid == self.live[place.name], False)
+            MemberReport(replica, 0, place.node_uuid == self.live[place.name])
             for replica, place in config.places.items()
         ]
         leader = self.place(partition, ONE).replica
@@ -200,7 +200,7 @@ def test_learners_that_are_copied_to_fill_the_slots_of_both_ends() -> None:
             assert isinstance(allocated, Allocated)
             learner = Place(allocated.replica, target, uuid)
             config = GroupConfig((scene.place(partition, ONE),), (learner,))
-            members = [MemberReport(r, 5_000, live, False) for r in config.places]
+            members = [MemberReport(r, 5_000, live) for r in config.places]
             group = scene.meta.state.groups[partition]
             scene.meta.apply(PartitionMoved(partition, group.group_uuid, 5, 1, config))
             report = msgspec.structs.replace(

@@ -22,14 +22,11 @@ def seen(
     *voters: Place,
     learners: tuple[Place, ...] = (),
     dead: str = "",
-    damaged: str = "",
     lag: int = 0,
 ) -> Observed:
     config = GroupConfig(voters, learners)
     members = {
-        place.replica: MemberReport(
-            place.replica, lag, place.name not in dead, place.name in damaged
-        )
+        place.replica: MemberReport(place.replica, lag, place.name not in dead)
         for place in config.places.values()
     }
     return Observed(CONF, config, members)
@@ -68,18 +65,6 @@ def test_the_dead_replica_stays_until_the_new_disk_is_there_and_others_can_decid
     blocked = next_wish(seen(A, B, C, dead="BC"), REPLACED, {}, LIVE)
     assert isinstance(blocked, Wait)
     assert "replica on C cannot be replaced" in blocked.sentence
-    two_bad = next_wish(seen(A, B, C, dead="C", damaged="B"), REPLACED, {}, LIVE)
-    assert isinstance(two_bad, Wait)
-
-
-def test_a_damaged_replica_is_removed_and_comes_again_under_another_id() -> None:
-    removed = next_wish(seen(A, B, C, damaged="C"), WANTED, {}, LIVE)
-    assert removed == Wish(step(StepKind.REMOVE, C), "C", C.node_uuid)
-    again = next_wish(seen(A, B), WANTED, {C.node_uuid: 12}, LIVE)
-    assert again == Wish(step(StepKind.ADD_LEARNER, Place(12, "C", C.node_uuid)), "C", C.node_uuid)
-    learner = seen(A, B, learners=(C,), damaged="C")
-    assert next_wish(learner, WANTED, {}, LIVE) == Wish(step(StepKind.REMOVE, C), "C", None)
-    assert isinstance(next_wish(seen(A, damaged="A"), {"A": A.node_uuid}, {}, LIVE), Wait)
 
 
 def test_a_learner_that_is_not_wanted_goes_before_anything_else() -> None:
@@ -114,16 +99,14 @@ places = st.lists(st.tuples(names, disks), unique_by=lambda one: one[0], min_siz
     places,
     st.integers(0, 2),
     st.dictionaries(names, disks, min_size=1, max_size=5),
-    st.lists(
-        st.tuples(st.integers(0, 3_000), st.booleans(), st.booleans()), min_size=5, max_size=5
-    ),
+    st.lists(st.tuples(st.integers(0, 3_000), st.booleans()), min_size=5, max_size=5),
     st.sets(names),
 )
 def test_every_step_fits_its_configuration_and_leaves_a_live_majority(
     found: list[tuple[str, bytes]],
     learners: int,
     names_wanted: dict[str, bytes],
-    states: list[tuple[int, bool, bool]],
+    states: list[tuple[int, bool]],
     away: set[str],
 ) -> None:
     wanted = {name: name.encode() + disk[1:] for name, disk in names_wanted.items()}
@@ -134,8 +117,8 @@ def test_every_step_fits_its_configuration_and_leaves_a_live_majority(
     learners = min(learners, len(there) - 1)
     config = GroupConfig(tuple(there[learners:]), tuple(there[:learners]))
     members = {
-        place.replica: MemberReport(place.replica, lag, live, damaged)
-        for place, (lag, live, damaged) in zip(there, states, strict=False)
+        place.replica: MemberReport(place.replica, lag, live)
+        for place, (lag, live) in zip(there, states, strict=False)
     }
     observed = Observed(CONF, config, members)
     live = [disk for name, disk in wanted.items() if name not in away]
