@@ -7,6 +7,7 @@ Usage:
 Commands:
   up       start a cluster (or this host's part of it) and keep it running
   down     stop it in order
+  restart  restart one process, also one that was given up
   status   what runs, and what is wrong
   chat     talk to somebody in this terminal
   send     send one message
@@ -40,7 +41,7 @@ from docopt import DocoptExit, docopt
 from zmqim.errors import EXIT_OK, EXIT_USAGE, UsageError, ZmqimError
 from zmqim.toml_tables import did_you_mean
 
-COMMANDS = ("up", "down", "status", "chat", "send", "tail", "bench", "keys", "check")
+COMMANDS = ("up", "down", "restart", "status", "chat", "send", "tail", "bench", "keys", "check")
 EXIT_INTERRUPTED = 130
 
 

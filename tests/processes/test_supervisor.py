@@ -169,6 +169,22 @@ def test_a_crash_loop_is_shown_and_the_others_go_on(plain: Plain) -> None:
     assert plain.end(signal.SIGTERM) == 0
 
 
+def test_one_process_is_restarted_alone_whether_it_runs_or_has_failed(plain: Plain) -> None:
+    plain.mode("router-1", "broken")
+    plain.up(serving=False)
+    wait_for(lambda: _failed(plain), 30, "the router is given up")
+    others = {name: plain.pid(name) for name in EVERYONE if name != "router-1"}
+    plain.mode("router-1", "")
+    assert ask(plain.data.run, "supervisor", "restart router-1") == {"restarting": "router-1"}
+    wait_for(lambda: plain.status()["router-1"] == "ready", 10, "the router is ready")
+    old = plain.pid("router-1")
+    ask(plain.data.run, "supervisor", "restart router-1")
+    wait_for(lambda: plain.pid("router-1") not in (0, old), 10, "it has a new life")
+    wait_for(lambda: plain.status()["router-1"] == "ready", 10, "the router is ready again")
+    assert {name: plain.pid(name) for name in others} == others
+    assert "error" in ask(plain.data.run, "supervisor", "restart router-9")
+
+
 def _failed(plain: Plain) -> bool:
     return "given up" in plain.output()
 

@@ -190,6 +190,19 @@ def test_when_the_supervisor_is_killed_everybody_ends_and_up_works_again(
     running.wait_alive()
 
 
+def test_one_process_is_restarted_alone(cluster: RunningCluster) -> None:
+    before = {row["name"]: row["pid"] for row in cluster.status()["processes"]}
+    done = zmqim("restart", "storage-1", "--data", str(cluster.data))
+    assert (done.returncode, done.stdout) == (0, "storage-1 serves again.\n"), done.stderr
+    cluster.wait_alive()
+    after = {row["name"]: row["pid"] for row in cluster.status()["processes"]}
+    assert {name for name in after if after[name] != before[name]} == {"storage-1"}
+    wrong = zmqim("restart", "storage-9", "--data", str(cluster.data))
+    assert wrong.returncode == 2
+    assert "No process 'storage-9' runs on this host (did you mean 'storage-1'?)" in wrong.stderr
+    assert zmqim("restart", "storage-1", "--wait", "soon").returncode == 2
+
+
 def test_a_storage_that_cannot_start_is_failed_and_the_others_go_on(
     new_cluster: ClusterMaker,
 ) -> None:

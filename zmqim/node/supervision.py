@@ -217,6 +217,18 @@ class Supervision:
         child.pause = min(2 * child.pause, limits.RESTART_PAUSE_MS_MAX)
         return []
 
+    def restart(self, now: Milliseconds, name: NodeName) -> list[Effect]:
+        """Start this process anew, whatever became of it; nothing happens while all stops."""
+        child = self._children[name]
+        if self._stopping:
+            return []
+        child.deaths, child.pause = 0, limits.RESTART_PAUSE_MS_MIN
+        if child.runs:
+            return [Terminate(name)]
+        child.condition = Condition.WAITING
+        child.restart_at = now
+        return []
+
     def stop(self, now: Milliseconds) -> list[Effect]:
         """Stop everything in order; asked a second time, kill what is left."""
         if self._stopping:

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import BinaryIO, Protocol, assert_never
 
@@ -30,7 +31,7 @@ from zmqim import limits
 from zmqim.bus.messages import Role
 from zmqim.errors import EXIT_FAILED
 from zmqim.ids import Milliseconds, NodeName
-from zmqim.node.control import ControlServer
+from zmqim.node.control import Answer, ControlServer
 from zmqim.node.folders import DataFolder
 from zmqim.node.reports import ReportReader
 from zmqim.node.supervision import (
@@ -112,7 +113,12 @@ class Supervisor:
 
     def run(self) -> int:
         """Starts and supervises; returns the exit code: 0 when it was asked to stop."""
-        control = ControlServer(self._data.run, SUPERVISOR, {"stop": self._asked_to_stop}, {})
+        answers: dict[str, Answer] = {
+            restart_question(name): partial(self._asked_to_restart, name)
+            for name in self._core.conditions()
+        }
+        answers["stop"] = self._asked_to_stop
+        control = ControlServer(self._data.run, SUPERVISOR, answers, {})
         self._write_pid(SUPERVISOR, os.getpid())
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, self._signalled)
@@ -160,6 +166,15 @@ class Supervisor:
         if not self._core.stopping:
             self._stop("asked by `zmqim down`")
         return {"stopping": True}
+
+    def _asked_to_restart(self, name: NodeName) -> Mapping[str, object]:
+        if self._core.stopping:
+            return {"error": "The cluster is being stopped."}
+        self._audience.say(f"Restarting {name}, asked by `zmqim restart`.")
+        self._logger.info("restarting", name=name)
+        self._errors.pop(name, None)
+        self._perform(self._core.restart(_now(), name))
+        return {"restarting": name}
 
     def _stop(self, why: str) -> None:
         if self._core.stopping:
@@ -340,6 +355,11 @@ class Supervisor:
             self._routers_read, self._routers_write, self._signal_fd, self._signalled_fd,
         ):  # fmt: skip
             os.close(fd)
+
+
+def restart_question(name: str) -> str:
+    """What the supervisor is asked to restart a process."""
+    return f"restart {name}"
 
 
 def _now() -> Milliseconds:

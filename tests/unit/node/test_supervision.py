@@ -8,7 +8,7 @@ import pytest
 
 from zmqim import limits
 from zmqim.bus.messages import Role
-from zmqim.errors import EXIT_DISK
+from zmqim.errors import EXIT_DISK, EXIT_REFUSED
 from zmqim.ids import Milliseconds, NodeName
 from zmqim.node.supervision import (
     AllGone,
@@ -172,6 +172,25 @@ def test_a_full_disk_is_a_crash_before_the_cluster_served_and_waited_out_afterwa
         now += limits.RESTART_PAUSE_MS_MAX
         assert spawned(core, now) == [S]
     assert core.ended(at(now), S, EXIT_DISK) == [GiveUp(S)]
+
+
+def test_a_restart_stops_what_runs_and_starts_what_failed_with_a_clean_record() -> None:
+    core = serving()
+    assert core.restart(at(0), S) == [Terminate(S)]
+    assert core.ended(at(10), S, 0) == []
+    assert spawned(core, 10 + limits.RESTART_PAUSE_MS_MIN) == [S]
+    assert core.ended(at(1_000), S, EXIT_REFUSED) == [Refused(S, EXIT_REFUSED)]
+    assert spawned(core, 100_000) == []
+    assert core.restart(at(100_000), S) == []
+    assert spawned(core, 100_000) == [S]
+    for turn in range(1, limits.CRASH_LOOP_DEATHS):
+        now = 100_000 + turn * limits.RESTART_PAUSE_MS_MAX
+        assert core.ended(at(now), S, 1) == []
+        assert spawned(core, now + limits.RESTART_PAUSE_MS_MAX) == [S]
+    assert core.ended(at(200_000), S, 1) == [GiveUp(S)]
+    core.stop(at(200_000))
+    assert core.restart(at(200_001), S) == []
+    assert spawned(core, 300_000) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])
