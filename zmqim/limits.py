@@ -185,7 +185,7 @@ NODE_HEARTBEAT_MS = 150
 LEADER_SILENCE_MS = 1_000
 """No NodeHeartbeat of the leader for so long: its groups elect another (T_s; doubled while gossip
 still hears the process)."""
-LEADER_LOST_MS = 250
+LEADER_LOST_MS = 100
 """The same once the connection to the leader was lost."""
 QUORUM_SILENCE_MS = 1_500
 """A leader that heard no majority for so long leads no more (T_e)."""
@@ -257,6 +257,7 @@ GARBAGE_PAUSE_MS = 20
 
 # ---- processes -------------------------------------------------------------------------------
 RESTART_PAUSE_MS_MIN = 200
+RESTART_PAUSE_REPLICATED_MS = 1_000
 RESTART_PAUSE_MS_MAX = 5_000
 CRASH_LOOP_DEATHS = 5
 ROUTER_DRAIN_MS_MAX = 1_000
@@ -326,5 +327,5 @@ assert PARTITIONS_DEFAULT <= PARTITIONS_MAX <= 2**11
 assert HEARTBEAT_MS * 4 < LINK_SILENCE_MS_MAX
 assert SEND_WINDOW_BYTES_MAX <= BATCH_BYTES_MAX
 assert 4 * NODE_HEARTBEAT_MS < LEADER_SILENCE_MS <= QUORUM_SILENCE_MS
-assert RESTART_PAUSE_MS_MIN < RESTART_PAUSE_MS_MAX
+assert RESTART_PAUSE_MS_MIN < RESTART_PAUSE_REPLICATED_MS < RESTART_PAUSE_MS_MAX
 assert REPORT_MS < STEP_REPEAT_MS < REPORT_AGE_MS_MAX

@@ -71,13 +71,23 @@ def run(arguments: Mapping[str, str | None]) -> int:
     logger = file_logger(data.log(SUPERVISOR), SUPERVISOR)
     try:
         code = Supervisor(
-            processes, data, lock_fd, terminal, logger, elsewhere=_elsewhere(topology, host)
+            processes,
+            data,
+            lock_fd,
+            terminal,
+            logger,
+            elsewhere=_elsewhere(topology, host),
+            is_replicated=topology.replicas >= REPLICAS_TO_GO_ON,
         ).run()
     finally:
         data.cluster.unlink(missing_ok=True)
         os.close(lock_fd)
     terminal.say("Stopped." if code == EXIT_OK else "Ended: what failed is needed to serve.")
     return code
+
+
+REPLICAS_TO_GO_ON = 3
+"""With so many copies of a partition a majority is left without any one storage."""
 
 
 class Terminal:

@@ -4,7 +4,8 @@ Time comes in as `now`, what to do goes out as a list of effects, performed in o
 zmqim/node/supervisor.py. The rules:
 
 - A process that ended is started again after 0.2 s, then twice that each time up to 5 s; once it
-  was ready the pause is 0.2 s again.
+  was ready the pause is 0.2 s again. A storage that others stand in for waits 1 s at least: its
+  start takes a core for a second, which the elections need.
 - Five crashes in a row *before it was ready* are a crash loop: its last lines are shown, it counts
   as failed and stays down. Being killed from outside, at any time and however often, is none; nor,
   once the cluster served, is a disk that is full or fails: it may have room again at any time.
@@ -113,8 +114,9 @@ class Condition(StrEnum):
 class _Child:
     name: NodeName
     role: Role
+    pause_min: int
+    pause: int
     condition: Condition = Condition.WAITING
-    pause: int = limits.RESTART_PAUSE_MS_MIN
     deaths: int = 0
     """Crashes in a row, before it was ready."""
     restart_at: int = 0
@@ -131,9 +133,16 @@ class Supervision:
         self,
         processes: Sequence[tuple[NodeName, Role]],
         elsewhere: AbstractSet[Role] = frozenset(),
+        *,
+        is_replicated: bool = False,
     ) -> None:
-        """`elsewhere`: the kinds of which another host runs one, so none is needed here."""
-        self._children = {name: _Child(name, role) for name, role in processes}
+        """`elsewhere`: the kinds of which another host runs one, so none is needed here.
+        `is_replicated`: other storages go on without one that ended."""
+        self._children = {}
+        for name, role in processes:
+            waits = is_replicated and role is Role.STORAGE
+            pause = limits.RESTART_PAUSE_REPLICATED_MS if waits else limits.RESTART_PAUSE_MS_MIN
+            self._children[name] = _Child(name, role, pause, pause)
         self._needed = {role for _, role in processes} - elsewhere
         self._refusal = EXIT_OK
         self._exit_code = EXIT_OK
@@ -187,7 +196,7 @@ class Supervision:
         if child.condition is not Condition.STARTING or self._stopping:
             return []
         child.condition = Condition.READY
-        child.pause = limits.RESTART_PAUSE_MS_MIN
+        child.pause = child.pause_min
         child.deaths = 0
         return self._maybe_all_ready()
 
@@ -222,7 +231,7 @@ class Supervision:
         child = self._children[name]
         if self._stopping:
             return []
-        child.deaths, child.pause = 0, limits.RESTART_PAUSE_MS_MIN
+        child.deaths, child.pause = 0, child.pause_min
         if child.runs:
             return [Terminate(name)]
         child.condition = Condition.WAITING

@@ -91,10 +91,15 @@ class Supervisor:
         logger: FilteringBoundLogger,
         command: Command | None = None,
         elsewhere: AbstractSet[Role] = frozenset(),
+        *,
+        is_replicated: bool = False,
     ) -> None:
-        """`elsewhere`: the kinds of process that other hosts of the cluster run."""
+        """`elsewhere`: the kinds of process that other hosts of the cluster run; `is_replicated`:
+        the other storages go on without one that ended."""
         self._processes = {process.name: process for process in processes}
-        self._core = Supervision([(one.name, one.role) for one in processes], elsewhere)
+        self._core = Supervision(
+            [(one.name, one.role) for one in processes], elsewhere, is_replicated=is_replicated
+        )
         self._data = data
         self._lock_fd = lock_fd
         self._audience = audience

@@ -127,6 +127,7 @@ class Groups:
         peer = self.peers.make(now, name)
         peer.is_linked = False
         peer.changed_at = now
+        self._next_round = min(self._next_round, now + LEADER_LOST_MS)
         self.peers.forget_reached()
         self._lost(name)
 

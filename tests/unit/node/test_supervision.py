@@ -98,6 +98,17 @@ def test_the_pause_before_a_restart_doubles_up_to_five_seconds_and_is_reset_when
     assert core.next_wake() == now + limits.RESTART_PAUSE_MS_MIN
 
 
+def test_a_storage_that_others_stand_in_for_leaves_them_the_cores_first() -> None:
+    core = Supervision(EVERYONE, is_replicated=True)
+    core.wake(at(0))
+    for name in (S, R):
+        core.ready(at(0), name)
+        core.ended(at(0), name, -signal.SIGKILL)
+    assert spawned(core, limits.RESTART_PAUSE_MS_MIN) == [R]
+    assert spawned(core, limits.RESTART_PAUSE_REPLICATED_MS - 1) == []
+    assert spawned(core, limits.RESTART_PAUSE_REPLICATED_MS) == [S]
+
+
 def test_the_pause_never_exceeds_its_bound() -> None:
     core = started([(S, Role.STORAGE)])
     core.ready(at(0), S)
