@@ -121,10 +121,13 @@ def merged(
     silent: Iterable[str],
 ) -> dict[str, Any]:
     """What `zmqim status --json` prints but for the details: what runs, what is stored how often,
-    and what is wrong. Only the storages of this host are among the `answers`.
+    and what is wrong, causes before what follows from them. Only the storages of this host are
+    among the `answers`.
     """
-    problems: list[str] = list(silent)
+    problems: list[str] = []
     rows = _processes(topology, supervisor, _views(answers), problems)
+    problems.sort(key=lambda sentence: " failed: " not in sentence)
+    problems += silent
     for name, answer in answers.items():
         problems += [f"{name}: {text}" for text in answer.get("problems", ())]
     storages = [storage.name for storage in topology.storages]

@@ -111,6 +111,18 @@ def test_silence_and_what_processes_complain_of_are_problems() -> None:
     assert "router-1: no storage answers" in found["problems"]
 
 
+def test_what_failed_is_told_before_what_follows_from_it() -> None:
+    views = {"router-1": answer(gateway_1="alive", storage_1="down")}
+    views["router-1"]["problems"] = ["no storage answers"]
+    found = merged(TOPOLOGY, "left", supervisor(gateway="failed"), views, ["storage-1 is silent."])
+    assert [problem.partition(" failed")[0] for problem in found["problems"]][:1] == ["gateway-1"]
+    assert found["problems"][1:4] == [
+        "storage-1 is down.",
+        "storage-1 is silent.",
+        "router-1: no storage answers",
+    ]
+
+
 def test_who_is_starting_is_asked_too_but_its_silence_is_no_fault(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
