@@ -214,6 +214,9 @@ HAND_HOME_COUNT = 16
 been back for as long."""
 HAND_AWAY_MS = 500
 """How often a storage without room on its disk tries to hand on what it leads."""
+UNKNOWN_REPLICAS_MAX = 16_384
+"""Replicas whose process is remembered because no configuration here names it: several of each
+partition. Above: whoever spoke longest ago is unknown until it speaks again."""
 CLOCK_JUMP_MS = 5_000
 """A leader whose wall clock is further from the others' stamps its entries without it."""
 

@@ -199,7 +199,7 @@ class Groups:
             peer = self.peers.by_name.get(source)
             if place is None:
                 fits = not isinstance(message, VoteRequest)
-                self.peers.spoke[message.partition, message.source] = source
+                self.peers.speaks(message.partition, message.source, source)
             else:
                 fits = peer is not None and place.node_uuid == peer.node_uuid
             if fits and message.target == core.replica:
@@ -236,7 +236,7 @@ class Groups:
             return
         before = (core.leader, core.term, core.role)
         if core.pulse(pulse.source, pulse.term, pulse.commit):
-            self.peers.spoke[pulse.partition, pulse.source] = source
+            self.peers.speaks(pulse.partition, pulse.source, source)
             self._follow_up(now, core, before)
             self._stand_at.pop(pulse.partition, None)
         self.touched.add(pulse.partition)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from zmqim.bus.replication import GroupPulse
 from zmqim.ids import NodeName, NodeUuid
-from zmqim.limits import CLOCK_JUMP_MS, QUORUM_SILENCE_MS
+from zmqim.limits import CLOCK_JUMP_MS, QUORUM_SILENCE_MS, UNKNOWN_REPLICAS_MAX
 from zmqim.raft.config import Place
 from zmqim.raft.core import RaftCore
 from zmqim.raft.pulses import HeldPulses, ToldPulses
@@ -48,7 +48,8 @@ class Peers:
         self.me = me
         self.by_name: dict[NodeName, Peer] = {}
         self.spoke: dict[tuple[int, int], NodeName] = {}
-        """Where a replica (partition, replica id) that no configuration here knows spoke from."""
+        """Where a replica (partition, replica id) that no configuration here knows spoke from, the
+        one that spoke last at the end."""
         self._reached: dict[int, tuple[Mapping[int, Place], Mapping[int, NodeName]]] = {}
         """What `reached` found, and in which configuration."""
 
@@ -58,6 +59,13 @@ class Peers:
         if peer is None:
             peer = self.by_name[name] = Peer(now)
         return peer
+
+    def speaks(self, partition: int, replica: int, name: NodeName) -> None:
+        """A replica that no configuration here need know speaks from there."""
+        self.spoke.pop((partition, replica), None)
+        self.spoke[partition, replica] = name
+        if len(self.spoke) > UNKNOWN_REPLICAS_MAX:
+            del self.spoke[next(iter(self.spoke))]
 
     def name_of(self, core: RaftCore, replica: int) -> NodeName | None:
         """Where to send; None without a link to that life of the node."""
