@@ -55,13 +55,18 @@ CONNACK_DEADLINE_MS = 8_000
 SEND_DEADLINE_MS = 15_000
 """How long a gateway goes on with an unanswered SEND before it closes the session (2.10)."""
 REQUEST_RETRY_MS = 1_000
-"""Pause before an unanswered request is sent again with the same keys."""
+REQUEST_RETRY_MS_MAX = 4_000
+"""Pause before an unanswered request is sent again with the same keys: twice as long each time, for
+when answers are late because everybody is busy, asking again makes them later."""
+REPEATS_KNOWN_MAX = 65_536
+"""Writes of one router that a storage knows again. Above: the oldest is logged again and found to
+be a duplicate where it is applied."""
 NOT_LEADER_RETRY_MS = 50
 """Pause after a refusal that may pass; doubles up to REQUEST_RETRY_MS, or to the next bound."""
 LEADER_RETRY_MS_MAX = 250
 """The longest pause while the answer is NOT_LEADER, UNAVAILABLE or UNKNOWN, or no router is there:
 a new leader serves within about a second of the old one's death."""
-ROUTER_TRIES = 4
+ROUTER_TRIES = 2
 """Tries without an outcome through one router. Then the next one is asked: the first may be cut off
 from the leader, and every router routes everything."""
 READ_DEADLINE_MS = 5_000

@@ -151,6 +151,7 @@ class Asked:
         "deadline",
         "item",
         "partition",
+        "patience",
         "patient",
         "pause",
         "proposed",
@@ -169,6 +170,7 @@ class Asked:
         self.argument = argument
         self.patient = False
         self.pause = limits.NOT_LEADER_RETRY_MS
+        self.patience = limits.REQUEST_RETRY_MS
         self.retry_at = 0
         self.router: NodeName | None = None
         self.tries = 0
@@ -220,7 +222,7 @@ class Requests:
             self._again(now, asked, limits.LEADER_RETRY_MS_MAX)
             return
         self._routers.submit(router, (asked.item,))
-        asked.retry_at = now + limits.REQUEST_RETRY_MS
+        asked.retry_at = now + asked.patience
         self._wheel.add(min(asked.retry_at, asked.deadline), self._due, asked)
 
     def _again(self, now: int, asked: Asked, longest: int) -> None:
@@ -237,6 +239,7 @@ class Requests:
         if asked.router is not None and now >= asked.retry_at:
             asked.proposed = True
             asked.tries += 1
+            asked.patience = min(2 * asked.patience, limits.REQUEST_RETRY_MS_MAX)
         if now >= asked.deadline:
             if asked.router is not None:
                 asked.proposed = True

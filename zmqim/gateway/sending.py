@@ -97,6 +97,7 @@ class Lane:
         "key",
         "open_count",
         "partition",
+        "patience",
         "pause",
         "queue",
         "ready",
@@ -122,6 +123,8 @@ class Lane:
         self.tries = 0
         """How often the flight came to nothing."""
         self.pause = limits.NOT_LEADER_RETRY_MS
+        self.patience = limits.REQUEST_RETRY_MS
+        """How long the flight waits for an answer before it is asked again."""
         self.retry_at = 0
         self.timer_at = 0
         """When the wheel looks at the lane next; 0: it does not."""
@@ -257,6 +260,7 @@ class Sending:
                 lane.flight, lane.queue = _batch_of(lane.queue)
                 lane.open_count = len(lane.flight)
                 lane.pause = limits.NOT_LEADER_RETRY_MS
+                lane.patience = limits.REQUEST_RETRY_MS
                 lane.tries = 0
                 self._launch(now, lane)
         for session in {lane.session.number: lane.session for lane in ready}.values():
@@ -277,7 +281,7 @@ class Sending:
                     each.doubtful = True
                 each.proposed = True
         self._routers.submit(router, items)
-        self._look_at(lane, now + limits.REQUEST_RETRY_MS)
+        self._look_at(lane, now + lane.patience)
 
     def _again(self, now: int, lane: Lane, longest: int) -> None:
         """Launch the flight's unanswered items again after the lane's pause."""
@@ -307,6 +311,7 @@ class Sending:
         else:
             if lane.router is not None:
                 lane.tries += 1
+                lane.patience = min(2 * lane.patience, limits.REQUEST_RETRY_MS_MAX)
             self._counters.sends_retried += lane.open_count
             self._launch(now, lane)
 

@@ -145,6 +145,7 @@ class StorageCore:
         if peer.role == Role.ROUTER:
             self.pushing.router_up(peer.name)
             self._leading.router_up(peer.name)
+            self.proposals.repeats.forget(peer.name)
         elif peer.role == Role.STORAGE:
             if not self.holdings.remember(peer.node_uuid, peer.incarnation):
                 self._counters["stale_lives"] += 1
@@ -156,6 +157,7 @@ class StorageCore:
         """The link to `name` is gone."""
         if name in self.pushing.linked:
             self._leading.router_down(name)
+            self.proposals.repeats.forget(name)
             self.pushing.router_down(name)
         else:
             self.replicas.peer_down(now, name)

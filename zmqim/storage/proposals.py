@@ -36,6 +36,7 @@ from zmqim.limits import (
 from zmqim.raft.groups import Groups
 from zmqim.storage.group import Group
 from zmqim.storage.items import check_change
+from zmqim.storage.repeats import Proposed, Repeats
 
 _WRITE, _TRANSIENT = int(ItemKind.WRITE), int(ItemKind.TRANSIENT)
 _DONE = OutcomeCode.DONE
@@ -50,7 +51,8 @@ class Proposals:
         self.transient: dict[int, list[NoticeItem]] = {}
         """Notices of messages that are not logged, by partition."""
         self.is_disk_full = False
-        self.counters = {"refused": 0, "reads": 0}
+        self.repeats = Repeats()
+        self.counters = {"refused": 0, "reads": 0, "repeats": 0}
         self._partitions = partitions
         self._groups = groups
         self._replicas = replicas
@@ -98,6 +100,8 @@ class Proposals:
     ) -> Group | None:
         body = item.body
         size = len(body)
+        if self._is_repeat(group, source, item):
+            return None
         if self.is_disk_full:
             self._refuse_write(group, source, item, OutcomeCode.DISK_FULL)
             return None
@@ -117,7 +121,25 @@ class Proposals:
         group.uncommitted += size
         self._uncommitted += size
         group.waiting.append((index, 0, source, item, None))
+        self.repeats.note(source, item, Proposed(group.raft.term, index))
         return group
+
+    def _is_repeat(self, group: Group, source: NodeName, item: RoutedItem) -> bool:
+        """Was this write proposed before, and needs the log no more? One that is under way will be
+        answered; one that was stored gets its first result."""
+        before = self.repeats.find(source, item)
+        if before is None:
+            return False
+        if before.term == group.raft.term and before.at in group.operations:
+            self.counters["repeats"] += 1
+            return True
+        result = group.state.result_before(decode_operation(item.body))
+        group.state.heads.trim()
+        if result is None:
+            return False
+        self.counters["repeats"] += 1
+        self.put(source, item, _DONE, result)
+        return True
 
     # ---- answering -------------------------------------------------------------------------------
 

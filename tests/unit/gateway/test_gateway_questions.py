@@ -105,7 +105,7 @@ class TestRetries:
         ask(rig, deadline_ms=10_000)
         rig.turn()
         item = rig.asked.pop()
-        rig.advance(3_100)
+        rig.advance(7_100)  # after 1, 2 and 4 s more
         assert rig.asked == [item, item, item]
 
     def test_a_lost_router_is_left_for_another(self, rig: Rig) -> None:

@@ -16,6 +16,7 @@ from storage_world import (
     outcomes_in,
     result_of,
     ring,
+    router_peer,
     user_key,
 )
 
@@ -52,6 +53,7 @@ from zmqim.limits import (
     READ_DEADLINE_MS,
 )
 from zmqim.storage.effects import WriteJournal
+from zmqim.storage.repeats import Proposed, Repeats
 
 
 def test_nothing_is_served_before_the_no_op_of_the_own_term_is_applied() -> None:
@@ -401,3 +403,88 @@ def test_a_read_behind_a_write_sees_it_and_waits_for_both() -> None:
     assert isinstance(page, MembersPage)
     assert page.uids == ["alice"]
     assert trio.outcome(write) is not None
+
+
+# ---- writes that come again ----------------------------------------------------------------------
+
+
+@pytest.mark.promise("P3")
+def test_a_repeat_of_what_is_stored_gets_its_first_result_without_the_log() -> None:
+    world = StorageWorld()
+    world.add("g", "alice")
+    one = message("alice", "g", "1")
+    write = world.item(key_of(one), ItemKind.WRITE, encode(one))
+    first = result_of(world.outcomes(write)[0])
+    assert isinstance(first, Sent)
+    last = world.core.groups[write.partition].raft.last
+    again = msgspec.structs.replace(first, duplicate=True)
+    assert result_of(world.outcomes(write)[0]) == again
+    assert world.core.groups[write.partition].raft.last == last
+    assert world.core.counters["repeats"] == 1
+    world.core.peer_down(world.now, ROUTER)
+    world.core.peer_up(world.now, router_peer(incarnation=2))
+    assert result_of(world.outcomes(write)[0]) == again
+    assert world.core.groups[write.partition].raft.last > last
+    assert world.core.counters["repeats"] == 1
+
+
+def test_what_was_refused_is_judged_anew_when_it_comes_again() -> None:
+    world = StorageWorld()
+    one = message("alice", "g", "1")
+    write = world.item(key_of(one), ItemKind.WRITE, encode(one))
+    assert isinstance(result_of(world.outcomes(write)[0]), Rejected)
+    world.add("g", "alice")
+    assert isinstance(result_of(world.outcomes(write)[0]), Sent)
+
+
+@pytest.mark.promise("P3")
+def test_a_repeat_of_what_is_under_way_is_neither_logged_nor_answered_twice() -> None:
+    trio = Trio()
+    trio.add("g", "alice")
+    for follower in (TWO, THREE):
+        trio.hold(follower, ONE)
+    write = trio.put(ONE, message("alice", "g", "1"))
+    trio.run(5)
+    last = trio.group(ONE).raft.last
+    trio.propose(ONE, write)
+    trio.run(5)
+    assert trio.group(ONE).raft.last == last
+    assert trio.outcome(write) is None
+    for follower in (TWO, THREE):
+        trio.release(follower, ONE)
+    trio.run(50)
+    told = [one for send in trio[ONE].sent for one in outcomes_in([send])]
+    assert [one.request for one in told].count(write.request) == 1
+
+
+@pytest.mark.promise("P3")
+def test_a_repeat_in_a_later_lead_of_the_same_storage_is_not_taken_for_the_first() -> None:
+    trio = Trio()
+    trio.add("g", "alice")
+    trio.cut(ONE)
+    write = trio.put(ONE, message("alice", "g", "1"))
+    trio.until(lambda: trio.leader() != ONE)
+    trio.heal()
+    trio.until(lambda: trio.leads(ONE))
+    trio.propose(ONE, write)
+    trio.until(lambda: trio.outcome(write) is not None)
+    codes = [one.code for send in trio[ONE].sent for one in outcomes_in([send])]
+    assert OutcomeCode.UNKNOWN in codes
+    trio.run(50)
+    told = [one for send in trio[ONE].sent for one in outcomes_in([send])]
+    assert isinstance(result_of([one for one in told if one.request == write.request][-1]), Sent)
+
+
+def test_of_the_writes_of_a_router_only_so_many_are_known_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("zmqim.storage.repeats.REPEATS_KNOWN_MAX", 2)
+    repeats = Repeats()
+    items = [RoutedItem(1, number, 0, ItemKind.WRITE, b"") for number in range(3)]
+    for at, item in enumerate(items, 1):
+        repeats.note(ROUTER, item, Proposed(1, at))
+    found = [repeats.find(ROUTER, item) for item in items]
+    assert found == [None, Proposed(1, 2), Proposed(1, 3)]
+    assert repeats.find(NodeName("router-9"), items[2]) is None
+    repeats.forget(ROUTER)
+    assert repeats.find(ROUTER, items[2]) is None
