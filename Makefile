@@ -53,8 +53,8 @@ soak: $(INSTALLED)  ## hours: SEEDS (10000) seeds, STATES (100000000) of the log
 	$(BIN)/python -m zmqim.sim --seeds $(or $(SEEDS),10000) --first 1000
 	$(BIN)/python -m zmqim.sim.explorer --states $(or $(STATES),100000000) --checkpoint $(or $(EXPLORED),.explored)
 	ZMQIM_POWER_CUTS=$(or $(CUTS),50) $(BIN)/python -m pytest tests/processes/test_power_cut.py
-	$(BIN)/python -m tools.chaos --netns --nemeses kill-leader --count $(or $(KILLS),100) --rate 2000 --seconds 3600
-	$(BIN)/python -m tools.chaos --netns --runs 6 --seconds 600 --rate 2000
+	$(BIN)/python -m tools.chaos --netns --nemeses kill-leader --count $(or $(KILLS),100) --rate $(or $(RATE),2000) --buffers $$((64<<20)) --seconds 3600
+	$(BIN)/python -m tools.chaos --netns --runs 6 --seconds 600 --rate $(or $(RATE),2000) --buffers $$((64<<20))
 
 chaos: $(INSTALLED)  ## trouble on real processes (root): CHAOS="--seed 7 --seconds 300"
 	$(BIN)/python -m tools.chaos --netns $(CHAOS)

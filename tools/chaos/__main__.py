@@ -17,6 +17,8 @@ Options:
   --calm S         At most so long between troubles [default: 3].
   --count N        End a run after so many troubles instead of by time.
   --replicas N     `replicas` of the topology [default: 3].
+  --buffers BYTES  Of the storages. Small ones switch logs all the time; with them the disk, not the
+                   cluster, decides how much load is too much [default: 65536].
   --netns          Three hosts in network namespaces instead of loopback: needs root.
   --report FILE    Append the reports to this file [default: tools/bench/results/chaos-DATE.jsonl].
   --keep           Keep data, logs and history of runs without a violation too.
@@ -78,6 +80,7 @@ def _options(arguments: dict[str, str], seed: int) -> Options:
         nemeses=tuple(arguments["--nemeses"].split(",")),
         netns=bool(arguments["--netns"]),
         replicas=int(arguments["--replicas"]),
+        buffers=int(arguments["--buffers"]),
         longest=float(arguments["--longest"]),
         calm=float(arguments["--calm"]),
         each=bool(arguments["--each"]),

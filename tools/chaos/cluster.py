@@ -38,9 +38,8 @@ LIMITS = """[limits]
 reserve_file_bytes = 4_194_304
 disk_free_min_bytes = 16_777_216
 disk_free_warn_bytes = 33_554_432
-write_buffer_bytes = 65_536
 """
-"""Small bounds for the disk that is filled, and buffers so small that every run switches logs."""
+"""Small bounds for the disk that is filled."""
 HOSTS = ("host1", "host2", "host3")
 PLACES = {
     "gateway-1": "host1", "gateway-2": "host2", "router-1": "host1", "router-2": "host2",
@@ -75,15 +74,22 @@ class Cluster:
     """Starts, ends and asks; the nemeses do the rest with its pids, folders and hosts."""
 
     def __init__(
-        self, folder: Path, net: Net | None, *, replicas: int, small_disk: str, clock_host: str
+        self,
+        folder: Path,
+        net: Net | None,
+        *,
+        replicas: int,
+        buffers: int,
+        small_disk: str,
+        clock_host: str,
     ) -> None:
-        """`small_disk` names the storage whose folder is a tmpfs ("": none), `clock_host` the host
+        """`buffers` are the bytes of a LevelDB's write buffer; `small_disk` names the storage whose folder is a tmpfs ("": none), `clock_host` the host
         whose clock can be set (the same)."""
         self.folder = folder
         self.net = net
         self.api_key = secrets.token_urlsafe(24)
         self.topology_path = folder / "topology.toml"
-        text = _topology_text(net, replicas)
+        text = _topology_text(net, replicas, buffers)
         self.topology_path.write_text(text)
         schemes = {"wkproto", "ws", "http"}
         self.topology: Topology = parse(
@@ -366,12 +372,12 @@ def _has_ended(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] in ("Z", "X")
 
 
-def _topology_text(net: Net | None, replicas: int) -> str:
+def _topology_text(net: Net | None, replicas: int, buffers: int) -> str:
     text = f'cluster = "chaos"\nid = "{secrets.token_hex(8)}"\nreplicas = {replicas}\n'
     ports = iter(_free_ports(2 * len(PLACES)) if net is None else [])
     if net is not None:
         text += "insecure_bus = true\n"
-    text += LIMITS
+    text += f"{LIMITS}write_buffer_bytes = {buffers}\n"
     for host in HOSTS if net else ():
         assert net is not None
         text += f'[[host]]\nname = "{host}"\naddress = "{net.address(host)}"\n'

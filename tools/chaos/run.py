@@ -49,6 +49,8 @@ class Options(Struct, frozen=True):
     nemeses: tuple[str, ...] = ("all",)
     netns: bool = False
     replicas: int = 3
+    buffers: int = 65_536
+    """Bytes of a LevelDB's write buffer: so small that every run switches logs."""
     longest: float = 30.0
     """No pause or cut lasts more seconds."""
     calm: float = 3.0
@@ -115,6 +117,7 @@ def _run(options: Options, folder: Path, say: Callable[[str], None]) -> Outcome:
             folder,
             net,
             replicas=options.replicas,
+            buffers=options.buffers,
             small_disk="storage-3" if "full-disk" in wanted else "",
             clock_host=HOSTS[1] if "clock-jump" in wanted else "",
         )
