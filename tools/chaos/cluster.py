@@ -83,8 +83,8 @@ class Cluster:
         small_disk: str,
         clock_host: str,
     ) -> None:
-        """`buffers` are the bytes of a LevelDB's write buffer; `small_disk` names the storage whose folder is a tmpfs ("": none), `clock_host` the host
-        whose clock can be set (the same)."""
+        """`buffers` are the bytes of a LevelDB's write buffer; `small_disk` names the storage whose
+        folder is a tmpfs ("": none), `clock_host` the host whose clock can be set (the same)."""
         self.folder = folder
         self.net = net
         self.api_key = secrets.token_urlsafe(24)
