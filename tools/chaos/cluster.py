@@ -40,6 +40,8 @@ disk_free_min_bytes = 16_777_216
 disk_free_warn_bytes = 33_554_432
 """
 """Small bounds for the disk that is filled."""
+SMALL_BUFFERS_BYTES = 65_536
+"""Of a LevelDB's write buffer: so small that every run switches logs."""
 HOSTS = ("host1", "host2", "host3")
 PLACES = {
     "gateway-1": "host1", "gateway-2": "host2", "router-1": "host1", "router-2": "host2",
@@ -79,7 +81,7 @@ class Cluster:
         net: Net | None,
         *,
         replicas: int,
-        buffers: int,
+        buffers: int = SMALL_BUFFERS_BYTES,
         small_disk: str,
         clock_host: str,
     ) -> None:

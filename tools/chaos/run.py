@@ -15,7 +15,14 @@ from typing import Any
 from msgspec import Struct
 
 from tools.chaos.clients import Clients
-from tools.chaos.cluster import HOSTS, Cluster, NotInTime, clock_can_be_set, disk_can_be_small
+from tools.chaos.cluster import (
+    HOSTS,
+    SMALL_BUFFERS_BYTES,
+    Cluster,
+    NotInTime,
+    clock_can_be_set,
+    disk_can_be_small,
+)
 from tools.chaos.disks import MAJORITY_NEEDS
 from tools.chaos.nemeses import NEMESES
 from tools.chaos.network import Net
@@ -49,8 +56,7 @@ class Options(Struct, frozen=True):
     nemeses: tuple[str, ...] = ("all",)
     netns: bool = False
     replicas: int = 3
-    buffers: int = 65_536
-    """Bytes of a LevelDB's write buffer: so small that every run switches logs."""
+    buffers: int = SMALL_BUFFERS_BYTES
     longest: float = 30.0
     """No pause or cut lasts more seconds."""
     calm: float = 3.0
