@@ -354,6 +354,13 @@ class Simulation:
 
     def _dump(self) -> None:
         """The log of every channel, as its leader's state holds it."""
+        # A lead may be on its way home in this very millisecond.
+        partitions = range(self.cluster.ring.partitions)
+        self._must(
+            "every partition has a leader",
+            ANSWERS_US_MAX,
+            lambda: all(self._leader_of(one) is not None for one in partitions),
+        )
         for channel_type, channel_id, _ in list(self.channels):
             key = route_key_of_channel(channel_type, channel_id)
             partition = partition_of(key, self.cluster.ring.partitions)
