@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "clients"))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from http_calls import Api
 
+from tools.chaos.cluster import has_ended
 from tools.chaos.replicas import differences, read_storage
 from zmqim.chat.channels import route_key_of_channel
 from zmqim.chat.heads import Head
@@ -102,12 +103,3 @@ def is_told(cluster: RunningCluster, name: str) -> bool:
 
 def is_whole(cluster: RunningCluster) -> bool:
     return all(one["fully_replicated"] for one in cluster.status()["partitions"])
-
-
-def has_ended(pid: int) -> bool:
-    """Its supervisor is stopped, so it stays as a zombie; its locks go with its last thread."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state in "ZX" and len(list(Path(f"/proc/{pid}/task").iterdir())) == 1
-    except OSError:
-        return True

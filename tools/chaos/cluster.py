@@ -314,7 +314,7 @@ class Cluster:
         try:
             pid = self.pid(name)
             if self.signal(name, signal.SIGKILL):
-                self.wait(lambda: _has_ended(pid), 30, f"{name} ended after kill -9")
+                self.wait(lambda: has_ended(pid), 30, f"{name} ended after kill -9")
             yield self.folder_of(name)
         finally:
             supervisor.send_signal(signal.SIGCONT)
@@ -365,13 +365,14 @@ def _told(row: dict[str, Any]) -> tuple[bool, int]:
     return row["fully_replicated"] is not None, row["term"] or 0
 
 
-def _has_ended(pid: int) -> bool:
-    """Ended, though its stopped parent has not asked yet."""
+def has_ended(pid: int) -> bool:
+    """Ended, though its stopped parent has not asked yet; its locks go with its last thread."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        threads = len(os.listdir(f"/proc/{pid}/task"))
     except OSError:
         return True
-    return stat.rpartition(")")[2].split()[0] in ("Z", "X")
+    return stat.rpartition(")")[2].split()[0] in ("Z", "X") and threads <= 1
 
 
 def _topology_text(net: Net | None, replicas: int, buffers: int) -> str:

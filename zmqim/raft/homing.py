@@ -50,7 +50,9 @@ def away(
 def _heir(now: int, core: RaftCore, name: NodeName, peers: Peers) -> int:
     """The replica of `name`, if it could lead at once; else 0."""
     peer = peers.by_name.get(name)
-    if core.lead is None or peer is None or not peer.is_linked or not peer.has_room:
+    if core.lead is None or not core.serving:
+        return 0
+    if peer is None or not peer.is_linked or not peer.has_room:
         return 0
     if now - peer.echo_at > QUORUM_SILENCE_MS:
         return 0

@@ -103,11 +103,11 @@ class Peers:
             return GroupPulse(partition, before.group, before.source, 0, 0, 0)
         replica, term, commit = 0, 0, 0
         if core.lead is not None:
-            for other, progress in core.lead.progress.items():
-                if self.name_of(core, other) == name:
+            for other, at in self.reached(core).items():
+                if at == name:
                     replica, term = other, core.term
                     # A heartbeat has no prev check: only what this follower is known to hold.
-                    commit = min(core.commit, progress.match)
+                    commit = min(core.commit, core.lead.progress[other].match)
         return GroupPulse(partition, core.identity.group, core.replica, replica, term, commit)
 
     def echoed(self, core: RaftCore, replica: int) -> int:

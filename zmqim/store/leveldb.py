@@ -232,13 +232,13 @@ class LevelFolder:
         assert os.getpid() == self._pid, "a forked process must not write to LevelDB"
         try:
             batch = self._database.write_batch(sync=True)
-            put, header, pack_crc, crc = batch.put, FRAME_HEADER, _pack_crc, crc32
+            put = batch.put
             for key, body in rows:
                 if body is None:
                     batch.delete(key)
                 else:
-                    framed = header + body
-                    put(key, framed + pack_crc(crc(framed, crc(key))))
+                    framed = FRAME_HEADER + body
+                    put(key, framed + _pack_crc(crc32(framed, crc32(key))))
             batch.write()
         except plyvel.Error as error:
             self._broken = _words(error)
