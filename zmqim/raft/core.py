@@ -227,8 +227,7 @@ class RaftCore:
     def lost(self, replica: int) -> None:
         """The connection to a replica broke: what was on its way may be gone."""
         if self.lead is not None and replica in self.lead.progress:
-            progress = self.lead.progress[replica]
-            progress.probe(progress.match + 1)
+            self.lead.progress[replica].repeat()
 
     def take_early(self, now: int, linked: Collection[int]) -> list[Append]:
         """Entries for the followers in `linked`: to be sent before the own write."""

@@ -172,7 +172,7 @@ class Lead:
         is_due = False
         for progress in self.progress.values():
             if progress.retry_at and now >= progress.retry_at:
-                progress.probe(progress.match + 1)
+                progress.repeat()
                 is_due = True
         return is_due
 

@@ -100,6 +100,14 @@ class Progress:
         self._sent.clear()
         self._sent_bytes = 0
 
+    def repeat(self) -> None:
+        """What is on its way is taken for lost: probe again.
+
+        Where a stream was, all up to `match` is held. A probe is asked again at its own place: as
+        long as none was answered `match` is 0, and entry 1 may be long gone from the log.
+        """
+        self.probe(self.match + 1 if self.sending is STREAMING else self.next)
+
     def snapshot(self, now: int, index: int) -> None:
         """It is being sent the rows as of `index`."""
         self.probe(index + 1)

@@ -265,6 +265,21 @@ def test_an_append_without_an_answer_is_sent_again_after_a_while() -> None:
     assert [(m.target, m.prev_index, len(m.entries)) for m in turn(one)] == [(2, 1, 1)]
 
 
+def test_a_follower_that_answers_late_is_not_taken_for_one_that_has_nothing() -> None:
+    """A new leader knows of no follower what it holds; its log may begin late."""
+    one = cut_leader()
+    one.core.step_down()
+    elected(one)
+    lead = one.core.lead
+    assert lead is not None
+    for lose in (lambda: lead.tick(APPEND_RETRY_MS), lambda: one.core.lost(2)):
+        lose()
+        assert [(m.target, m.prev_index) for m in one.core.take_early(0, {2})] == [(2, 3)]
+        assert not lead.wants_snapshot
+    hears(one, lacks(2, 1, 2, 3))
+    assert lead.needs_snapshot(2) or lead.progress[2].sending is Sending.SNAPSHOT
+
+
 # ---- snapshots -----------------------------------------------------------------------------------
 
 

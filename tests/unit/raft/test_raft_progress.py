@@ -104,6 +104,31 @@ def test_a_refusal_of_long_ago_changes_nothing() -> None:
     assert probing.next == 8
 
 
+def test_what_is_lost_of_a_stream_is_sent_again_behind_what_is_held() -> None:
+    progress = streaming(9)
+    progress.sent(0, 5, 50)
+    progress.repeat()
+    assert state(progress) == (Sending.PROBING, 9, 10, 0)
+
+
+def test_a_probe_without_an_answer_is_asked_again_at_its_own_place() -> None:
+    progress = Progress(8)
+    progress.sent(0, 0, 0)
+    progress.repeat()
+    assert state(progress) == (Sending.PROBING, 0, 8, 0)
+    progress.refused(7, 3)
+    progress.sent(0, 0, 0)
+    progress.repeat()
+    assert state(progress) == (Sending.PROBING, 0, 4, 0)
+
+
+def test_rows_without_a_pull_are_followed_by_a_probe_behind_them() -> None:
+    progress = streaming(9)
+    progress.snapshot(5, 40)
+    progress.repeat()
+    assert state(progress) == (Sending.PROBING, 9, 41, 0)
+
+
 def test_rows_are_sent_until_the_follower_holds_them() -> None:
     progress = streaming(9)
     progress.snapshot(5, 40)
