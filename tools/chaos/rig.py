@@ -58,6 +58,8 @@ class Rig:
         self.findings: list[str] = []
         """What the cluster did that it must not, as sentences."""
         self.outcomes: dict[str, int] = {}
+        self._is_struck = False
+        """A storage was struck, and not everybody is known to be alive again."""
 
     @property
     def left(self) -> float:
@@ -69,11 +71,17 @@ class Rig:
         time.sleep(max(0.0, min(self.random.uniform(low, high), self.left)))
 
     def strike(self, kind: str, storages: list[str]) -> None:
-        """Note, before it is done, that these storages are struck now."""
+        """Note, before it is done, that these storages are struck now.
+
+        A strike before the last one is over is of a kind of its own: it may take a majority away,
+        and then the stall is as long as a start takes.
+        """
         leaders = self.cluster.leaders()
         led = tuple(partition for partition, name in leaders.items() if name in storages)
         if led:
+            kind = f"{kind} of another" if self._is_struck else kind
             self.strikes.append(Strike(kind, now_us(), led))
+        self._is_struck = True
 
     def count(self, outcome: str) -> None:
         """One more of these."""
@@ -106,6 +114,7 @@ class Rig:
         """Wait until everybody is alive; it is a finding if that takes too long."""
         try:
             self.cluster.wait(self.cluster.is_whole, seconds, "everybody is alive again")
+            self._is_struck = False
         except NotInTime as error:
             self.findings.append(f"{error}: {self.cluster.states()}")
 
