@@ -20,8 +20,8 @@ from http_calls import Api
 from tools.chaos.cluster import has_ended
 from tools.chaos.replicas import differences, read_storage
 from zmqim.chat.channels import route_key_of_channel
-from zmqim.chat.heads import Head
 from zmqim.chat.operations import ChannelType
+from zmqim.chat.rows import Head
 from zmqim.limits import DIGEST_ENTRIES
 from zmqim.ring.partitions import partition_of
 from zmqim.store.names import ROWS_NAME

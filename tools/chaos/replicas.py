@@ -21,7 +21,7 @@ from xxhash import xxh3_128
 
 from zmqim.chat.keys import Keys
 from zmqim.chat.operations import MessageFlag, decode_send
-from zmqim.chat.state import Applied
+from zmqim.chat.rows import Applied
 from zmqim.errors import ZmqimError
 from zmqim.limits import TEST_WRITE_BUFFER_BYTES
 from zmqim.raft.replica import ReplicaMeta, ReplicaStatus

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from zmqim.chat.channels import person_channel_id, route_key_of_channel
-from zmqim.chat.heads import Channel, Heads, PersonRule
+from zmqim.chat.heads import Channel, Heads
 from zmqim.chat.keys import ALLOW_TAG, DENY_TAG, MEMBER_TAG
 from zmqim.chat.members import MemberSets, Membership
 from zmqim.chat.operations import (
@@ -31,6 +31,7 @@ from zmqim.chat.operations import (
     encode,
 )
 from zmqim.chat.permissions import SERVED_TYPES
+from zmqim.chat.rows import PersonRule
 
 
 class Derived(NamedTuple):

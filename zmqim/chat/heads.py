@@ -9,41 +9,8 @@ from __future__ import annotations
 import msgspec
 
 from zmqim.chat.keys import Keys, channel_digest, probes
+from zmqim.chat.rows import Head
 from zmqim.chat.view import RowView
-
-
-class PersonRule(msgspec.Struct, array_like=True):
-    """What one side of a person channel rules for the other; derived from its user partition.
-
-    `restricts` is true while the owner's allow list is in force. Versions are log indexes there.
-    """
-
-    owner: str
-    deny: bool = False
-    deny_version: int = 0
-    allow: bool = False
-    allow_version: int = 0
-    restricts: bool = False
-
-
-class Head(msgspec.Struct, array_like=True):
-    """Row `C`. A disk format: fields are only ever added at the end."""
-
-    channel_type: int
-    channel_id: str
-    command: bool
-    last_sequence: int = 0
-    red_count: int = 0
-    large: bool = False
-    ban: bool = False
-    disband: bool = False
-    send_ban: bool = False
-    allow_stranger: bool = True
-    member_count: int = 0
-    member_version: int = 0
-    deny_count: int = 0
-    allow_count: int = 0
-    rules: list[PersonRule] = msgspec.field(default_factory=list)
 
 
 class Channel:

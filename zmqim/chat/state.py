@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from struct import Struct
-from typing import Final, assert_never
+from typing import Final, NamedTuple, assert_never
 
 import msgspec
 
@@ -59,6 +59,7 @@ from zmqim.chat.operations import (
     encode,
 )
 from zmqim.chat.permissions import judge
+from zmqim.chat.rows import Applied, OutboxRow, Remembered
 from zmqim.chat.users import Users
 from zmqim.chat.view import RowView
 from zmqim.ids import HLC_COUNTER_BITS
@@ -72,38 +73,11 @@ REQUESTS_FORGOTTEN_MAX = 8
 """Old request ids that one operation with a request id removes: more than it adds."""
 
 
-class Applied(msgspec.Struct, array_like=True):
-    """Row `A`: how far the rows are. A disk format: fields are only ever added at the end."""
-
-    index: int = 0
-    term: int = 0
-    hlc: int = 0
-    last_message_id: int = 0
-    notified: int = 0
-    outbox_last: int = 0
-    digest: int = 0
-    """Of what applying made (`zmqim.chat.digest`)."""
-
-
-class OutboxRow(msgspec.Struct, array_like=True, frozen=True):
-    """Row `X`: an operation for another partition. A disk format."""
-
-    route_key: bytes
-    operation: bytes
-
-
-class _Remembered(msgspec.Struct, array_like=True, frozen=True):
-    """Row `R`."""
-
-    hlc: int
-    result: bytes
-
-
 _Change = SetToken | ClearToken | SetUser | UpsertChannel | AddMembers | RemoveMembers | ChangeList
 """Operations that somebody asked for over HTTP, once per request id."""
 
 
-class Outcome(msgspec.Struct, frozen=True, gc=False):
+class Outcome(NamedTuple):
     """What an entry came to: the encoded result, and the encoded notice if there is one."""
 
     result: bytes
@@ -112,7 +86,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
 _decode_applied = msgspec.msgpack.Decoder(Applied).decode
 _decode_outbox = msgspec.msgpack.Decoder(OutboxRow).decode
-_decode_remembered = msgspec.msgpack.Decoder(_Remembered).decode
+_decode_remembered = msgspec.msgpack.Decoder(Remembered).decode
 _NEVER = (1 << 64) - 1
 _INDEX = Struct(">Q")
 _QUIET = Outcome(encode(Done()), None)
@@ -314,7 +288,7 @@ class ChatState:
             self._view.delete(self.keys.request_age(remembered.hlc, request_id))
         self._forget_requests(hlc)
         outcome = self._change(index, operation)
-        self._view.put(key, encode(_Remembered(hlc, outcome.result)))
+        self._view.put(key, encode(Remembered(hlc, outcome.result)))
         self._view.put(self.keys.request_age(hlc, request_id), b"")
         return outcome
 

@@ -7,30 +7,13 @@ from msgspec.structs import replace
 
 from zmqim.chat.keys import Keys
 from zmqim.chat.operations import ClearToken, SetToken, SetUser, UserNotice, UserRow
+from zmqim.chat.rows import Token, User
 from zmqim.chat.view import RowView
 
 EVERY_FLAG = -1
 _MASTER = 1
 _KICKED = 12
 _BANNED = 19
-
-
-class User(msgspec.Struct, array_like=True, frozen=True):
-    """Row `S`. A disk format."""
-
-    ban: bool = False
-    send_ban: bool = False
-    allow_stranger: bool = True
-    version: int = 0
-    """Log index of the last change of bans or tokens."""
-
-
-class Token(msgspec.Struct, array_like=True, frozen=True):
-    """Row `T`. A disk format."""
-
-    device_level: int
-    salt: bytes
-    token_hash: bytes
 
 
 _encode = msgspec.msgpack.Encoder().encode

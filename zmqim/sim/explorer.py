@@ -39,11 +39,12 @@ from typing import Any, NamedTuple
 
 from docopt import docopt
 
+from zmqim.sim.frontier import Frontier
 from zmqim.sim.raft_moves import PLENTY, Bounds, Shape
 from zmqim.sim.raft_replica import Replica
 from zmqim.sim.raft_world import State, World
 
-CHECKPOINT_STATES = 5_000_000
+CHECKPOINT_STATES = 10_000_000
 PROGRESS_STATES = 1_000_000
 
 
@@ -77,8 +78,8 @@ class Search:
         self.depth = 0
         self.parents: dict[int, int] = {hash(first): 0}
         """Which state each was first reached from, both by their hashes."""
-        self.level: list[State] = [first]
-        self.next_level: list[State] = []
+        self.level, self.next_level = Frontier(), Frontier()
+        self.level.append(first)
 
     def run(self, states: int, every: Callable[[Search], object] | None = None) -> Report:
         """Go on until `states` were seen, or all, or a rule is broken."""
@@ -107,7 +108,7 @@ class Search:
                 if every is not None and len(parents) - seen_at >= PROGRESS_STATES:
                     seen_at = len(parents)
                     every(self)
-            self.level, self.next_level = self.next_level, []
+            self.level, self.next_level = self.next_level, Frontier()
             self.depth += bool(self.level)
         return Report(len(parents), self.depth, True, "", ())
 
@@ -212,7 +213,8 @@ def main(words: list[str] | None = None) -> int:
     setting = (bounds, shape, bool(found["--led"]))
     search = None
     if checkpoint is not None and checkpoint.exists():
-        kept, search = pickle.loads(checkpoint.read_bytes())
+        with checkpoint.open("rb") as file:
+            kept, search = pickle.load(file)
         if kept != setting:
             sys.stderr.write(f"{checkpoint} is of other bounds: {kept}\n")
             return 2
@@ -247,7 +249,8 @@ class _Spoken:
 def save(path: Path, setting: Any, search: Search) -> None:
     """Write the search so that it can be gone on with; whole or not at all."""
     new = path.with_suffix(".new")
-    new.write_bytes(pickle.dumps((setting, search), protocol=5))
+    with new.open("wb") as file:
+        pickle.dump((setting, search), file, protocol=5)
     new.replace(path)
 
 

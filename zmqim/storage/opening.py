@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import msgspec
 
-from zmqim.chat.state import Applied, ChatState
+from zmqim.chat.rows import Applied
+from zmqim.chat.state import ChatState
 from zmqim.chat.view import RowView
 from zmqim.errors import DamagedData, WireError
 from zmqim.limits import DIGEST_ENTRIES, MB

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from zmqim.bus.messages import Item, ItemKind
-from zmqim.chat.state import OutboxRow
+from zmqim.chat.rows import OutboxRow
 from zmqim.limits import REQUEST_RETRY_MS
 from zmqim.raft.peers import NEVER
 
