@@ -5,18 +5,34 @@
 BIN := .venv/bin
 TOPOLOGY ?=
 INSTALLED := .venv/.installed
+COMPILED ?=
+ifneq ($(COMPILED),)
+# Everything that is started finds the compiled packages before the source.
+export PYTHONPATH := $(CURDIR)/.compiled
+NEEDED := .compiled/.installed
+endif
 
-.PHONY: help setup up format lint test sim processes check coverage bench soak chaos clean
+.PHONY: help setup compiled test-compiled up format lint test sim processes check coverage bench soak chaos clean
 
 help:
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 $(INSTALLED): setup.cfg pyproject.toml tools/setup.sh $(wildcard tests/clients/package.json)
 	@tools/setup.sh
 
 setup: $(INSTALLED)  ## make .venv with everything that is needed
 
-up: $(INSTALLED)  ## start topology/quickstart.toml (or TOPOLOGY=…); Ctrl-C stops it
+.compiled/.installed: $(INSTALLED) setup.py $(shell find zmqim -name '*.py')
+	@echo "Compiling what runs for each message into .compiled; this takes two or three minutes ..."
+	@rm -rf .compiled
+	@ZMQIM_COMPILE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    --no-build-isolation --no-deps --target .compiled .
+	@PYTHONPATH=.compiled $(BIN)/python -P -m zmqim.cli --version | grep compiled
+	@touch $@
+
+compiled: .compiled/.installed  ## the same code compiled (a C compiler): then COMPILED=1 with up, bench, chaos
+
+up: $(INSTALLED) $(NEEDED)  ## start topology/quickstart.toml (or TOPOLOGY=…); Ctrl-C stops it
 	@$(BIN)/zmqim up $(TOPOLOGY)
 
 format: $(INSTALLED)  ## format the source
@@ -32,6 +48,9 @@ lint: $(INSTALLED)  ## style, types and layers
 test: $(INSTALLED)  ## every test; says which were left out and how to run them
 	$(BIN)/python -m pytest
 
+test-compiled: .compiled/.installed  ## the same for the compiled code: what does not take it apart, and real processes
+	PYTHONPATH=$(CURDIR)/.compiled $(BIN)/python -P -m pytest tests/unit tests/property tests/clients tests/processes/test_chaos.py
+
 sim: $(INSTALLED)  ## the simulated cluster only: SEEDS (100) seeds, then the tests of the simulation
 	$(BIN)/python -m zmqim.sim --seeds $(or $(SEEDS),100)
 	$(BIN)/python -m pytest tests/simulation
@@ -46,19 +65,19 @@ coverage: $(INSTALLED)  ## branch coverage of the pure packages
 	$(BIN)/python -m coverage run -m pytest tests/unit tests/property
 	$(BIN)/python -m coverage report --fail-under=95 --skip-covered --include='zmqim/gossip/*,zmqim/ring/*,zmqim/raft/*,zmqim/chat/*,zmqim/wkproto/*,zmqim/bus/links.py,zmqim/*/core.py,zmqim/node/supervision.py'
 
-bench: $(INSTALLED)  ## load on a fresh quickstart; BENCH="idle --connections 10000" for another shape
+bench: $(INSTALLED) $(NEEDED)  ## load on a fresh quickstart; BENCH="idle --connections 10000" for another shape
 	tools/bench/run.sh $(BENCH)
 
-soak: $(INSTALLED)  ## hours: SEEDS (10000) seeds, STATES (100000000) of the log core (resumed), all mutants, CUTS (50), KILLS (100), chaos
+soak: $(INSTALLED) $(NEEDED)  ## hours: SEEDS (10000) seeds, STATES (100000000) of the log core (resumed), all mutants, CUTS (50), KILLS (100), chaos
 	$(BIN)/python -m zmqim.sim --seeds $(or $(SEEDS),10000) --first 1000
 	$(BIN)/python -m zmqim.sim.explorer --states $(or $(STATES),100000000) --checkpoint $(or $(EXPLORED),.explored)
 	ZMQIM_POWER_CUTS=$(or $(CUTS),50) $(BIN)/python -m pytest tests/processes/test_power_cut.py
 	$(BIN)/python -m tools.chaos --netns --nemeses kill-leader --count $(or $(KILLS),100) --rate $(or $(RATE),2000) --buffers $$((64<<20)) --seconds 3600
 	$(BIN)/python -m tools.chaos --netns --runs 6 --seconds 600 --rate $(or $(RATE),2000) --buffers $$((64<<20))
 
-chaos: $(INSTALLED)  ## trouble on real processes (root): CHAOS="--seed 7 --seconds 300"
+chaos: $(INSTALLED) $(NEEDED)  ## trouble on real processes (root): CHAOS="--seed 7 --seconds 300"
 	$(BIN)/python -m tools.chaos --netns $(CHAOS)
 
 clean:  ## remove what can be made again; never zmqim-data
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .explored
+	rm -rf .venv .compiled build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .explored
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

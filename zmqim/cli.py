@@ -34,12 +34,12 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
 from docopt import DocoptExit, docopt
 
 from zmqim.errors import EXIT_OK, EXIT_USAGE, UsageError, ZmqimError
 from zmqim.toml_tables import did_you_mean
+from zmqim.version import version_text
 
 COMMANDS = ("up", "down", "restart", "status", "chat", "send", "tail", "bench", "keys", "check")
 EXIT_INTERRUPTED = 130
@@ -70,7 +70,7 @@ def _dispatch(words: list[str]) -> int:
             f"There is no command {words[0]!r}{did_you_mean(words[0], COMMANDS)}.",
             hint="`zmqim --help` lists them.",
         )
-    found = docopt(__doc__ or "", words, version=f"zmqim {version('zmqim')}", options_first=True)
+    found = docopt(__doc__ or "", words, version=f"zmqim {version_text()}", options_first=True)
     command = importlib.import_module(f"zmqim.commands.{found['COMMAND']}")
     code = command.run(docopt(command.__doc__ or "", words))
     assert isinstance(code, int), "a command returns its exit code"

@@ -20,7 +20,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from importlib.metadata import version
 from pathlib import Path
 
 from zmqim.bus.messages import Role
@@ -48,6 +47,7 @@ from zmqim.topology import (
     load,
     shipped,
 )
+from zmqim.version import version_text
 
 QUICKSTART = "quickstart.toml"
 
@@ -106,7 +106,7 @@ class Terminal:
     def begin(self, path: Path) -> None:
         """Says what is started, and what should be known about it."""
         names = ", ".join(process.name for process in self._topology.processes(self._host))
-        self.say(f"zmqim {version('zmqim')}: starting {self._topology.cluster} ({_shown(path)})")
+        self.say(f"zmqim {version_text()}: starting {self._topology.cluster} ({_shown(path)})")
         self.say(f"  {names}")
         for note in (*warnings(self._topology), *self._topology.notes()):
             self.say(f"Warning: {note}.")

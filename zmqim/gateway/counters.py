@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+FIELDS = (
+    "deliver_repeats",
+    "pushed",
+    "pushes_acknowledged",
+    "pushes_again",
+    "pushes_given_up",
+    "sends",
+    "sends_acknowledged",
+    "sends_refused",
+    "sends_retried",
+    "transient_dropped",
+    "wire_errors",
+)
+
 
 class Counters:
     """The hot counters as fields, the rare ones by name."""
 
-    __slots__ = (
-        "by_name",
-        "deliver_repeats",
-        "pushed",
-        "pushes_acknowledged",
-        "pushes_again",
-        "pushes_given_up",
-        "sends",
-        "sends_acknowledged",
-        "sends_refused",
-        "sends_retried",
-        "transient_dropped",
-        "wire_errors",
-    )
+    __slots__ = ("by_name", *FIELDS)
 
     def __init__(self) -> None:
         self.by_name: dict[str, int] = {}
@@ -41,5 +42,4 @@ class Counters:
 
     def read(self) -> dict[str, int]:
         """All of them, by name."""
-        fields = {name: getattr(self, name) for name in self.__slots__ if name != "by_name"}
-        return fields | self.by_name
+        return {name: getattr(self, name) for name in FIELDS} | self.by_name

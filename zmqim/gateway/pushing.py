@@ -10,8 +10,6 @@ nobody waits for it (GOSSIP_AND_FANOUT.md 4.5, 4.6).
 
 from __future__ import annotations
 
-import msgspec
-
 from zmqim import limits
 from zmqim.bus.messages import ItemKind
 from zmqim.chat.channels import peer_of, route_key_of_channel
@@ -56,13 +54,16 @@ _DUP = int(MessageFlag.DUP)
 _PERSON = int(ChannelType.PERSON)
 
 
-class Unacked(msgspec.Struct, gc=False):
+class Unacked:
     """A push without RECVACK: when it is repeated, and how often it was."""
 
-    recv: Recv
-    due: int
-    tries: int
-    size: int
+    __slots__ = ("due", "recv", "size", "tries")
+
+    def __init__(self, recv: Recv, due: int, size: int) -> None:
+        self.recv = recv
+        self.due = due
+        self.size = size
+        self.tries = 0
 
 
 class Behind:
@@ -203,7 +204,7 @@ class Pushing:
         else:
             self._sessions.tell(session, recv)
         due = now + _FIRST_PAUSE
-        session.window[message.message_id] = Unacked(recv, due, 0, message.size)
+        session.window[message.message_id] = Unacked(recv, due, message.size)
         session.window_bytes += message.size
         self._counters.pushed += 1
         if not session.redeliver_at or due < session.redeliver_at:

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from zmqim import limits
 from zmqim.bus.messages import Item, ItemKind
 from zmqim.chat.channels import (
@@ -73,19 +71,33 @@ _TRANSIENT = int(ItemKind.TRANSIENT)
 _PAYLOAD_MAX = limits.PAYLOAD_BYTES_MAX
 
 
-class Waiting(msgspec.Struct, gc=False):
+class Waiting:
     """A SEND without an answer."""
 
-    item: Item
-    lane: Lane
-    client_seq: int
-    client_msg_no: str
-    since: int
-    size: int
-    proposed: bool = False
-    """Whether the latest attempt may have been taken."""
-    doubtful: bool = False
-    """Whether an earlier attempt may have been taken: then no refusal is definite."""
+    __slots__ = (
+        "client_msg_no",
+        "client_seq",
+        "doubtful",
+        "item",
+        "lane",
+        "proposed",
+        "since",
+        "size",
+    )
+
+    def __init__(
+        self, item: Item, lane: Lane, client_seq: int, client_msg_no: str, since: int, size: int
+    ) -> None:
+        self.item = item
+        self.lane = lane
+        self.client_seq = client_seq
+        self.client_msg_no = client_msg_no
+        self.since = since
+        self.size = size
+        self.proposed = False
+        """Whether the latest attempt may have been taken."""
+        self.doubtful = False
+        """Whether an earlier attempt may have been taken: then no refusal is definite."""
 
 
 class Lane:

@@ -165,15 +165,15 @@ def _layout_of_recv(packet: Recv, version: int, wire_size: int) -> tuple[bytes, 
 class SharedRecv:
     """A `Recv` for many sessions: `sealed` does only what differs from one to the next."""
 
-    __slots__ = ("_layouts", "_packet", "_padded", "_padding", "_signed", "_wire_size")
+    __slots__ = ("_layouts", "_packet", "_padded", "_padding", "_to_sign", "_wire_size")
 
     def __init__(self, packet: Recv) -> None:
         payload = packet.payload
         self._packet = packet
         self._padded = payload + padding_of(len(payload))
         self._wire_size = (len(self._padded) + 2) // 3 * 4
-        self._signed = _signed_of_recv(packet)
-        self._padding = padding_of(len(self._signed) + self._wire_size)
+        self._to_sign = _signed_of_recv(packet)
+        self._padding = padding_of(len(self._to_sign) + self._wire_size)
         self._layouts: dict[int, tuple[bytes, bytes]] = {}
 
     def sealed(self, version: int, cipher: SessionCipher) -> bytes:
@@ -184,7 +184,7 @@ class SharedRecv:
             self._layouts[version] = layout
         head, middle = layout
         payload = cipher.encrypt_padded(self._padded)
-        msg_key = cipher.msg_key_padded(self._signed + payload + self._padding)
+        msg_key = cipher.msg_key_padded(self._to_sign + payload + self._padding)
         return b"".join((head, msg_key, middle, payload))
 
 
