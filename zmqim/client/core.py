@@ -14,6 +14,7 @@ The shell (`zmqim.client.client`) tells the core what happened (`opened`, `recei
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum, auto
 from random import Random
@@ -139,7 +140,7 @@ class ClientCore:
         self._pong_due = 0
         self._client_seq = 0
         self._outbox: dict[int, _Outgoing] = {}
-        self._recent: dict[int, bool] = {}
+        self._recent: OrderedDict[int, bool] = OrderedDict()
         """Message id → whether the application took it, the oldest first."""
         self._waiting = 0
         self._packets: list[Packet] = []
@@ -336,7 +337,7 @@ class ClientCore:
         self._waiting += 1
         self._recent[packet.message_id] = False
         if len(self._recent) > CLIENT_RECENT_MAX:
-            del self._recent[next(iter(self._recent))]
+            self._recent.popitem(last=False)
         message = Message(
             packet.message_id,
             packet.message_seq,

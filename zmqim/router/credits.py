@@ -13,7 +13,7 @@ out holds a `TurnMark` with the number of frames that carry it, over all gateway
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -118,7 +118,7 @@ class GatewayLink:
         self._marks: list[TurnMark] = []
         self._last_mark: TurnMark | None = None
         self._in_flight: deque[_InFlight] = deque()
-        self._dirty: dict[_DirtyKey, list[_DirtyRange]] = {}
+        self._dirty: OrderedDict[_DirtyKey, list[_DirtyRange]] = OrderedDict()
         self._dirty_ranges = 0
         self._held_back: dict[tuple[str, int | None], UserNotice] = {}
 
@@ -276,7 +276,7 @@ class GatewayLink:
     def _add_range(self, key: _DirtyKey, found: _DirtyRange) -> None:
         """At the bound the oldest channel's marks are dropped: its sessions learn by sync."""
         if self._dirty_ranges >= DIRTY_CHANNELS_MAX:
-            dropped = self._dirty.pop(next(iter(self._dirty)))
+            _, dropped = self._dirty.popitem(last=False)
             self._dirty_ranges -= len(dropped)
             self._counts.dirty_dropped += len(dropped)
         self._dirty.setdefault(key, []).append(found)
@@ -293,8 +293,8 @@ class GatewayLink:
             channels: list[DirtyChannel] = []
             size = 0
             while self._dirty and len(channels) < BATCH_ITEMS_MAX and size < BATCH_BYTES_MAX:
-                key = next(iter(self._dirty))
-                for one in self._dirty.pop(key):
+                key, ranges = self._dirty.popitem(last=False)
+                for one in ranges:
                     self._dirty_ranges -= 1
                     channels.append(DirtyChannel(*key, one.first, one.last, list(one.sessions)))
                     size += DELIVERY_OVERHEAD_BYTES + SESSION_BYTES * len(one.sessions)

@@ -10,6 +10,7 @@ the snapshot is dropped and read anew.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import NamedTuple
 
 from zmqim.bus.messages import OutcomeCode
@@ -48,7 +49,7 @@ class Members:
     """The cache of snapshots, least used first."""
 
     def __init__(self) -> None:
-        self._snapshots: dict[Channel, Snapshot] = {}
+        self._snapshots: OrderedDict[Channel, Snapshot] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._snapshots)
@@ -58,8 +59,7 @@ class Members:
         found = self._snapshots.get(channel)
         if found is None or found.version < version:
             return None
-        del self._snapshots[channel]
-        self._snapshots[channel] = found
+        self._snapshots.move_to_end(channel)
         return found
 
     def peek(self, channel: Channel) -> Snapshot | None:
@@ -71,8 +71,7 @@ class Members:
         self._snapshots.pop(channel, None)
         dropped = None
         if len(self._snapshots) >= MEMBER_SNAPSHOTS_MAX:
-            dropped = next(iter(self._snapshots))
-            del self._snapshots[dropped]
+            dropped, _ = self._snapshots.popitem(last=False)
         self._snapshots[channel] = snapshot
         return dropped
 

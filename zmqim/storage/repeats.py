@@ -10,6 +10,7 @@ Numbers are of one life of a router, so they are forgotten with its link.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import NamedTuple
 
 from zmqim.bus.messages import RoutedItem
@@ -28,16 +29,17 @@ class Repeats:
     """The writes that were proposed last, by router."""
 
     def __init__(self) -> None:
-        self._known: dict[NodeName, dict[tuple[int, int], Proposed]] = {}
+        # Ordered: to find its oldest entry a plain dict steps over all that went before it.
+        self._known: dict[NodeName, OrderedDict[tuple[int, int], Proposed]] = {}
 
     def note(self, source: NodeName, item: RoutedItem, proposed: Proposed) -> None:
         """This write is in the log."""
         known = self._known.get(source)
         if known is None:
-            known = self._known[source] = {}
+            known = self._known[source] = OrderedDict()
         known[item.origin, item.request] = proposed
         if len(known) > REPEATS_KNOWN_MAX:
-            del known[next(iter(known))]
+            known.popitem(last=False)
 
     def find(self, source: NodeName, item: RoutedItem) -> Proposed | None:
         """Where it stands if it was proposed before."""
