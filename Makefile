@@ -6,9 +6,9 @@ BIN := .venv/bin
 TOPOLOGY ?=
 INSTALLED := .venv/.installed
 COMPILED ?=
-ifneq ($(COMPILED),)
-# Everything that is started finds the compiled packages before the source.
-export PYTHONPATH := $(CURDIR)/.compiled
+ifeq ($(COMPILED),1)
+# What these targets start finds the compiled packages before the source.
+up bench chaos soak: private export PYTHONPATH := $(CURDIR)/.compiled$(if $(PYTHONPATH),:$(PYTHONPATH))
 NEEDED := .compiled/.installed
 endif
 
@@ -22,12 +22,13 @@ $(INSTALLED): setup.cfg pyproject.toml tools/setup.sh $(wildcard tests/clients/p
 
 setup: $(INSTALLED)  ## make .venv with everything that is needed
 
-.compiled/.installed: $(INSTALLED) setup.py $(shell find zmqim -name '*.py')
+.compiled/.installed: $(INSTALLED) setup.py setup.cfg $(wildcard topology/*.toml) $(shell find zmqim -name '*.py')
 	@echo "Compiling what runs for each message into .compiled; this takes two or three minutes ..."
-	@rm -rf .compiled
-	@ZMQIM_COMPILE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	    --no-build-isolation --no-deps --target .compiled .
-	@PYTHONPATH=.compiled $(BIN)/python -P -m zmqim.cli --version | grep compiled
+	@rm -rf .compiled.new build/lib* build/bdist*
+	@PYTHONPATH= ZMQIM_COMPILE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    --no-build-isolation --no-deps --target .compiled.new .
+	@PYTHONPATH=.compiled.new $(BIN)/python -P -m zmqim.cli --version | grep compiled
+	@rm -rf .compiled && mv .compiled.new .compiled
 	@touch $@
 
 compiled: .compiled/.installed  ## the same code compiled (a C compiler): then COMPILED=1 with up, bench, chaos
@@ -49,7 +50,8 @@ test: $(INSTALLED)  ## every test; says which were left out and how to run them
 	$(BIN)/python -m pytest
 
 test-compiled: .compiled/.installed  ## the same for the compiled code: what does not take it apart, and real processes
-	PYTHONPATH=$(CURDIR)/.compiled $(BIN)/python -P -m pytest tests/unit tests/property tests/clients tests/processes/test_chaos.py
+	PYTHONPATH=$(CURDIR)/.compiled ZMQIM_COMPILED=1 $(BIN)/python -P -m pytest \
+	    tests/unit tests/property tests/clients tests/processes/test_chaos.py tests/processes/test_gateway_plugin.py
 
 sim: $(INSTALLED)  ## the simulated cluster only: SEEDS (100) seeds, then the tests of the simulation
 	$(BIN)/python -m zmqim.sim --seeds $(or $(SEEDS),100)
@@ -79,5 +81,5 @@ chaos: $(INSTALLED) $(NEEDED)  ## trouble on real processes (root): CHAOS="--see
 	$(BIN)/python -m tools.chaos --netns $(CHAOS)
 
 clean:  ## remove what can be made again; never zmqim-data
-	rm -rf .venv .compiled build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .explored
+	rm -rf .venv .compiled .compiled.new build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .explored
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import left_out
 import pytest
 from hypothesis import HealthCheck, settings
 from running_cluster import RunningCluster
+
+from zmqim.version import is_compiled
 
 ClusterMaker = Callable[..., RunningCluster]
 
@@ -20,13 +23,19 @@ def pytest_configure() -> None:
         "zmqim", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
     )
     settings.load_profile("zmqim")
+    if os.environ.get("ZMQIM_COMPILED") == "1":  # make test-compiled
+        assert is_compiled(), "the tests found the plain source instead of .compiled"
     # A shell that starts the tests in the background makes them, and all their children, deaf to
     # Ctrl-C; the tests of Ctrl-C need it.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if is_compiled():
+        apart = [item for item in items if item.get_closest_marker("plain_source")]
+        config.hook.pytest_deselected(items=apart)
+        items[:] = [item for item in items if item not in apart]
     left_out.apply(items)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from power_cut import PowerCutDisk
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1]))
 from tools.chaos.cluster import clock_can_be_set
 
 STRICT_VARIABLE = "ZMQIM_NOTHING_LEFT_OUT"

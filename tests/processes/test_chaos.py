@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.append(str(Path(__file__).parents[2]))
 from tools.chaos.cluster import clock_can_be_set
 from tools.chaos.run import Options, Outcome, run
 from tools.chaos.verdict import judge

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.append(str(Path(__file__).parents[2]))
 from tools.chaos.network import CLIENTS_ADDRESS, Net, isolate
 
 HOSTS = ("host1", "host2", "host3")

@@ -14,7 +14,7 @@ import pytest
 from running_cluster import RunningCluster, topology_text, wait_for
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "clients"))
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.append(str(Path(__file__).parents[2]))
 from http_calls import Api
 
 from tools.chaos.cluster import has_ended

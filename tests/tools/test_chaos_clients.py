@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.append(str(Path(__file__).parents[2]))
 from tools.chaos.person import Book, Connection, Person
 from tools.chaos.plan import ChannelPlan, GatewayAddress
 from zmqim.sim.history import Acknowledged

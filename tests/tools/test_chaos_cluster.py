@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.append(str(Path(__file__).parents[2]))
 from tools.chaos.cluster import Cluster, NotInTime
 from tools.chaos.disks import damage_files, lose_disk
 from tools.chaos.rig import Rig

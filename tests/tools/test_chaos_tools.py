@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -10,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.append(str(Path(__file__).parents[2]))
 from tools.chaos import damage as damages
 from tools.chaos.nemeses import NEMESES
 from tools.chaos.network import both_ways, bridge, isolate
 from tools.chaos.plan import GUESTS_FROM, channels_of, partition_of_channel
 from tools.chaos.replicas import Replica, differences, lags
-from tools.chaos.rig import Strike
+from tools.chaos.rig import Rig, Strike
 from tools.chaos.run import Options, chosen
 from tools.chaos.stalls import Writes, stalls_of
 from tools.chaos.verdict import refused_for_good
@@ -95,6 +96,33 @@ def test_a_stall_lasts_until_the_first_answer_to_what_began_after_the_strike() -
         "strikes": 1, "stalls": 1, "never": 0, "p50": 4.0, "p99": 4.0, "max": 4.0,
     }  # fmt: skip
     assert stalls_of(writes, [Strike("kill", 10 * SECOND, (7,))])["kill"]["stalls"] == 0
+
+
+def test_a_strike_before_everybody_recovered_is_of_a_kind_of_its_own() -> None:
+    rig = Rig(OneLeads(), Random(1), 1.0, lambda _: None)  # type: ignore[arg-type]
+    rig.strike("kill", ["s1"])
+    rig.recover()
+    rig.strike("kill", ["s2"])
+    rig.strike("kill", ["s1"])
+    rig.strike("kill", ["s1"])
+    assert [strike.kind for strike in rig.strikes] == ["kill"] + 2 * ["kill before recovery"]
+
+
+class OneLeads:
+    """A cluster in which s1 leads everything and everybody lives."""
+
+    def voters(self) -> int:
+        return 3
+
+    def leaders(self) -> dict[int, str]:
+        return {0: "s1"}
+
+    def is_whole(self) -> bool:
+        return True
+
+    def wait(self, condition: Callable[[], bool], seconds: float, what: str) -> float:
+        assert condition()
+        return 0.0
 
 
 def replica(storage: str, index: int, digest: str, *sequences: int) -> Replica:

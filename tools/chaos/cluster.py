@@ -258,6 +258,11 @@ class Cluster:
         found: dict[str, Any] = json.loads(output.getvalue())
         return found
 
+    def is_compiled(self) -> bool:
+        """Does the first host run compiled packages (docs/adr/0008)?"""
+        details = (self.status() or {"details": {}})["details"]
+        return any(one.get("compiled", False) for one in details.values())
+
     def states(self) -> dict[str, str]:
         """Name → state, each as its own host knows it; failed where `zmqim up` has ended."""
         found: dict[str, str] = {}

@@ -58,8 +58,8 @@ class Rig:
         self.findings: list[str] = []
         """What the cluster did that it must not, as sentences."""
         self.outcomes: dict[str, int] = {}
-        self._is_struck = False
-        """A storage was struck, and not everybody is known to be alive again."""
+        self.is_troubled = False
+        """There was trouble, and not everybody is known to be alive again."""
 
     @property
     def left(self) -> float:
@@ -73,15 +73,15 @@ class Rig:
     def strike(self, kind: str, storages: list[str]) -> None:
         """Note, before it is done, that these storages are struck now.
 
-        A strike before the last one is over is of a kind of its own: it may take a majority away,
-        and then the stall is as long as a start takes.
+        A strike before everybody recovered from what was before is of a kind of its own: together
+        they may take a majority away, and then the stall is as long as a start takes.
         """
         leaders = self.cluster.leaders()
         led = tuple(partition for partition, name in leaders.items() if name in storages)
         if led:
-            kind = f"{kind} of another" if self._is_struck else kind
+            kind = f"{kind} before recovery" if self.is_troubled else kind
             self.strikes.append(Strike(kind, now_us(), led))
-        self._is_struck = True
+        self.is_troubled = True
 
     def count(self, outcome: str) -> None:
         """One more of these."""
@@ -114,7 +114,7 @@ class Rig:
         """Wait until everybody is alive; it is a finding if that takes too long."""
         try:
             self.cluster.wait(self.cluster.is_whole, seconds, "everybody is alive again")
-            self._is_struck = False
+            self.is_troubled = False
         except NotInTime as error:
             self.findings.append(f"{error}: {self.cluster.states()}")
 

@@ -134,6 +134,7 @@ def _run(options: Options, folder: Path, say: Callable[[str], None]) -> Outcome:
         say(f"seed {options.seed}: starting the cluster in {folder}")
         cluster.up()
         rig = Rig(cluster, random, options.longest, say)
+        compiled = cluster.is_compiled()
         names, left_out = chosen(options, rig.voters)
         for name, why in left_out.items():
             say(f"left out: {name} ({why})")
@@ -156,7 +157,9 @@ def _run(options: Options, folder: Path, say: Callable[[str], None]) -> Outcome:
             rig.findings.append(str(error))
             cluster.kill()
         replicas = _read_replicas(cluster, rig)
-        return _judge(options, rig, history, done, replicas, left_out)
+        outcome = _judge(options, rig, history, done, replicas, left_out)
+        outcome.report["compiled"] = compiled
+        return outcome
 
 
 @contextmanager
@@ -185,6 +188,7 @@ def _make_trouble(rig: Rig, names: Sequence[str], options: Options, clients: Cli
             detail = "not in time"
             rig.findings.append(f"{name}: {error}")
         ended = recovered = now_us()
+        rig.is_troubled = True
         is_away = rig.random.random() < IMPATIENT and name not in PATIENT
         if not is_away:
             rig.recover()

@@ -11,7 +11,6 @@ from zmqim.bench.histogram import Histogram
 from zmqim.bench.plan import Plan, Shape
 from zmqim.bench.sampling import Usage
 from zmqim.bench.worker import Figures
-from zmqim.version import is_compiled
 
 
 def report_of(
@@ -35,7 +34,6 @@ def report_of(
             refused[str(reason)] = refused.get(str(reason), 0) + count
     report: dict[str, Any] = {
         "shape": plan.shape.value,
-        "compiled": is_compiled(),
         "connections": plan.connections,
         "in_flight": plan.in_flight,
         "payload_bytes": plan.payload,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from struct import Struct
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -43,25 +43,25 @@ _ROOM = bytes(PREFIX.size)
 class FrameError(WireError):
     """A frame that is not for us or not a frame; `kind` is the name under which it is counted."""
 
-    kind = "bad_frame"
+    kind: ClassVar[str] = "bad_frame"
 
 
 class BadLength(FrameError):
     """Shorter than header, a message and checksum; or a message's length leads past the end."""
 
-    kind = "bad_length"
+    kind: ClassVar[str] = "bad_length"
 
 
 class BadMagic(FrameError):
     """Not a frame of zmqim."""
 
-    kind = "bad_magic"
+    kind: ClassVar[str] = "bad_magic"
 
 
 class BadVersion(FrameError):
     """Of a protocol version that this process does not speak; `version` says which."""
 
-    kind = "bad_version"
+    kind: ClassVar[str] = "bad_version"
 
     def __init__(self, version: int) -> None:
         super().__init__(f"protocol version {version}, not {PROTOCOL_VERSION}")
@@ -71,13 +71,13 @@ class BadVersion(FrameError):
 class BadChecksum(FrameError):
     """Damaged on the way."""
 
-    kind = "bad_checksum"
+    kind: ClassVar[str] = "bad_checksum"
 
 
 class BadCluster(FrameError):
     """From a process of another cluster: its header, and the `code` of its first message."""
 
-    kind = "bad_cluster"
+    kind: ClassVar[str] = "bad_cluster"
 
     def __init__(self, cluster: bytes, header: Header, code: int) -> None:
         super().__init__(f"cluster {cluster.hex()} is not ours")
@@ -89,13 +89,13 @@ class BadCluster(FrameError):
 class BadType(FrameError):
     """No message has this type code."""
 
-    kind = "bad_type"
+    kind: ClassVar[str] = "bad_type"
 
 
 class BadBody(FrameError):
     """The body is not the msgpack array that the type asks for."""
 
-    kind = "bad_body"
+    kind: ClassVar[str] = "bad_body"
 
 
 class Header(NamedTuple):

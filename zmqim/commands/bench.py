@@ -64,6 +64,7 @@ def run(arguments: dict[str, Any]) -> int:
             lambda text: console.print(text, style="dim"),
         )
     )
+    report = {"compiled": is_compiled(cluster), **report}
     if arguments["--json"]:
         sys.stdout.write(orjson.dumps(report).decode() + "\n")
     else:
@@ -109,6 +110,11 @@ def _whole(arguments: dict[str, Any], option: str, least: int, most: int) -> int
 def _host_and_port(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     return host.rpartition("/")[2].strip("[]"), int(port)
+
+
+def is_compiled(cluster: Running) -> bool:
+    """Do all processes of this host run compiled packages (docs/adr/0008)?"""
+    return all(status.get("compiled", False) for status in cluster.statuses())
 
 
 def journal_syncs(cluster: Running) -> tuple[int, int]:

@@ -57,7 +57,16 @@ _COLOURS = {
     "failed": "red",
     "damaged": "red",
 }
-_ONLY_FOR_MACHINES = ("name", "role", "pid", "node_uuid", "incarnation", "members", "problems")
+_ONLY_FOR_MACHINES = (
+    "name",
+    "role",
+    "pid",
+    "node_uuid",
+    "incarnation",
+    "compiled",
+    "members",
+    "problems",
+)
 
 
 def run(arguments: Mapping[str, Any]) -> int:

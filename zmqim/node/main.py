@@ -41,6 +41,7 @@ from zmqim.process import ProcessContext
 from zmqim.telemetry.logs import file_logger
 from zmqim.telemetry.metrics import Metrics
 from zmqim.topology import Process, Topology, load
+from zmqim.version import is_compiled
 
 SWITCH_INTERVAL_S = 0.0005
 """Threads of libraries (uvicorn, resolver) get the interpreter soon; our loops are one thread."""
@@ -93,6 +94,7 @@ def _run(
         "pid": os.getpid(),
         "node_uuid": identity.node_uuid.hex(),
         "incarnation": identity.incarnation,
+        "compiled": is_compiled(),
     }
     answers = {"metrics": lambda: {"text": metrics.exposition().decode()}}
     control = ControlServer(data.run, me.name, answers, facts)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import struct
 from enum import IntEnum
 
-import msgspec
 from xxhash import xxh3_64_intdigest
 
 from zmqim.errors import WireError
@@ -34,15 +33,20 @@ class EntryKind(IntEnum):
     """An encoded `raft.config.GroupConfig`: who holds the group from here on."""
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One entry of a partition's log."""
+class Entry:
+    """One entry of a partition's log. Never changed."""
 
-    term: int
-    index: int
-    hlc: int
-    kind: int
-    payload: bytes
-    chain: int
+    __slots__ = ("chain", "hlc", "index", "kind", "payload", "term")
+
+    def __init__(
+        self, term: int, index: int, hlc: int, kind: int, payload: bytes, chain: int
+    ) -> None:
+        self.term = term
+        self.index = index
+        self.hlc = hlc
+        self.kind = kind
+        self.payload = payload
+        self.chain = chain
 
 
 def chain_of(previous: int, content: bytes) -> int:

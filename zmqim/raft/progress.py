@@ -106,7 +106,8 @@ class Progress:
         Where a stream was, all up to `match` is held. A probe is asked again at its own place: as
         long as none was answered `match` is 0, and entry 1 may be long gone from the log.
         """
-        self.probe(self.match + 1 if self.sending is STREAMING else self.next)
+        held = self.match + 1
+        self.probe(held if self.sending is STREAMING else max(held, self.next))
 
     def snapshot(self, now: int, index: int) -> None:
         """It is being sent the rows as of `index`."""

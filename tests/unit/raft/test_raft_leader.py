@@ -277,7 +277,7 @@ def test_a_follower_that_answers_late_is_not_taken_for_one_that_has_nothing() ->
         assert [(m.target, m.prev_index) for m in one.core.take_early(0, {2})] == [(2, 3)]
         assert not lead.wants_snapshot
     hears(one, lacks(2, 1, 2, 3))
-    assert lead.needs_snapshot(2) or lead.progress[2].sending is Sending.SNAPSHOT
+    assert lead.progress[2].sending is Sending.SNAPSHOT
 
 
 # ---- snapshots -----------------------------------------------------------------------------------

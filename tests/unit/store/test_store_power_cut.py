@@ -380,6 +380,7 @@ class UnsyncedDatabase:
         return getattr(self._database, name)
 
 
+@pytest.mark.plain_source
 def test_stores_that_do_not_sync_are_found_by_the_same_check(
     disk: PowerCutDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -319,6 +319,7 @@ def test_a_send_that_was_changed_on_its_way_is_a_msg_key_error() -> None:
     ]
 
 
+@pytest.mark.plain_source
 @pytest.mark.parametrize("payload", [b"", b"%%%", b"YWJj", b"A" * 64])
 def test_a_signed_send_that_cannot_be_decrypted_is_a_payload_error(payload: bytes) -> None:
     client, server = pair()

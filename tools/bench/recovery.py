@@ -1,19 +1,28 @@
-"""How soon a storage that was killed with -9 serves again what it holds, with much in it.
+"""How a cluster with much in it recovers.
 
 Usage:
-  restart.py [options]
+  python -m tools.bench.recovery restart [options]
+  python -m tools.bench.recovery rejoin [options]
 
 Options:
-  --messages N     Stored before the kill [default: 1000000].
-  --topology NAME  The cluster [default: quickstart].
-  --storage NAME   Who is killed [default: storage-1].
+  --messages N     Stored before the trouble [default: 1000000].
+  --rate N         Messages per second offered before and during a rejoin [default: 2000].
+  --topology NAME  The cluster; without it quickstart, for rejoin three-storages.
+  --storage NAME   Who is struck [default: storage-1].
   --data DIR       Where the data folder is made and removed again [default: /tmp].
   -h --help        Show this.
 
-A fresh cluster is filled by `zmqim bench`, the storage is killed, and from that moment one message
-after the other is sent to a private chat in every partition until it is acknowledged. Printed is a
-line of JSON: seconds until the first, the median and the last partition answered, and until
-`zmqim status` finds nothing wrong.
+A fresh cluster is filled by `zmqim bench`. Then
+
+restart  The storage is killed with -9, and from that moment one message after the other is sent to
+         a private chat in every partition until it is acknowledged. Printed are seconds until the
+         first, the median and the last partition answered, and until `zmqim status` finds nothing
+         wrong.
+rejoin   The storage ends, loses its folder and is started again: it gets every partition as a
+         snapshot. Printed are the SENDACK times of the same load before and meanwhile, how long it
+         took.
+
+The figures are one line of JSON. To be started from the folder of the repository.
 """
 
 from __future__ import annotations
@@ -22,6 +31,7 @@ import asyncio
 import base64
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,8 +45,10 @@ from typing import Any
 import aiohttp
 from docopt import docopt
 
+from tools.chaos.cluster import has_ended
 from zmqim.chat.channels import person_channel_id, route_key_of_channel
 from zmqim.chat.operations import ChannelType
+from zmqim.commands.bench import is_compiled
 from zmqim.node.cluster import running_cluster
 from zmqim.ring.partitions import partition_of
 
@@ -44,22 +56,33 @@ ZMQIM = (sys.executable, "-P", "-m", "zmqim.cli")
 FILL_SECONDS = 30
 START_SECONDS = 60.0
 ANSWER_SECONDS = 120.0
+REJOIN_SECONDS = 1_800.0
+LOAD_SECONDS = 10
 PAUSE_SECONDS = 0.05
 
 
 def main() -> None:
     """The command."""
     arguments = docopt(__doc__)
-    with TemporaryDirectory(prefix="zmqim-restart-", dir=arguments["--data"]) as folder:
+    strike = _restart if arguments["restart"] else _rejoin
+    shape = arguments["--topology"]
+    if shape is None:
+        shape = "quickstart" if arguments["restart"] else "three-storages"
+    with TemporaryDirectory(prefix="zmqim-recovery-", dir=arguments["--data"]) as folder:
         data = Path(folder) / "data"
-        log = (Path(folder) / "up.log").open("wb")
-        up = subprocess.Popen(
-            [*ZMQIM, "up", arguments["--topology"], "--data", str(data)], stdout=log, stderr=log
-        )
+        with (Path(folder) / "up.log").open("wb") as log:
+            words = [*ZMQIM, "up", shape, "--data", str(data)]
+            up = subprocess.Popen(words, stdout=log, stderr=log)
         try:
             _until(lambda: _is_whole(data), START_SECONDS)
             stored = _fill(data, int(arguments["--messages"]))
-            print(json.dumps({"messages": stored, **_killed(data, arguments["--storage"])}))
+            found = strike(up, data, arguments["--storage"], arguments["--rate"])
+            known = {
+                "shape": strike.__name__[1:],
+                "compiled": is_compiled(running_cluster(data)),
+                "topology": shape,
+            }
+            print(json.dumps({**known, "messages": stored, **found}))
         finally:
             up.terminate()
             up.wait()
@@ -68,21 +91,20 @@ def main() -> None:
 def _fill(data: Path, messages: int) -> int:
     stored = 0
     while stored < messages:
-        told = subprocess.run(
-            [*ZMQIM, "bench", f"--seconds={FILL_SECONDS}", f"--data={data}", "--json"],
-            capture_output=True,
-            check=True,
-        )
-        stored += json.loads(told.stdout)["total_acknowledged"]
+        stored += _load(data, FILL_SECONDS)["total_acknowledged"]
         print(f"{stored:,} messages are stored", file=sys.stderr)
     return stored
 
 
-def _killed(data: Path, storage: str) -> dict[str, Any]:
+def _load(data: Path, seconds: int, *more: str) -> Any:
+    words = [*ZMQIM, "bench", f"--seconds={seconds}", f"--data={data}", "--json", *more]
+    return json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+
+
+def _restart(up: subprocess.Popen[bytes], data: Path, storage: str, rate: str) -> dict[str, Any]:
+    """A kill; seconds until each partition answers."""
     cluster = running_cluster(data)
-    rows = _status(data)["processes"]
-    (pid,) = [row["pid"] for row in rows if row["name"] == storage]
-    os.kill(pid, signal.SIGKILL)
+    os.kill(_pid(data, storage), signal.SIGKILL)
     killed_at = monotonic()
     partitions = cluster.topology().partitions
     answers = asyncio.run(
@@ -96,6 +118,38 @@ def _killed(data: Path, storage: str) -> dict[str, Any]:
         "last_s": round(max(answers), 2),
         "whole_s": round(monotonic() - killed_at, 2),
     }
+
+
+def _rejoin(up: subprocess.Popen[bytes], data: Path, storage: str, rate: str) -> dict[str, Any]:
+    """A disk is lost; what the same load feels before and until its successor is whole."""
+    before = _load(data, 2 * LOAD_SECONDS, f"--rate={rate}")
+    pid = _pid(data, storage)
+    up.send_signal(signal.SIGSTOP)  # It is not started again before its folder is empty.
+    os.kill(pid, signal.SIGKILL)
+    _until(lambda: has_ended(pid), START_SECONDS)
+    shutil.rmtree(data / storage)
+    up.send_signal(signal.SIGCONT)
+    lost_at = monotonic()
+    meanwhile = []
+    while not _is_whole(data):
+        if monotonic() - lost_at > REJOIN_SECONDS:
+            raise SystemExit(f"not whole again within {REJOIN_SECONDS:g} s")
+        meanwhile.append(_load(data, LOAD_SECONDS, f"--rate={rate}"))
+    took = monotonic() - lost_at
+    return {
+        "rate": int(rate),
+        "p50_ms": before["p50_ms"],
+        "p99_ms": before["p99_ms"],
+        "meanwhile_p50_ms": [load["p50_ms"] for load in meanwhile],
+        "meanwhile_p99_ms": [load["p99_ms"] for load in meanwhile],
+        "acknowledged_per_s": [load["acknowledged_per_s"] for load in (before, *meanwhile)],
+        "whole_s": round(took, 1),
+    }
+
+
+def _pid(data: Path, name: str) -> int:
+    (pid,) = [row["pid"] for row in _status(data)["processes"] if row["name"] == name]
+    return int(pid)
 
 
 async def _answers(api: str, key: str, partitions: int, killed_at: float) -> list[float]:
