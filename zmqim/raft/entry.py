@@ -48,6 +48,12 @@ class Entry:
         self.payload = payload
         self.chain = chain
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Entry) and encode_entry(self) == encode_entry(other)
+
+    def __hash__(self) -> int:
+        return hash((self.chain, self.index))
+
 
 def chain_of(previous: int, content: bytes) -> int:
     """The chain of an entry whose bytes behind the chain are `content`."""
