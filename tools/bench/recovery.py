@@ -1,8 +1,8 @@
 """How a cluster with much in it recovers.
 
 Usage:
-  python -m tools.bench.recovery restart [options]
-  python -m tools.bench.recovery rejoin [options]
+  tools.bench.recovery restart [options]
+  tools.bench.recovery rejoin [options]
 
 Options:
   --messages N     Stored before the trouble [default: 1000000].
@@ -22,7 +22,8 @@ rejoin   The storage ends, loses its folder and is started again: it gets every 
          snapshot. Printed are the SENDACK times of the same load before and meanwhile, how long it
          took.
 
-The figures are one line of JSON. To be started from the folder of the repository.
+The figures are one line of JSON. To be started from the folder of the repository with
+`python -m tools.bench.recovery`.
 """
 
 from __future__ import annotations
