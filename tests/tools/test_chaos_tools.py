@@ -114,6 +114,9 @@ class OneLeads:
     def voters(self) -> int:
         return 3
 
+    def is_compiled(self) -> bool:
+        return False
+
     def leaders(self) -> dict[int, str]:
         return {0: "s1"}
 

@@ -65,23 +65,24 @@ PAUSE_SECONDS = 0.05
 def main() -> None:
     """The command."""
     arguments = docopt(__doc__)
-    strike = _restart if arguments["restart"] else _rejoin
-    shape = arguments["--topology"]
-    if shape is None:
-        shape = "quickstart" if arguments["restart"] else "three-storages"
+    if arguments["restart"]:
+        word, strike, usual = "restart", _restart, "quickstart"
+    else:
+        word, strike, usual = "rejoin", _rejoin, "three-storages"
+    topology = arguments["--topology"] or usual
     with TemporaryDirectory(prefix="zmqim-recovery-", dir=arguments["--data"]) as folder:
         data = Path(folder) / "data"
         with (Path(folder) / "up.log").open("wb") as log:
-            words = [*ZMQIM, "up", shape, "--data", str(data)]
+            words = [*ZMQIM, "up", topology, "--data", str(data)]
             up = subprocess.Popen(words, stdout=log, stderr=log)
         try:
             _until(lambda: _is_whole(data), START_SECONDS)
             stored = _fill(data, int(arguments["--messages"]))
             found = strike(up, data, arguments["--storage"], arguments["--rate"])
             known = {
-                "shape": strike.__name__[1:],
+                "shape": word,
                 "compiled": is_compiled(running_cluster(data)),
-                "topology": shape,
+                "topology": topology,
             }
             print(json.dumps({**known, "messages": stored, **found}))
         finally:

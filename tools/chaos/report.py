@@ -45,6 +45,7 @@ def report_of(
         "hosts": len(cluster.hosts),
         "processes": len(cluster.names),
         "voters": rig.voters,
+        "compiled": rig.compiled,
         "lost": verdict.lost,
         "doubled": verdict.doubled,
         "gaps": verdict.gaps,

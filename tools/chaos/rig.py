@@ -49,6 +49,7 @@ class Rig:
         self.say = say
         self.voters = cluster.voters()
         """Replicas of a partition that count."""
+        self.compiled = cluster.is_compiled()
         self.ends_at = time.monotonic()
         """When the run is over."""
         self.troubles: list[Trouble] = []

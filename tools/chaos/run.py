@@ -134,7 +134,6 @@ def _run(options: Options, folder: Path, say: Callable[[str], None]) -> Outcome:
         say(f"seed {options.seed}: starting the cluster in {folder}")
         cluster.up()
         rig = Rig(cluster, random, options.longest, say)
-        compiled = cluster.is_compiled()
         names, left_out = chosen(options, rig.voters)
         for name, why in left_out.items():
             say(f"left out: {name} ({why})")
@@ -157,9 +156,7 @@ def _run(options: Options, folder: Path, say: Callable[[str], None]) -> Outcome:
             rig.findings.append(str(error))
             cluster.kill()
         replicas = _read_replicas(cluster, rig)
-        outcome = _judge(options, rig, history, done, replicas, left_out)
-        outcome.report["compiled"] = compiled
-        return outcome
+        return _judge(options, rig, history, done, replicas, left_out)
 
 
 @contextmanager
