@@ -33,6 +33,9 @@ class Told(Cluster):
             self.folder_of(name).mkdir(parents=True)
             (self.folder_of(name) / "BIRTH").write_bytes(b"born")
 
+    def is_compiled(self) -> bool:
+        return False
+
     def voters(self) -> int:
         return self.count
 
