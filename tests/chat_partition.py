@@ -53,10 +53,10 @@ class Partition:
         return self._apply(len(self.log), self.hlc, body, operation)
 
     def _apply(self, index: int, hlc: int, body: bytes, operation: Operation | None) -> Result:
-        outcome = self.state.apply(index, 1, hlc, body, operation)
-        if outcome.notice is not None:
-            self.notices.append((index, _notice.decode(outcome.notice)))
-        return decode_result(outcome.result)
+        result, notice = self.state.apply(index, 1, hlc, body, operation)
+        if notice is not None:
+            self.notices.append((index, _notice.decode(notice)))
+        return decode_result(result)
 
     def query(self, query: Query) -> Result:
         return answer(self.state, query)

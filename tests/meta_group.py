@@ -41,12 +41,12 @@ class MetaGroup:
         body = encode(operation)
         self.log.append(body)
         index = len(self.log)
-        outcome = self.state.apply(index, 1, index << 16, body, None)
-        assert outcome.notice is None
+        result, notice = self.state.apply(index, 1, index << 16, body, None)
+        assert notice is None
         self.state.flush()
         self.store.write(list(self.view.changes.items()))
         self.view.forget()
-        return decode_result(outcome.result)
+        return decode_result(result)
 
     def found(self) -> MetaGroup:
         """The birth record becomes its first content."""

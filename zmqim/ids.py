@@ -7,7 +7,7 @@ the peer's uid that travels on the wire.
 
 from __future__ import annotations
 
-from typing import NewType
+from typing import Final, NewType
 
 Uid = NewType("Uid", str)
 NodeName = NewType("NodeName", str)
@@ -41,7 +41,7 @@ WallMilliseconds = NewType("WallMilliseconds", int)
 Channel = tuple[int, str]
 """(channel type, canonical channel id)."""
 
-HLC_COUNTER_BITS = 16
+HLC_COUNTER_BITS: Final = 16
 
 
 def seconds_of(hlc: int) -> int:

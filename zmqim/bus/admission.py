@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from zmqim.bus.effects import Peer
 from zmqim.bus.messages import Hello, JoinRefused, Role
 from zmqim.ids import NodeName
 from zmqim.ring.document import differing
 
-FOLLOWER_NAME_BYTES_MAX = 64
+FOLLOWER_NAME_BYTES_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from zmqim.bus.messages import (
     Announce,
     Answers,
@@ -59,7 +61,7 @@ from zmqim.bus.replication import (
     VoteResult,
 )
 
-MESSAGE_CODES: dict[type[Body], int] = {
+MESSAGE_CODES: Final[dict[type[Body], int]] = {
     Hello: 1,
     Welcome: 2,
     JoinRefused: 3,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
-from typing import NamedTuple, Protocol, assert_never
+from typing import Final, NamedTuple, Protocol, assert_never
 
 from zmqim.bus.admission import Terms, is_name, routing_id
 from zmqim.bus.codes import MESSAGE_CODES
@@ -62,10 +62,10 @@ from zmqim.limits import FLUSH_RETRY_MS, LEAVE_LINGER_MS, MEMBERS_MAX
 from zmqim.ring.document import RingDocument, key_digests
 from zmqim.topology_values import Topology
 
-STRANGERS = {"bad_cluster": "cluster", "bad_version": "protocol version"}
-STRANGER_MS = 10_000
+STRANGERS: Final = {"bad_cluster": "cluster", "bad_version": "protocol version"}
+STRANGER_MS: Final = 10_000
 """How long a frame of a stranger stays among the problems."""
-TOPICS = {Role.GATEWAY: TOPIC + b"g", Role.ROUTER: TOPIC + b"r", Role.STORAGE: TOPIC + b"s"}
+TOPICS: Final = {Role.GATEWAY: TOPIC + b"g", Role.ROUTER: TOPIC + b"r", Role.STORAGE: TOPIC + b"s"}
 
 
 class ViewChanged(NamedTuple):

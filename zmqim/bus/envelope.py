@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from struct import Struct
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -21,23 +21,23 @@ from zmqim.bus.messages import Message
 from zmqim.errors import WireError
 from zmqim.ids import ClusterId, Incarnation, NodeUuid
 
-MAGIC = b"zmqi"
-PROTOCOL_VERSION = 1
-CLUSTER_BYTES = 8
+MAGIC: Final = b"zmqi"
+PROTOCOL_VERSION: Final = 1
+CLUSTER_BYTES: Final = 8
 """Of the cluster id's 16, the first so many travel in each frame."""
-NO_NODE = NodeUuid(bytes(16))
+NO_NODE: Final = NodeUuid(bytes(16))
 """Receiver of a frame whose sender does not know yet who answers there."""
-NO_INCARNATION = Incarnation(0)
+NO_INCARNATION: Final = Incarnation(0)
 
-HEADER = Struct(">4sB8s16sQ16sQQ")
-PREFIX = Struct(">BI")
+HEADER: Final = Struct(">4sB8s16sQ16sQQ")
+PREFIX: Final = Struct(">BI")
 """Before each body: the message's type and the body's length."""
-CHECKSUM = Struct(">I")
-OVERHEAD_BYTES = HEADER.size + PREFIX.size + CHECKSUM.size
+CHECKSUM: Final = Struct(">I")
+OVERHEAD_BYTES: Final = HEADER.size + PREFIX.size + CHECKSUM.size
 """What a frame with one message has beside that message's body."""
-TYPE_OFFSET = HEADER.size
+TYPE_OFFSET: Final = HEADER.size
 """Where the type of a frame's first message stands."""
-_ROOM = bytes(PREFIX.size)
+_ROOM: Final = bytes(PREFIX.size)
 
 
 class FrameError(WireError):
@@ -108,8 +108,8 @@ class Header(NamedTuple):
     link: int
 
 
-_encode_into = msgspec.msgpack.Encoder().encode_into
-_decoders: dict[int, msgspec.msgpack.Decoder[Message]] = {
+_encode_into: Final = msgspec.msgpack.Encoder().encode_into
+_decoders: Final[dict[int, msgspec.msgpack.Decoder[Message]]] = {
     code: msgspec.msgpack.Decoder(kind) for kind, code in MESSAGE_CODES.items()
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum, auto
+from typing import Final
 
 from zmqim.bus.messages import Body, Goodbye, Hello, JoinRefused, Ping, Welcome, WhoAreYou
 
@@ -56,7 +57,7 @@ class Action(_Key):
 
 
 _S, _O, _A = State, Occurrence, Action
-TRANSITIONS: dict[State, dict[Occurrence, Action]] = {
+TRANSITIONS: Final[dict[State, dict[Occurrence, Action]]] = {
     _S.CONNECTING: {
         _O.HELLO: _A.FAULT,
         _O.WELCOME: _A.COME_UP,
@@ -104,7 +105,7 @@ TRANSITIONS: dict[State, dict[Occurrence, Action]] = {
 }
 """STALE and FAULT are counted and dropped: the first is what a past link left behind."""
 
-OCCURRENCES: dict[type[Body], Occurrence] = {
+OCCURRENCES: Final[dict[type[Body], Occurrence]] = {
     Hello: Occurrence.HELLO,
     Welcome: Occurrence.WELCOME,
     JoinRefused: Occurrence.REFUSAL,

@@ -6,12 +6,14 @@ changes it without a look at the others (GOSSIP_AND_FANOUT.md 4.2).
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 import xxhash
 
 from zmqim.bus.messages import PresenceEntry
 
-_encode = msgspec.msgpack.Encoder().encode
+_encode: Final = msgspec.msgpack.Encoder().encode
 
 
 def entry_hash(entry: PresenceEntry) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum, auto
 from random import Random
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -39,13 +39,13 @@ from zmqim.limits import (
     TURN_FRAMES_MAX,
 )
 
-TOPIC = b"hb."
+TOPIC: Final = b"hb."
 """What everyone subscribes to; a heartbeat's topic adds the letter of the sender's role."""
-_HELLO_CODE = MESSAGE_CODES[Hello]
-_MONITORED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-_POLLIN = int(zmq.POLLIN)
-_NOBLOCK = int(zmq.NOBLOCK)
-_NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+_HELLO_CODE: Final = MESSAGE_CODES[Hello]
+_MONITORED: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+_POLLIN: Final = int(zmq.POLLIN)
+_NOBLOCK: Final = int(zmq.NOBLOCK)
+_NOBLOCK_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 """As plain numbers: pyzmq's flags cost more to combine than a frame to send."""
 
 Buffer = bytes | bytearray | memoryview
@@ -454,7 +454,7 @@ class Sockets:
             self._epoll.close()
 
 
-_COUNTERS = (
+_COUNTERS: Final = (
     "frames_sent",
     "bytes_sent",
     "frames_received",

@@ -6,15 +6,16 @@ type; `zmqim.ring` hashes it to a partition.
 
 from __future__ import annotations
 
+from typing import Final
 from zlib import crc32
 
 from zmqim.chat.operations import ChannelType
 from zmqim.limits import UID_BYTES_MAX
 
-COMMAND_SUFFIX = "____cmd"
-SYSTEM_UID = "____system"
-FORBIDDEN_UID_CHARACTERS = frozenset("@#&")
-USER_KIND = 0
+COMMAND_SUFFIX: Final = "____cmd"
+SYSTEM_UID: Final = "____system"
+FORBIDDEN_UID_CHARACTERS: Final = frozenset("@#&")
+USER_KIND: Final = 0
 
 
 def person_channel_id(one: str, other: str) -> str:

@@ -6,6 +6,8 @@ with the rows of the same turn. The cache never holds what the rows of the turn 
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from zmqim.chat.keys import Keys, channel_digest, probes
@@ -39,8 +41,8 @@ class Channel:
         return bool(self.chan16)
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Head).decode
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(Head).decode
 
 
 class Heads:

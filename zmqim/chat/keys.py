@@ -26,20 +26,21 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import Final
 
 from xxhash import xxh3_128_digest
 
-_PREFIX = struct.Struct(">HI")
-_U32 = struct.Struct(">I")
-_U64 = struct.Struct(">Q")
-_DIGEST_END = 1 << 128
-_UID_END = b"\xff"
+_PREFIX: Final = struct.Struct(">HI")
+_U32: Final = struct.Struct(">I")
+_U64: Final = struct.Struct(">Q")
+_DIGEST_END: Final = 1 << 128
+_UID_END: Final = b"\xff"
 """Above every UTF-8 byte."""
 
-PREFIX_BYTES = _PREFIX.size
-MEMBER_TAG = b"U"
-DENY_TAG = b"B"
-ALLOW_TAG = b"W"
+PREFIX_BYTES: Final = _PREFIX.size
+MEMBER_TAG: Final = b"U"
+DENY_TAG: Final = b"B"
+ALLOW_TAG: Final = b"W"
 
 
 def install_of(key: bytes) -> int:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from zmqim.chat.heads import Channel
 from zmqim.chat.keys import Keys
 from zmqim.chat.view import RowView
 
-_MEMBERSHIP = struct.Struct(">?QQQ")
+_MEMBERSHIP: Final = struct.Struct(">?QQQ")
 
 
 class Membership(NamedTuple):

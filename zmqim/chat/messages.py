@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Final
 
 from zmqim.chat.heads import Channel
 from zmqim.chat.keys import Keys
@@ -11,18 +12,18 @@ from zmqim.chat.view import RowView
 from zmqim.errors import DamagedData
 from zmqim.ids import HLC_COUNTER_BITS
 
-MESSAGE_ID_EPOCH_MS = 1_704_067_200_000
+MESSAGE_ID_EPOCH_MS: Final = 1_704_067_200_000
 """2024-01-01 UTC."""
-LOGGED_PER_MS = 1 << 10
+LOGGED_PER_MS: Final = 1 << 10
 """Counters of logged messages: the top one of 11 bits is clear."""
-_MS_SHIFT = 22
-_PARTITION_SHIFT = 11
-_COUNTER_MASK = (1 << _PARTITION_SHIFT) - 1
-_MESSAGE = struct.Struct(">QQQ")
-_U32 = struct.Struct(">I")
-_U64 = struct.Struct(">Q")
+_MS_SHIFT: Final = 22
+_PARTITION_SHIFT: Final = 11
+_COUNTER_MASK: Final = (1 << _PARTITION_SHIFT) - 1
+_MESSAGE: Final = struct.Struct(">QQQ")
+_U32: Final = struct.Struct(">I")
+_U64: Final = struct.Struct(">Q")
 _pack_u32, _pack_u64, _pack_message = _U32.pack, _U64.pack, _MESSAGE.pack
-_READ_ROWS = 256
+_READ_ROWS: Final = 256
 
 
 def next_message_id(last: int, hlc: int, partition: int) -> int:

@@ -11,12 +11,13 @@ Everything is a msgpack array `[tag, field, …]` in the order written here.
 from __future__ import annotations
 
 from enum import IntEnum, IntFlag
+from typing import Final
 
 import msgspec
 
 from zmqim.errors import WireError
 
-OPERATION_BYTES_MAX = 1 << 20
+OPERATION_BYTES_MAX: Final = 1 << 20
 
 
 class ChannelType(IntEnum):
@@ -446,11 +447,11 @@ class UserNotice(_Value, tag=3, frozen=True):
 
 Notice = MessageNotice | MembersNotice | UserNotice
 
-encode = msgspec.msgpack.Encoder().encode
-_operation: msgspec.msgpack.Decoder[Operation] = msgspec.msgpack.Decoder(Operation)
-_query: msgspec.msgpack.Decoder[Query] = msgspec.msgpack.Decoder(Query)
-_result: msgspec.msgpack.Decoder[Result] = msgspec.msgpack.Decoder(Result)
-_send: msgspec.msgpack.Decoder[SendMessage] = msgspec.msgpack.Decoder(SendMessage)
+encode: Final = msgspec.msgpack.Encoder().encode
+_operation: Final[msgspec.msgpack.Decoder[Operation]] = msgspec.msgpack.Decoder(Operation)
+_query: Final[msgspec.msgpack.Decoder[Query]] = msgspec.msgpack.Decoder(Query)
+_result: Final[msgspec.msgpack.Decoder[Result]] = msgspec.msgpack.Decoder(Result)
+_send: Final[msgspec.msgpack.Decoder[SendMessage]] = msgspec.msgpack.Decoder(SendMessage)
 
 
 def decode_operation(body: bytes) -> Operation:

@@ -18,11 +18,11 @@ from zmqim.chat.members import MemberSets
 from zmqim.chat.operations import ChannelType, Reason, SendMessage
 from zmqim.chat.rows import Head
 
-_PERSON = int(ChannelType.PERSON)
+_PERSON: Final = int(ChannelType.PERSON)
 _SUCCESS: Final = Reason.SUCCESS
 """Named here, for each message: Python 3.11 takes ten times as long to find it in its enum."""
-_OPEN_TYPES = frozenset((ChannelType.CUSTOMER_SERVICE, ChannelType.INFO))
-SERVED_TYPES = frozenset(
+_OPEN_TYPES: Final = frozenset((ChannelType.CUSTOMER_SERVICE, ChannelType.INFO))
+SERVED_TYPES: Final = frozenset(
     (ChannelType.PERSON, ChannelType.GROUP, ChannelType.VISITORS, ChannelType.AGENT)
 ) | frozenset(_OPEN_TYPES)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Final, assert_never
 
 from zmqim.chat.changes import list_tag
 from zmqim.chat.channels import peers_of
@@ -28,7 +28,7 @@ from zmqim.chat.operations import (
 from zmqim.chat.state import ChatState
 from zmqim.limits import MEMBERS_PAGE_MAX, PULL_BYTES_MAX, PULL_MESSAGES_MAX
 
-_UPWARDS = 1
+_UPWARDS: Final = 1
 
 
 def answer(state: ChatState, query: Query) -> Result:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from struct import Struct
-from typing import Final, NamedTuple, assert_never
+from typing import Final, assert_never
 
 import msgspec
 
@@ -66,10 +66,10 @@ from zmqim.ids import HLC_COUNTER_BITS
 from zmqim.limits import DIGEST_ENTRIES, REQUEST_MEMORY_MS
 
 _SUCCESS: Final = Reason.SUCCESS
-_RED_DOT = int(MessageFlag.RED_DOT)
-_SYNC_ONCE = int(MessageFlag.SYNC_ONCE)
-_REQUEST_MEMORY_HLC = REQUEST_MEMORY_MS << HLC_COUNTER_BITS
-REQUESTS_FORGOTTEN_MAX = 8
+_RED_DOT: Final = int(MessageFlag.RED_DOT)
+_SYNC_ONCE: Final = int(MessageFlag.SYNC_ONCE)
+_REQUEST_MEMORY_HLC: Final = REQUEST_MEMORY_MS << HLC_COUNTER_BITS
+REQUESTS_FORGOTTEN_MAX: Final = 8
 """Old request ids that one operation with a request id removes: more than it adds."""
 
 
@@ -77,20 +77,16 @@ _Change = SetToken | ClearToken | SetUser | UpsertChannel | AddMembers | RemoveM
 """Operations that somebody asked for over HTTP, once per request id."""
 
 
-class Outcome(NamedTuple):
-    """What an entry came to: the encoded result, and the encoded notice if there is one."""
+Outcome = tuple[bytes, bytes | None]
+"""What an entry came to: the encoded result, and the encoded notice if there is one."""
 
-    result: bytes
-    notice: bytes | None
-
-
-_decode_applied = msgspec.msgpack.Decoder(Applied).decode
-_decode_outbox = msgspec.msgpack.Decoder(OutboxRow).decode
-_decode_remembered = msgspec.msgpack.Decoder(Remembered).decode
-_NEVER = (1 << 64) - 1
-_INDEX = Struct(">Q")
-_QUIET = Outcome(encode(Done()), None)
-_NOTICED = Outcome(b"", b"")
+_decode_applied: Final = msgspec.msgpack.Decoder(Applied).decode
+_decode_outbox: Final = msgspec.msgpack.Decoder(OutboxRow).decode
+_decode_remembered: Final = msgspec.msgpack.Decoder(Remembered).decode
+_NEVER: Final = (1 << 64) - 1
+_INDEX: Final = Struct(">Q")
+_QUIET: Final[Outcome] = (encode(Done()), None)
+_NOTICED: Final[Outcome] = (b"", b"")
 """Of a message that was stored where nobody waits for it."""
 
 
@@ -149,10 +145,10 @@ class ChatState:
         if isinstance(operation, DerivePersonRule | Notified | OutboxDone):
             self._book(operation)
             return _QUIET
-        outcome = self._remember(index, hlc, operation)
-        made = outcome.result if outcome.notice is None else outcome.result + outcome.notice
+        result, notice = self._remember(index, hlc, operation)
+        made = result if notice is None else result + notice
         self.applied.digest = fold(self.applied.digest, made)
-        return outcome
+        return result, notice
 
     def skip(self, index: int, term: int, hlc: int) -> None:
         """Apply an entry that changes nothing else, such as a NO-OP."""
@@ -257,11 +253,11 @@ class ChatState:
         if quiet:
             return _NOTICED
         notice = _message_notice(base, send, payload, sequence, message_id, hlc)
-        return Outcome(encode(Sent(sequence, message_id, hlc)), notice)
+        return encode(Sent(sequence, message_id, hlc)), notice
 
     def _unsent(self, result: bytes) -> Outcome:
         self.applied.digest = fold(self.applied.digest, result)
-        return Outcome(result, None)
+        return result, None
 
     def _stored(self, send: SendMessage) -> MessageRow | None:
         """The message that was stored for this send or for one that it repeats."""
@@ -284,13 +280,13 @@ class ChatState:
         if body is not None:
             remembered = _decode_remembered(body)
             if hlc - remembered.hlc < _REQUEST_MEMORY_HLC:
-                return Outcome(remembered.result, None)
+                return remembered.result, None
             self._view.delete(self.keys.request_age(remembered.hlc, request_id))
         self._forget_requests(hlc)
-        outcome = self._change(index, operation)
-        self._view.put(key, encode(Remembered(hlc, outcome.result)))
+        result, notice = self._change(index, operation)
+        self._view.put(key, encode(Remembered(hlc, result)))
         self._view.put(self.keys.request_age(hlc, request_id), b"")
-        return outcome
+        return result, notice
 
     def _forget_requests(self, hlc: int) -> None:
         oldest = max(hlc - _REQUEST_MEMORY_HLC, 0) + 1
@@ -331,11 +327,11 @@ class ChatState:
         elif changed:
             result = Done(index, self._put_outbox(changed))
         if notice is None:
-            return Outcome(encode(result), None)
+            return encode(result), None
         body = encode(notice)
         self._view.put(self.keys.notice(index), body)
         self._notice_rows.append(index)
-        return Outcome(encode(result), body)
+        return encode(result), body
 
     def _put_outbox(self, derived: list[Derived]) -> int:
         number = self.applied.outbox_last

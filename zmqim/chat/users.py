@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 from msgspec.structs import replace
 
@@ -10,15 +12,15 @@ from zmqim.chat.operations import ClearToken, SetToken, SetUser, UserNotice, Use
 from zmqim.chat.rows import Token, User
 from zmqim.chat.view import RowView
 
-EVERY_FLAG = -1
-_MASTER = 1
-_KICKED = 12
-_BANNED = 19
+EVERY_FLAG: Final = -1
+_MASTER: Final = 1
+_KICKED: Final = 12
+_BANNED: Final = 19
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode_user = msgspec.msgpack.Decoder(User).decode
-_decode_token = msgspec.msgpack.Decoder(Token).decode
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode_user: Final = msgspec.msgpack.Decoder(User).decode
+_decode_token: Final = msgspec.msgpack.Decoder(Token).decode
 
 
 class Users:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Protocol
+from typing import Final, Protocol
 
 from xxhash import xxh3_128
 
 Row = tuple[bytes, bytes]
 
-INSERTED_MAX = 64
+INSERTED_MAX: Final = 64
 """Keys that are put into their places one by one; more are sorted in."""
 
 

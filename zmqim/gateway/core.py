@@ -16,7 +16,7 @@ This module only hands events on: `connecting` admits, `sending` is the way in, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from zmqim.bus.effects import Peer, View
 from zmqim.bus.messages import (
@@ -68,9 +68,9 @@ from zmqim.wkproto.packets import (
 if TYPE_CHECKING:
     from random import Random
 
-ORIGIN_BYTES = 4
+ORIGIN_BYTES: Final = 4
 """Of the node uuid, in `SendMessage.origin` above the session number."""
-PONG = Pong()
+PONG: Final = Pong()
 
 
 class GatewayCore:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-FIELDS = (
+from typing import Final
+
+FIELDS: Final = (
     "deliver_repeats",
     "pushed",
     "pushes_acknowledged",

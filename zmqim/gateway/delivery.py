@@ -9,6 +9,8 @@ that come twice do no harm: cursors drop repeats.
 
 from __future__ import annotations
 
+from typing import Final
+
 from zmqim import limits
 from zmqim.bus.effects import Send
 from zmqim.bus.messages import (
@@ -29,7 +31,7 @@ from zmqim.gateway.sessions import OPEN, Phase, Session, Sessions
 from zmqim.gateway.wheel import Wheel
 from zmqim.ids import NodeName
 
-EVERY_FLAG = -1
+EVERY_FLAG: Final = -1
 
 
 class _FanOutList:

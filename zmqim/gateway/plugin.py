@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from zmqim.bus.effects import View
 from zmqim.process import ProcessContext
 from zmqim.wkproto.packets import FromClient, FromServer
 
-ENTRY_POINT_GROUP = "zmqim.gateways"
+ENTRY_POINT_GROUP: Final = "zmqim.gateways"
 
 
 class CloseReason(StrEnum):
@@ -57,7 +57,7 @@ class CloseReason(StrEnum):
         return self in _TEMPORARY
 
 
-_TEMPORARY = frozenset(
+_TEMPORARY: Final = frozenset(
     {
         CloseReason.UNAVAILABLE,
         CloseReason.UNKNOWN_OUTCOME,

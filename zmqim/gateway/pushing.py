@@ -10,6 +10,8 @@ nobody waits for it (GOSSIP_AND_FANOUT.md 4.5, 4.6).
 
 from __future__ import annotations
 
+from typing import Final
+
 from zmqim import limits
 from zmqim.bus.messages import ItemKind
 from zmqim.chat.channels import peer_of, route_key_of_channel
@@ -36,22 +38,22 @@ from zmqim.wkproto.packets import Recv, Setting
 ChannelKey = tuple[int, str, bool]
 """(channel type, canonical id, whether it is the command channel)."""
 
-PULLS_PER_SESSION_MAX = 4
+PULLS_PER_SESSION_MAX: Final = 4
 """Ranges that one session reads at a time. Above: the rest waits for those."""
 CURSORS_MAX = 10_000
 """Cursors of one session. Above: the oldest is forgotten, and a late repeat could pass."""
-PUSH_OVERHEAD_BYTES = 64
+PUSH_OVERHEAD_BYTES: Final = 64
 
-_PAUSES = limits.REDELIVERY_PAUSES_MS
-_FIRST_PAUSE = _PAUSES[0]
+_PAUSES: Final = limits.REDELIVERY_PAUSES_MS
+_FIRST_PAUSE: Final = _PAUSES[0]
 _WINDOW_MAX = limits.UNACKED_PUSHES_MAX
-_WINDOW_BYTES_MAX = limits.UNACKED_BYTES_MAX
-_RECV_SETTING = 0xFF & ~int(Setting.STREAM | Setting.OLD_STREAM)
-_RECV_FLAGS = int(MessageFlag.NO_PERSIST | MessageFlag.RED_DOT | MessageFlag.SYNC_ONCE)
-_RED_DOT = int(MessageFlag.RED_DOT)
-_SYNC_ONCE = int(MessageFlag.SYNC_ONCE)
-_DUP = int(MessageFlag.DUP)
-_PERSON = int(ChannelType.PERSON)
+_WINDOW_BYTES_MAX: Final = limits.UNACKED_BYTES_MAX
+_RECV_SETTING: Final = 0xFF & ~int(Setting.STREAM | Setting.OLD_STREAM)
+_RECV_FLAGS: Final = int(MessageFlag.NO_PERSIST | MessageFlag.RED_DOT | MessageFlag.SYNC_ONCE)
+_RED_DOT: Final = int(MessageFlag.RED_DOT)
+_SYNC_ONCE: Final = int(MessageFlag.SYNC_ONCE)
+_DUP: Final = int(MessageFlag.DUP)
+_PERSON: Final = int(ChannelType.PERSON)
 
 
 class Unacked:

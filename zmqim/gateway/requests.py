@@ -10,7 +10,7 @@ deadline. SENDs are kept by `sending`, with the same pauses.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from zmqim import limits
 from zmqim.bus.effects import Send, View
@@ -20,16 +20,16 @@ from zmqim.ids import NodeName, PartitionId
 from zmqim.ring.partitions import partition_of
 from zmqim.ring.routers import routers_of
 
-DONE = int(OutcomeCode.DONE)
-BUSY = int(OutcomeCode.BUSY)
-DISK_FULL = int(OutcomeCode.DISK_FULL)
-UNKNOWN = int(OutcomeCode.UNKNOWN)
-BAD_REQUEST = int(OutcomeCode.BAD_REQUEST)
-UNAVAILABLE = int(OutcomeCode.UNAVAILABLE)
+DONE: Final = int(OutcomeCode.DONE)
+BUSY: Final = int(OutcomeCode.BUSY)
+DISK_FULL: Final = int(OutcomeCode.DISK_FULL)
+UNKNOWN: Final = int(OutcomeCode.UNKNOWN)
+BAD_REQUEST: Final = int(OutcomeCode.BAD_REQUEST)
+UNAVAILABLE: Final = int(OutcomeCode.UNAVAILABLE)
 
-ITEM_OVERHEAD_BYTES = 64
-_DEFINITE = (DONE, DISK_FULL, BAD_REQUEST)
-_LEADERLESS = (int(OutcomeCode.NOT_LEADER), UNAVAILABLE, UNKNOWN)
+ITEM_OVERHEAD_BYTES: Final = 64
+_DEFINITE: Final = (DONE, DISK_FULL, BAD_REQUEST)
+_LEADERLESS: Final = (int(OutcomeCode.NOT_LEADER), UNAVAILABLE, UNKNOWN)
 
 OnAnswer = Callable[[int, Any, int, bytes], None]
 """Called once with now, the argument given to `ask`, an `OutcomeCode` and the result."""

@@ -14,7 +14,7 @@ definite if an earlier attempt of the same item may have been taken: then the la
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from zmqim import limits
 from zmqim.bus.messages import Item, ItemKind
@@ -60,15 +60,15 @@ if TYPE_CHECKING:
     from collections.abc import Container
     from random import Random
 
-LANES_MAX = 256
+LANES_MAX: Final = 256
 """Lanes that a session keeps. Above: the idle ones are made anew when they are needed."""
-STORED_FLAGS = MessageFlag.NO_PERSIST | MessageFlag.RED_DOT | MessageFlag.SYNC_ONCE
+STORED_FLAGS: Final = MessageFlag.NO_PERSIST | MessageFlag.RED_DOT | MessageFlag.SYNC_ONCE
 
-_NO_PERSIST = int(MessageFlag.NO_PERSIST)
-_STORED_FLAGS = int(STORED_FLAGS)
-_WRITE = int(ItemKind.WRITE)
-_TRANSIENT = int(ItemKind.TRANSIENT)
-_PAYLOAD_MAX = limits.PAYLOAD_BYTES_MAX
+_NO_PERSIST: Final = int(MessageFlag.NO_PERSIST)
+_STORED_FLAGS: Final = int(STORED_FLAGS)
+_WRITE: Final = int(ItemKind.WRITE)
+_TRANSIENT: Final = int(ItemKind.TRANSIENT)
+_PAYLOAD_MAX: Final = limits.PAYLOAD_BYTES_MAX
 
 
 class Waiting:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from zmqim import limits
 from zmqim.gateway.effects import CloseClient, Effect, SetReading, ToClient
@@ -35,7 +35,7 @@ class Phase(IntEnum):
     CLOSED = 4
 
 
-OPEN = Phase.OPEN
+OPEN: Final = Phase.OPEN
 """By itself: a look-up in the enumeration would be paid several times a message."""
 
 

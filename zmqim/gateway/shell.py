@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from random import Random
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 import uvloop
 
@@ -33,14 +33,14 @@ from zmqim.ring.document import ring_of
 from zmqim.topology_values import Gateway
 from zmqim.wkproto.packets import FromClient
 
-TURN_PAUSE_MS_MAX = 100
+TURN_PAUSE_MS_MAX: Final = 100
 """Longest time without a turn: a lost wake-up of an edge-triggered descriptor costs no more."""
-LOAD_PAUSE_MS = 1_000
-DRAIN_SHARE_MS = limits.DRAIN_MS_MAX * 6 // 10
+LOAD_PAUSE_MS: Final = 1_000
+DRAIN_SHARE_MS: Final = limits.DRAIN_MS_MAX * 6 // 10
 """Of DRAIN_MS_MAX, for what is in flight; the rest is for closing."""
-CLOSE_SECONDS_MAX = 3.0
+CLOSE_SECONDS_MAX: Final = 3.0
 """For a listener to close. Above: the process leaves without it."""
-FILES_RESERVED = 1_000
+FILES_RESERVED: Final = 1_000
 
 
 def run(context: ProcessContext) -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from hmac import compare_digest
+from typing import Final
 
-SALT_BYTES = 16
+SALT_BYTES: Final = 16
 
 
 def token_hash(salt: bytes, token: str) -> bytes:

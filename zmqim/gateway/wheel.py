@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, Final
 
-TICK_MS = 20
+TICK_MS: Final = 20
 
 Callback = Callable[[int, Any], None]
 """Called with now and the argument given to `Wheel.add`; each module pairs the two itself."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from math import erfc, inf, log10, sqrt
+from typing import Final
 
 from zmqim.limits import (
     HEARTBEAT_MS,
@@ -18,8 +19,8 @@ from zmqim.limits import (
     PHI_WINDOW_COUNT,
 )
 
-STDDEV_MS_MIN = PHI_MIN_STDDEV_FRACTION * HEARTBEAT_MS
-SQRT_2 = sqrt(2.0)
+STDDEV_MS_MIN: Final = PHI_MIN_STDDEV_FRACTION * HEARTBEAT_MS
+SQRT_2: Final = sqrt(2.0)
 
 
 def phi_of(elapsed_ms: float, mean_ms: float, stddev_ms: float) -> float:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum, auto
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -38,13 +38,13 @@ from zmqim.limits import (
 if TYPE_CHECKING:
     from random import Random
 
-CHECK_MS = HEARTBEAT_MS // 4
+CHECK_MS: Final = HEARTBEAT_MS // 4
 """How often silence is judged."""
-LIVES_PER_NAME_MAX = 4
+LIVES_PER_NAME_MAX: Final = 4
 """Lives of one name that the table remembers; beyond, the one heard of longest ago is forgotten."""
-DOUBLE_MS = 8 * HEARTBEAT_MS
+DOUBLE_MS: Final = 8 * HEARTBEAT_MS
 """How long two lives under one name are reported after they were heard in turns."""
-LINK_LOST_DOWN_DIVISOR = 4
+LINK_LOST_DOWN_DIVISOR: Final = 4
 """A lost link is evidence of its own: such a suspect becomes DOWN this many times sooner."""
 
 
@@ -58,7 +58,7 @@ class Evidence(Enum):
     FAREWELL = auto()
 
 
-TRANSITIONS: dict[tuple[MemberState, Evidence], MemberState] = {
+TRANSITIONS: Final[dict[tuple[MemberState, Evidence], MemberState]] = {
     (MemberState.ALIVE, Evidence.SILENCE): MemberState.SUSPECT,
     (MemberState.SUSPECT, Evidence.LASTING_SILENCE): MemberState.DOWN,
     (MemberState.ALIVE, Evidence.REPLACED): MemberState.DOWN,

@@ -81,7 +81,7 @@ class MetaState:
             operation = decode_operation(payload)
         result = encode(self._result(operation))
         self.applied.digest = fold(self.applied.digest, result)
-        return Outcome(result, None)
+        return result, None
 
     def skip(self, index: int, term: int, hlc: int) -> None:
         """Apply an entry that changes nothing else, such as a NO-OP."""

@@ -9,6 +9,7 @@ makes a learner a voter, or removes one replica, so any two neighbours share a m
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
 
 import msgspec
 
@@ -105,5 +106,5 @@ def _sorted(*places: Place) -> tuple[Place, ...]:
     return tuple(sorted(places, key=lambda place: place.replica))
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(GroupConfig).decode
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(GroupConfig).decode

@@ -20,6 +20,7 @@ so is when to stand for election; this module says what follows.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 
 from zmqim.bus.replication import (
     Append,
@@ -33,13 +34,12 @@ from zmqim.bus.replication import (
 )
 from zmqim.errors import WireError
 from zmqim.raft.config import GroupConfig, Step, StepRefused
-from zmqim.raft.entry import Entry, EntryKind, decode_entry
+from zmqim.raft.entry import CONFIG, NO_OP, OPERATION, Entry, decode_entry
 from zmqim.raft.leader import Lead
 from zmqim.raft.log import Log, LogEnd
 from zmqim.raft.state import HardState, Identity, Role, Unsaved
 
-_NO_OP, _OPERATION, _CONFIG = map(int, EntryKind)
-_FOLLOWER = Role.FOLLOWER
+_FOLLOWER: Final = Role.FOLLOWER
 
 
 class RaftCore:
@@ -140,7 +140,7 @@ class RaftCore:
     def propose(self, payload: bytes, wall_ms: int) -> int:
         """Append an operation and give its index."""
         assert self.accepts
-        return self._append(_OPERATION, payload, wall_ms)
+        return self._append(OPERATION, payload, wall_ms)
 
     def change(self, step: Step, live: Collection[int], wall_ms: int) -> int:
         """Append the configuration after `step`; its index. Raises `StepRefused` unless what
@@ -154,7 +154,7 @@ class RaftCore:
         if step.conf_id != self.conf_id:
             raise StepRefused(f"the configuration is {self.conf_id}, not {step.conf_id}")
         after = self.lead.config_after(step, self.config, live)
-        return self._append(_CONFIG, after.encode(), wall_ms)
+        return self._append(CONFIG, after.encode(), wall_ms)
 
     def hand_over(self, now: int, replica: int) -> bool:
         """Let `replica` lead, once it holds everything; False if that makes no sense now."""
@@ -411,13 +411,13 @@ class RaftCore:
         self.role = Role.LEADER
         self.leader = self.replica
         self.lead = Lead(self.identity, self.term, self.log, self.config)
-        self._append(_NO_OP, b"", wall_ms)
+        self._append(NO_OP, b"", wall_ms)
 
     # ---- the inside: the log ---------------------------------------------------------------------
 
     def _append(self, kind: int, payload: bytes, wall_ms: int) -> int:
         index = self.log.append(self.term, kind, payload, wall_ms)
-        if kind == _CONFIG:
+        if kind == CONFIG:
             self._note_configs(self.log.tail[-1:])
         return index
 
@@ -471,7 +471,7 @@ class RaftCore:
             self._forget_configs(entry.index)
         if not log.take_over(entry, body):
             return False
-        if entry.kind == _CONFIG:
+        if entry.kind == CONFIG:
             self._note_configs([entry])
         return True
 
@@ -482,7 +482,7 @@ class RaftCore:
     def _note_configs(self, entries: Collection[Entry]) -> None:
         """Configurations hold from the moment they are appended."""
         for entry in entries:
-            if entry.kind == _CONFIG:
+            if entry.kind == CONFIG:
                 self._configs.append((entry.index, GroupConfig.decode(entry.payload)))
         self._configure()
 

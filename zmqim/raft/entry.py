@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
+from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
 from zmqim.errors import WireError
 
-CHAIN = struct.Struct(">Q")
-ENTRY = struct.Struct(">QQQQB")
+CHAIN: Final = struct.Struct(">Q")
+ENTRY: Final = struct.Struct(">QQQQB")
 """All but the payload."""
-_KINDS_MAX = 2
+_KINDS_MAX: Final = 2
 
 
 class EntryKind(IntEnum):
@@ -31,6 +32,12 @@ class EntryKind(IntEnum):
     """An encoded operation of the state machine."""
     CONFIG = 2
     """An encoded `raft.config.GroupConfig`: who holds the group from here on."""
+
+
+NO_OP: Final = int(EntryKind.NO_OP)
+OPERATION: Final = int(EntryKind.OPERATION)
+CONFIG: Final = int(EntryKind.CONFIG)
+"""Plain numbers: an enumeration's member costs a look-up for each entry."""
 
 
 class Entry:

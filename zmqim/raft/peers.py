@@ -7,6 +7,7 @@ is the one of the configuration: an emptied folder under an old name is nobody's
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from zmqim.bus.replication import GroupPulse
 from zmqim.ids import NodeName, NodeUuid
@@ -16,7 +17,7 @@ from zmqim.raft.core import RaftCore
 from zmqim.raft.pulses import HeldPulses, ToldPulses
 from zmqim.raft.state import GROUP_BYTES
 
-NEVER = 1 << 63
+NEVER: Final = 1 << 63
 """Later than any time, and any round."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import IntEnum
+from typing import Final
 
 from zmqim.limits import (
     APPEND_RETRY_MS,
@@ -25,7 +26,9 @@ class Sending(IntEnum):
     SNAPSHOT = 2
 
 
-PROBING, STREAMING, SNAPSHOT = Sending
+PROBING: Final = Sending.PROBING
+STREAMING: Final = Sending.STREAMING
+SNAPSHOT: Final = Sending.SNAPSHOT
 """For code that runs for each message: Python 3.11 takes ten times as long to look into an enum."""
 
 

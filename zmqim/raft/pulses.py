@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from struct import Struct
+from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
 from zmqim.bus.replication import GroupPulse, NodeHeartbeat, NodeHeartbeatEcho
 from zmqim.limits import ROUNDS_OPEN_MAX
 
-_PULSE = Struct(">H8sQQQQ")
+_PULSE: Final = Struct(">H8sQQQQ")
 
 
 class ToldPulses:

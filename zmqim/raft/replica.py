@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
 
 import msgspec
 
@@ -43,5 +44,5 @@ class ReplicaMeta(msgspec.Struct, array_like=True, frozen=True):
             raise WireError(f"not a replica meta: {error}") from None
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(ReplicaMeta).decode
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(ReplicaMeta).decode

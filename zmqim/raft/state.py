@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import struct
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from zmqim.errors import WireError
 from zmqim.raft.log import LogExtent
 
-_HARD_STATE = struct.Struct(">QQ")
-GROUP_BYTES = 8
+_HARD_STATE: Final = struct.Struct(">QQ")
+GROUP_BYTES: Final = 8
 """Of the group uuid's 16, the first so many travel in each message."""
 
 

@@ -8,7 +8,7 @@ PRESENCE_SETTLE_MS_MAX have passed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from zmqim.bus.effects import Peer, Send, View
 from zmqim.bus.messages import (
@@ -48,7 +48,7 @@ from zmqim.router.routing import Ring, Routing
 if TYPE_CHECKING:
     from random import Random
 
-PLAN_NUMBER_BITS = 48
+PLAN_NUMBER_BITS: Final = 48
 
 
 class RouterCore:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from zmqim.bus.messages import (
     Deliver,
@@ -37,8 +37,8 @@ from zmqim.limits import (
     GATEWAY_CREDIT_BYTES,
 )
 
-DELIVERY_OVERHEAD_BYTES = 64
-SESSION_BYTES = 8
+DELIVERY_OVERHEAD_BYTES: Final = 64
+SESSION_BYTES: Final = 8
 """What a delivery and each session in its list count besides the operation."""
 
 Revision = tuple[int, int]

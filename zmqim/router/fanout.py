@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import Final
 
 import msgspec
-from msgspec import structs
 
 from zmqim import limits
 from zmqim.bus.effects import Send
@@ -43,9 +43,9 @@ from zmqim.router.credits import GatewayLink, LinkCounts, TurnMark
 from zmqim.router.members import Members, Reading, Snapshot
 from zmqim.router.plans import LargeChannel, Places, Plans
 
-_decode_notice = msgspec.msgpack.Decoder(Notice).decode
-_PERSON = int(ChannelType.PERSON)
-TRANSIENT = 0
+_decode_notice: Final = msgspec.msgpack.Decoder(Notice).decode
+_PERSON: Final = int(ChannelType.PERSON)
+TRANSIENT: Final = 0
 
 Ask = Callable[[PartitionId, int, bytes], None]
 """Puts a query of the router itself on its way: (partition, request number, encoded query)."""
@@ -414,9 +414,9 @@ class Fanout:
         large = self._plans.by_number(delivery.plan)
         if large is not None and gateway in large.lists:
             version = large.lists[gateway].version
-            return structs.replace(delivery, plan_version=version)
+            return msgspec.structs.replace(delivery, plan_version=version)
         sessions = self._audience(gateway, delivery)
-        return structs.replace(delivery, sessions=sessions, plan=0, plan_version=0)
+        return msgspec.structs.replace(delivery, sessions=sessions, plan=0, plan_version=0)
 
     def _audience(self, gateway: NodeName, delivery: Delivery) -> list[int]:
         """For whom a delivery is at that gateway, as of now where it went by plan."""

@@ -11,7 +11,7 @@ the snapshot is dropped and read anew.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from zmqim.bus.messages import OutcomeCode
 from zmqim.chat.operations import MembersNotice, MembersPage, MembersQuery, decode_result
@@ -25,7 +25,7 @@ from zmqim.limits import (
     REQUEST_RETRY_MS,
 )
 
-NOT_TOLD = -1
+NOT_TOLD: Final = -1
 
 
 class Snapshot:

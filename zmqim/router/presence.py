@@ -14,7 +14,7 @@ digest period is ended.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from zmqim.bus.messages import PresenceEntry, ShardDigest
 from zmqim.bus.presence import entry_hash
@@ -22,11 +22,11 @@ from zmqim.chat.operations import Reason
 from zmqim.ids import Milliseconds, NodeName
 from zmqim.limits import LINK_SILENCE_MS_MAX, PRESENCE_DIGEST_MS, PRESENCE_TTL_MS
 
-MASTER = 1
-KICK_TEXT = "signed in on another device"
-CONFLICT_AGE_MS = PRESENCE_DIGEST_MS + 1_000
+MASTER: Final = 1
+KICK_TEXT: Final = "signed in on another device"
+CONFLICT_AGE_MS: Final = PRESENCE_DIGEST_MS + 1_000
 """A displaced session older than this is no leftover that a digest would have cleared."""
-FRESH_MS = LINK_SILENCE_MS_MAX
+FRESH_MS: Final = LINK_SILENCE_MS_MAX
 """A shard may have been sent before the gateway learned of a login: no frame is older than this."""
 
 Place = tuple[NodeName, int]

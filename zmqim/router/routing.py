@@ -16,7 +16,7 @@ life of one process.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from zmqim.bus.effects import Peer, Send
 from zmqim.bus.messages import (
@@ -32,12 +32,12 @@ from zmqim.bus.messages import (
 from zmqim.ids import NodeName, PartitionId
 from zmqim.limits import BATCH_BYTES_MAX, BATCH_ITEMS_MAX
 
-OWN_ORIGIN = 0
+OWN_ORIGIN: Final = 0
 """The router itself asks, for members."""
 PARTITION_CACHE_MAX = 65_536
 """Route keys whose partition is remembered. Full: forgotten at once, computed anew."""
 
-_NOT_LEADER = int(OutcomeCode.NOT_LEADER)
+_NOT_LEADER: Final = int(OutcomeCode.NOT_LEADER)
 
 
 class Ring(Protocol):

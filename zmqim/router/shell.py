@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from random import SystemRandom
 from time import monotonic_ns, time_ns
+from typing import Final
 
 from zmqim.bus.endpoint import Endpoint, feed, perform_send
 from zmqim.bus.messages import Load
@@ -19,9 +20,9 @@ from zmqim.process import ProcessContext
 from zmqim.ring.document import ring_of
 from zmqim.router.core import RouterCore
 
-WAIT_MS_MAX = 1_000
+WAIT_MS_MAX: Final = 1_000
 """The longest sleep: heartbeats end it earlier."""
-LOAD_MS = 1_000
+LOAD_MS: Final = 1_000
 """How often the load that heartbeats tell is measured."""
 
 

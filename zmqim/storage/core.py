@@ -11,7 +11,7 @@ written now and then: what they are made of is in the journals of a majority.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from zmqim.bus.effects import Peer, Send, View
 from zmqim.bus.messages import (
@@ -66,8 +66,8 @@ from zmqim.store.interface import JournalReader, LoadedPartition, RowStore
 if TYPE_CHECKING:
     from random import Random
 
-BOOT_START_BYTES = 16
-_COUNTED = ("journal_entries", "journal_syncs", "strays", "stale_lives")
+BOOT_START_BYTES: Final = 16
+_COUNTED: Final = ("journal_entries", "journal_syncs", "strays", "stale_lives")
 Replicated = GroupBody | NodeHeartbeat | NodeHeartbeatEcho | MetaMessage
 """What storages say to each other."""
 

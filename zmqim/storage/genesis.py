@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from zmqim.ids import NodeUuid
 from zmqim.meta.record import BirthRecord
 from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
 from zmqim.store.interface import JournalBatch
 
-FIRST_INSTALL = 1
+FIRST_INSTALL: Final = 1
 """The install number of rows that no snapshot ever replaced."""
 
 

@@ -7,6 +7,7 @@ with its NO-OP applied and end with its lead, and a later leader takes them up f
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 from zmqim.bus.messages import NoticeItem, RoutedItem
 from zmqim.chat.operations import Operation, Query, SendMessage
@@ -14,17 +15,15 @@ from zmqim.chat.state import ChatState
 from zmqim.ids import NodeName
 from zmqim.limits import MB
 from zmqim.raft.core import RaftCore
-from zmqim.raft.entry import EntryKind, decode_entry
+from zmqim.raft.entry import CONFIG, OPERATION, decode_entry
 from zmqim.raft.replica import ReplicaMeta
 from zmqim.storage.notices import NoticeQueue
 from zmqim.storage.outbox import Outbox
 from zmqim.storage.replica import Machine, Replica
 from zmqim.store.interface import JournalReader
 
-_READ_BYTES = 4 * MB
-_NOTICES_READ = 512
-_OPERATION = int(EntryKind.OPERATION)
-_CONFIG = int(EntryKind.CONFIG)
+_READ_BYTES: Final = 4 * MB
+_NOTICES_READ: Final = 512
 
 Waiting = tuple[int, int, NodeName, RoutedItem, SendMessage | Query | None]
 """(index to be applied first, round to be confirmed first, who asked, what, the decoded read).
@@ -102,19 +101,21 @@ class Group(Replica):
         is_quiet = self.duties is None
         for entry in raft.committed():
             index, payload = entry.index, entry.payload
-            if entry.kind != _OPERATION:
+            if entry.kind != OPERATION:
                 state.skip(index, entry.term, entry.hlc)
-                if entry.kind == _CONFIG:
+                if entry.kind == CONFIG:
                     state.put_config(index, payload)
                 continue
             operation = operations.pop(index, None) if operations else None
-            outcome = state.apply(index, entry.term, entry.hlc, payload, operation, quiet=is_quiet)
+            result, notice = state.apply(
+                index, entry.term, entry.hlc, payload, operation, quiet=is_quiet
+            )
             if operation is not None:
-                results[index] = outcome.result
+                results[index] = result
                 self.uncommitted -= len(payload)
-            if outcome.notice is not None:
+            if notice is not None:
                 self._last_notice = index
-                notices.append(NoticeItem(index, outcome.notice))
+                notices.append(NoticeItem(index, notice))
         raft.applied_committed()
         self.note_config()
         state.flush()
@@ -153,7 +154,7 @@ class Group(Replica):
             items = []
             for index, body in enumerate(bodies, first):
                 entry = decode_entry(body)
-                if entry.kind == _OPERATION:
+                if entry.kind == OPERATION:
                     notice = self.state.notice_again(index, entry.hlc, entry.payload)
                     if notice is not None:
                         items.append(NoticeItem(index, notice))

@@ -9,6 +9,8 @@ as a damaged one: with its log, without rows, until it gets them from its leader
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from zmqim.chat.rows import Applied
@@ -26,10 +28,10 @@ from zmqim.storage.group import Group
 from zmqim.storage.replica import Machine
 from zmqim.store.interface import JournalReader, LoadedPartition
 
-_READ_BYTES = 4 * MB
+_READ_BYTES: Final = 4 * MB
 
 
-VOTERS_TO_REBUILD = 3
+VOTERS_TO_REBUILD: Final = 3
 """With fewer voters a partition, the others are no majority without this one and nobody would send
 the rows: damaged as its data is, it may be all there is, and the storage refuses to start on it."""
 

@@ -8,15 +8,16 @@ delivered without a gap is forgotten by an `OutboxDone` in the log, lazily.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from zmqim.bus.messages import Item, ItemKind
 from zmqim.chat.rows import OutboxRow
 from zmqim.limits import REQUEST_RETRY_MS
 from zmqim.raft.peers import NEVER
 
-OUTBOX_WINDOW = 256
+OUTBOX_WINDOW: Final = 256
 """Rows of one partition in flight. Above: later ones wait in the rows."""
-_NUMBER_BITS = 48
+_NUMBER_BITS: Final = 48
 """Of a request number; the partition is above. So an answer names its row by itself."""
 
 RowsAfter = Callable[[int, int], list[tuple[int, OutboxRow]]]

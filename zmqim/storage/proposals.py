@@ -9,6 +9,7 @@ leader, so nobody may take them for refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from zmqim.bus.messages import ItemKind, NoticeItem, Outcome, OutcomeCode, RoutedItem
 from zmqim.chat.messages import TransientIds
@@ -36,10 +37,11 @@ from zmqim.limits import (
 from zmqim.raft.groups import Groups
 from zmqim.storage.group import Group
 from zmqim.storage.items import check_change
-from zmqim.storage.repeats import Proposed, Repeats
+from zmqim.storage.repeats import Repeats
 
-_WRITE, _TRANSIENT = int(ItemKind.WRITE), int(ItemKind.TRANSIENT)
-_DONE = OutcomeCode.DONE
+_WRITE: Final = int(ItemKind.WRITE)
+_TRANSIENT: Final = int(ItemKind.TRANSIENT)
+_DONE: Final = OutcomeCode.DONE
 
 
 class Proposals:
@@ -121,7 +123,7 @@ class Proposals:
         group.uncommitted += size
         self._uncommitted += size
         group.waiting.append((index, 0, source, item, None))
-        self.repeats.note(source, item, Proposed(group.raft.term, index))
+        self.repeats.note(source, item, (group.raft.term, index))
         return group
 
     def _is_repeat(self, group: Group, source: NodeName, item: RoutedItem) -> bool:
@@ -130,7 +132,8 @@ class Proposals:
         before = self.repeats.find(source, item)
         if before is None:
             return False
-        if before.term == group.raft.term and before.at in group.operations:
+        term, index = before
+        if term == group.raft.term and index in group.operations:
             self.counters["repeats"] += 1
             return True
         result = group.state.result_before(decode_operation(item.body))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from zmqim.bus.effects import Send, View
 from zmqim.bus.messages import Item, NoticeItem, Notices, Submit
@@ -15,9 +16,9 @@ from zmqim.storage.effects import Effect
 from zmqim.storage.group import Group
 from zmqim.store.interface import JournalReader
 
-BOOK_MS = 1_000
+BOOK_MS: Final = 1_000
 """How often a partition's log takes down what was acknowledged outside."""
-_NO_VIEW = View((), (), ())
+_NO_VIEW: Final = View((), (), ())
 
 
 class Pushing:

@@ -33,14 +33,11 @@ from zmqim.meta.record import BirthRecord
 from zmqim.meta.state import MetaState
 from zmqim.raft.config import StepRefused
 from zmqim.raft.core import RaftCore
-from zmqim.raft.entry import EntryKind
+from zmqim.raft.entry import CONFIG, OPERATION
 from zmqim.raft.groups import Groups
 from zmqim.raft.replica import ReplicaMeta
 from zmqim.ring.document import RingDocument, StorageLike
 from zmqim.storage.replica import Machine, Replica
-
-_OPERATION = int(EntryKind.OPERATION)
-_CONFIG = int(EntryKind.CONFIG)
 
 
 class MetaGroup(Replica):
@@ -69,13 +66,13 @@ class MetaGroup(Replica):
         """Apply what is committed."""
         raft, state = self.raft, self.state
         for entry in raft.committed():
-            if entry.kind == _OPERATION:
-                outcome = state.apply(entry.index, entry.term, entry.hlc, entry.payload, None)
+            if entry.kind == OPERATION:
+                result, _ = state.apply(entry.index, entry.term, entry.hlc, entry.payload, None)
                 if raft.lead is not None:
-                    self.results[entry.index] = decode_result(outcome.result)
+                    self.results[entry.index] = decode_result(result)
                 continue
             state.skip(entry.index, entry.term, entry.hlc)
-            if entry.kind == _CONFIG:
+            if entry.kind == CONFIG:
                 state.put_config(entry.index, entry.payload)
         raft.applied_committed()
         self.note_config()

@@ -11,18 +11,13 @@ Numbers are of one life of a router, so they are forgotten with its link.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import NamedTuple
 
 from zmqim.bus.messages import RoutedItem
 from zmqim.ids import NodeName
 from zmqim.limits import REPEATS_KNOWN_MAX
 
-
-class Proposed(NamedTuple):
-    """Where a write stands in the log of its partition, if that leader's term was the last."""
-
-    term: int
-    at: int
+Proposed = tuple[int, int]
+"""(term, index) of a write in the log of its partition, if that leader's term was the last."""
 
 
 class Repeats:

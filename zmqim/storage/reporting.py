@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Final, TypedDict
 
 from zmqim.raft.core import RaftCore
 from zmqim.raft.groups import Groups
 from zmqim.raft.progress import Sending
 from zmqim.raft.state import Role
 
-_SENDING = {
+_SENDING: Final = {
     Sending.PROBING: "probing",
     Sending.STREAMING: "replicating",
     Sending.SNAPSHOT: "snapshot",

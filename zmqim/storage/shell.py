@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 from random import SystemRandom
-from typing import assert_never
+from typing import Final, assert_never
 
 from zmqim.bus.effects import Send
 from zmqim.bus.endpoint import Endpoint, feed, perform_send
@@ -34,7 +34,7 @@ from zmqim.store.identity import read_birth
 from zmqim.store.names import ROWS_NAME
 from zmqim.store.quarantine import holds_quarantine, quarantine, set_store_aside
 
-WAIT_MS_MAX = 1_000
+WAIT_MS_MAX: Final = 1_000
 """The longest sleep: heartbeats end it earlier."""
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter_ns
+from typing import Final
 
 from zmqim.errors import UsageError
 from zmqim.ids import NodeUuid
@@ -25,9 +26,9 @@ from zmqim.store.names import JOURNAL_NAME, MARK_NAME, RESERVE_NAME, ROWS_NAME
 from zmqim.store.rows import open_rows
 from zmqim.topology_values import Topology
 
-META_LOGS = 1
+META_LOGS: Final = 1
 """The meta group's log, which has the number behind the last partition."""
-SYNCS_KEPT = 1_000
+SYNCS_KEPT: Final = 1_000
 """Durations of the last syncs, of which a percentile is told."""
 
 

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Final
 
 from zmqim.errors import DamagedData
 
-HINT = (
+HINT: Final = (
     "Nothing was changed and nothing is served from it. Set the storage's folder aside as it is"
     " and look at the disk; docs/STORAGE.md says what can be done."
 )
 
-_FILE = re.compile(r"/[^\s:]+/(?:\d+\.(?:log|ldb|sst)|MANIFEST-\d+|CURRENT)")
-_DROPPED = re.compile(r"(\S+): dropping \d+ bytes; Corruption")
-_TABLE = re.compile(r"^ (\d+):\d+\['(.*)' @ \d+ : \d+ \.\. '(.*)' @ \d+ : \d+\]$")
-_ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
+_FILE: Final = re.compile(r"/[^\s:]+/(?:\d+\.(?:log|ldb|sst)|MANIFEST-\d+|CURRENT)")
+_DROPPED: Final = re.compile(r"(\S+): dropping \d+ bytes; Corruption")
+_TABLE: Final = re.compile(r"^ (\d+):\d+\['(.*)' @ \d+ : \d+ \.\. '(.*)' @ \d+ : \d+\]$")
+_ESCAPED: Final = re.compile(rb"\\x([0-9a-f]{2})")
 
 
 def damaged(path: Path, what: str) -> DamagedData:

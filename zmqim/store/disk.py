@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from enum import IntEnum
 from pathlib import Path
+from typing import Final
 
 from zmqim.limits import (
     DISK_CHECK_MS,
@@ -19,7 +20,7 @@ from zmqim.limits import (
 )
 from zmqim.store.files import disk_errors, sync_folder
 
-CHECK_BYTES = MB
+CHECK_BYTES: Final = MB
 """Looked at again before each further so many bytes are written."""
 
 

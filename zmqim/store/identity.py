@@ -17,7 +17,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from zlib import crc32
 
 from zmqim.errors import UsageError
@@ -29,9 +29,9 @@ from zmqim.store.files import FileLock, create_folder, disk_errors, sync_folder
 from zmqim.store.names import BIRTH_NAME, LOCK_NAME, NODE_NAME, NOT_DATA, TEMPORARY_SUFFIX
 from zmqim.store.quarantine import finish_quarantine
 
-FORMAT = 1
+FORMAT: Final = 1
 
-_NOT_STRANGE = NOT_DATA | {NODE_NAME + TEMPORARY_SUFFIX}
+_NOT_STRANGE: Final = NOT_DATA | {NODE_NAME + TEMPORARY_SUFFIX}
 """What a folder may hold before its first start was finished."""
 
 

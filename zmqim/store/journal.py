@@ -21,6 +21,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
 from zmqim.errors import ZmqimError
 from zmqim.limits import JOURNAL_GENERATION_BYTES, KB, MB, WRITE_BUFFER_BYTES
@@ -45,18 +46,18 @@ from zmqim.store.leveldb import (
     set_dead,
 )
 
-JOURNAL_CACHE_BYTES = 8 * MB
-JOURNAL_OPEN_FILES_MAX = 128
+JOURNAL_CACHE_BYTES: Final = 8 * MB
+JOURNAL_OPEN_FILES_MAX: Final = 128
 """Of each generation: three of them, the rows and the sockets fit into 1,024 descriptors."""
-GENERATIONS_KEPT = 2
+GENERATIONS_KEPT: Final = 2
 """Above, the oldest is carried forward."""
-CARRY_BYTES = 64 * KB
+CARRY_BYTES: Final = 64 * KB
 """Carried forward with each batch, on top of as much as the batch itself holds."""
-ROW_OVERHEAD_BYTES = 40
+ROW_OVERHEAD_BYTES: Final = 40
 """Key, frame and LevelDB's own per row, for counting."""
 
-_NAME = re.compile(r"g(\d{6,})")
-_NEVER = 2**64
+_NAME: Final = re.compile(r"g(\d{6,})")
+_NEVER: Final = 2**64
 
 
 @dataclass(slots=True)

@@ -16,17 +16,18 @@ from __future__ import annotations
 
 from struct import Struct
 from struct import error as StructError
+from typing import Final
 
 from zmqim.store.interface import Extent, JournalBatch, LoadedPartition, Rows
 
-ENTRY_TAG = b"L"
-READY_KEY = b"READY"
+ENTRY_TAG: Final = b"L"
+READY_KEY: Final = b"READY"
 
-_entry_key = Struct(">cHQ").pack
-_ENTRY_KEY = Struct(">cHQ")
-_STATE_KEY = Struct(">cH")
-_EXTENT = Struct(">QQQQ")
-_NUMBER = Struct(">Q")
+_entry_key: Final = Struct(">cHQ").pack
+_ENTRY_KEY: Final = Struct(">cHQ")
+_STATE_KEY: Final = Struct(">cH")
+_EXTENT: Final = Struct(">QQQQ")
+_NUMBER: Final = Struct(">Q")
 
 
 def entry_key(partition: int, index: int) -> bytes:

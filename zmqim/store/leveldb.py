@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
-from typing import Any
+from typing import Any, Final
 from zlib import crc32
 
 import plyvel
@@ -36,21 +36,21 @@ from zmqim.store.files import (
 from zmqim.store.interface import Rows
 from zmqim.store.tables import damaged_table
 
-CLEAN_NAME = "CLEAN"
+CLEAN_NAME: Final = "CLEAN"
 """Written into a folder once everything that creating made is durable."""
-CLEAN_CONTENT = b"leveldb 1\n"
+CLEAN_CONTENT: Final = b"leveldb 1\n"
 """Engine and layout version."""
-FRAME_HEADER = b"\x01\x00"
+FRAME_HEADER: Final = b"\x01\x00"
 """Version 1, no flags."""
-FRAME_BYTES = 6
-CRC_RESIDUE = 0x2144DF1C
+FRAME_BYTES: Final = 6
+CRC_RESIDUE: Final = 0x2144DF1C
 """crc32 of any bytes followed by their own crc32 in little-endian order."""
-BLOCK_BYTES = 4096
-TABLE_BYTES = 8 * 1024 * 1024
+BLOCK_BYTES: Final = 4096
+TABLE_BYTES: Final = 8 * 1024 * 1024
 REMOVED_BYTES = TABLE_BYTES
 """Removed from a dead folder in one step: some 3 ms of a journalling file system."""
 
-_pack_crc = Struct("<I").pack
+_pack_crc: Final = Struct("<I").pack
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from struct import Struct
+from typing import Final
 from zlib import crc32
 
 from zmqim.errors import DamagedData
@@ -26,11 +27,11 @@ from zmqim.store.damage import damaged
 from zmqim.store.files import disk_errors, write_file
 from zmqim.store.interface import End
 
-SECTOR_BYTES = 512
-SLOTS_PER_SECTOR = 21
+SECTOR_BYTES: Final = 512
+SLOTS_PER_SECTOR: Final = 21
 
-_SLOT = Struct(">IQQI")
-_BODY = Struct(">IQQ")
+_SLOT: Final = Struct(">IQQI")
+_BODY: Final = Struct(">IQQ")
 
 assert _SLOT.size * SLOTS_PER_SECTOR <= SECTOR_BYTES
 

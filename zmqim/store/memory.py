@@ -14,13 +14,14 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
+from typing import Final
 
 from zmqim.errors import DamagedData
 from zmqim.limits import TEST_WRITE_BUFFER_BYTES
 from zmqim.store.interface import End, Extent, JournalBatch, LoadedPartition, Rows
 from zmqim.store.keys import ENTRY_TAG, JournalState, entry_key, rows_of
 
-END_OF_KEYS = b"\xff" * 32
+END_OF_KEYS: Final = b"\xff" * 32
 
 
 class MemoryMark:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-NODE_NAME = "NODE"
-BIRTH_NAME = "BIRTH"
-LOCK_NAME = "node.lock"
-JOURNAL_NAME = "raft"
-ROWS_NAME = "state"
-MARK_NAME = "durable.mark"
-RESERVE_NAME = "reserve"
-QUARANTINE_NAME = "quarantine"
-TEMPORARY_SUFFIX = ".tmp"
+from typing import Final
+
+NODE_NAME: Final = "NODE"
+BIRTH_NAME: Final = "BIRTH"
+LOCK_NAME: Final = "node.lock"
+JOURNAL_NAME: Final = "raft"
+ROWS_NAME: Final = "state"
+MARK_NAME: Final = "durable.mark"
+RESERVE_NAME: Final = "reserve"
+QUARANTINE_NAME: Final = "quarantine"
+TEMPORARY_SUFFIX: Final = ".tmp"
 """Of a file that is being written, beside the one that it will replace."""
 
-NOT_DATA = frozenset(
+NOT_DATA: Final = frozenset(
     {LOCK_NAME, RESERVE_NAME, RESERVE_NAME + TEMPORARY_SUFFIX, QUARANTINE_NAME, "lost+found"}
 )
 """What says nothing about who the storage is: a folder that holds no more than this is empty."""

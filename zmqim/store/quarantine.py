@@ -16,11 +16,12 @@ folder. Each rename is durable before the next one.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from zmqim.store.files import create_folder, disk_errors, sync_folder
 from zmqim.store.names import BIRTH_NAME, NODE_NAME, NOT_DATA, QUARANTINE_NAME
 
-MOVING_SUFFIX = ".moving"
+MOVING_SUFFIX: Final = ".moving"
 
 
 def quarantine(folder: Path, moment: str) -> Path:

@@ -8,15 +8,16 @@ later rows. Nothing is compressed here: sealing does that.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from zmqim.limits import KB, MB, WRITE_BUFFER_BYTES
 from zmqim.store.interface import RowStore
 from zmqim.store.leveldb import LevelFolder, LevelOptions, create_level_folder, is_created
 
-ROWS_CACHE_BYTES = 32 * MB
-ROWS_OPEN_FILES_MAX = 512
+ROWS_CACHE_BYTES: Final = 32 * MB
+ROWS_OPEN_FILES_MAX: Final = 512
 """LevelDB holds one descriptor a table; the log and the manifest come on top."""
-BLOOM_BITS = 10
+BLOOM_BITS: Final = 10
 
 assert ROWS_OPEN_FILES_MAX < KB
 

@@ -11,19 +11,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from struct import Struct
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 from zmqim.store.files import disk_errors
 
-FOOTER_BYTES = 48
-MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
-TRAILER_BYTES = 5
+FOOTER_BYTES: Final = 48
+MAGIC: Final = (0xDB4775248B80FB57).to_bytes(8, "little")
+TRAILER_BYTES: Final = 5
 """Behind each block: its type, and the masked crc32c of both."""
-SEQUENCE_BYTES = 8
+SEQUENCE_BYTES: Final = 8
 """Behind each key: the number of the write, and its kind."""
-_U32 = Struct("<I")
-_CASTAGNOLI = 0x82F63B78
-_MASK_DELTA = 0xA282EAD8
+_U32: Final = Struct("<I")
+_CASTAGNOLI: Final = 0x82F63B78
+_MASK_DELTA: Final = 0xA282EAD8
 
 
 class Block(NamedTuple):
@@ -134,4 +134,4 @@ def _crc_of_byte(value: int) -> int:
     return value
 
 
-_TABLE = [_crc_of_byte(value) for value in range(256)]
+_TABLE: Final = [_crc_of_byte(value) for value in range(256)]

@@ -8,6 +8,7 @@ into `WireError`. SEND and RECV, which are signed and encrypted, stand in `zmqim
 from __future__ import annotations
 
 from struct import Struct
+from typing import Final
 
 from zmqim.errors import WireError
 from zmqim.wkproto.framing import frame_head, read_text, text_field
@@ -25,15 +26,15 @@ from zmqim.wkproto.packets import (
     Suback,
 )
 
-SEQUENCE_U32_MAX = 0xFFFF_FFFF
-_I64 = Struct(">q")
-_U64 = Struct(">Q")
-_SENDACK = {False: Struct(">qIIB"), True: Struct(">qIQB")}
-_RECVACK = {False: Struct(">qI"), True: Struct(">qQ")}
+SEQUENCE_U32_MAX: Final = 0xFFFF_FFFF
+_I64: Final = Struct(">q")
+_U64: Final = Struct(">Q")
+_SENDACK: Final = {False: Struct(">qIIB"), True: Struct(">qIQB")}
+_RECVACK: Final = {False: Struct(">qI"), True: Struct(">qQ")}
 """By whether the sequence has 8 bytes."""
-_FRAME_OF_SENDACK = Struct(">BBqIIB")
-_SENDACK_SIZE = 17
-_SENDACK_FIRST = PacketType.SENDACK << 4
+_FRAME_OF_SENDACK: Final = Struct(">BBqIIB")
+_SENDACK_SIZE: Final = 17
+_SENDACK_FIRST: Final = PacketType.SENDACK << 4
 """A plain number: an enumeration's member costs a look-up for each frame."""
 
 

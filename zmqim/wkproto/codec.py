@@ -21,7 +21,7 @@ from __future__ import annotations
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from msgspec.structs import replace
 
@@ -57,33 +57,35 @@ from zmqim.wkproto.packets import (
 )
 from zmqim.wkproto.sealed import SharedRecv, frame_of_recv, frame_of_send, read_recv, read_send
 
-LATEST_VERSION = 6
-ENTROPY_BYTES = KEY_BYTES + SALT_BYTES
+LATEST_VERSION: Final = 6
+ENTROPY_BYTES: Final = KEY_BYTES + SALT_BYTES
 """Random bytes that a `ServerCodec` is made from."""
-_SUCCESS = 1
-_CONNECT, _SEND = int(PacketType.CONNECT), int(PacketType.SEND)
-_CONNACK, _RECV = int(PacketType.CONNACK), int(PacketType.RECV)
+_SUCCESS: Final = 1
+_CONNECT: Final = int(PacketType.CONNECT)
+_SEND: Final = int(PacketType.SEND)
+_CONNACK: Final = int(PacketType.CONNACK)
+_RECV: Final = int(PacketType.RECV)
 """Plain numbers: an enumeration's member costs a look-up for each frame."""
 
 _Framer = Callable[[Any, int], bytes]
 _Packet = TypeVar("_Packet", FromClient, FromServer)
 
-_PLAIN_FROM_CLIENT: dict[int, Callable[[int, bytes, int], FromClient]] = {
+_PLAIN_FROM_CLIENT: Final[dict[int, Callable[[int, bytes, int], FromClient]]] = {
     PacketType.RECVACK: bodies.read_recvack,
     PacketType.PING: bodies.read_ping,
     PacketType.DISCONNECT: bodies.read_disconnect,
     PacketType.SUB: bodies.read_sub,
 }
-_PLAIN_FROM_SERVER: dict[int, Callable[[int, bytes, int], FromServer]] = {
+_PLAIN_FROM_SERVER: Final[dict[int, Callable[[int, bytes, int], FromServer]]] = {
     PacketType.SENDACK: bodies.read_sendack,
     PacketType.PONG: bodies.read_pong,
     PacketType.DISCONNECT: bodies.read_disconnect,
     PacketType.SUBACK: bodies.read_suback,
     PacketType.EVENT: bodies.read_event,
 }
-_TYPES_FROM_CLIENT = frozenset((PacketType.CONNECT, PacketType.SEND, *_PLAIN_FROM_CLIENT))
-_TYPES_FROM_SERVER = frozenset((PacketType.CONNACK, PacketType.RECV, *_PLAIN_FROM_SERVER))
-_PLAIN_FRAMES: dict[type[Packet], _Framer] = {
+_TYPES_FROM_CLIENT: Final = frozenset((PacketType.CONNECT, PacketType.SEND, *_PLAIN_FROM_CLIENT))
+_TYPES_FROM_SERVER: Final = frozenset((PacketType.CONNACK, PacketType.RECV, *_PLAIN_FROM_SERVER))
+_PLAIN_FRAMES: Final[dict[type[Packet], _Framer]] = {
     Connect: bodies.frame_of_connect,
     Connack: bodies.frame_of_connack,
     Sendack: bodies.frame_of_sendack,

@@ -20,18 +20,19 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
 from hashlib import md5
 from hmac import compare_digest
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 
-KEY_BYTES = 32
-SALT_BYTES = 16
-MSG_KEY_BYTES = 32
-BLOCK_BYTES = 16
-_SALT_ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-_PADDINGS = [bytes([16 - excess]) * (16 - excess) for excess in range(16)]
+KEY_BYTES: Final = 32
+SALT_BYTES: Final = 16
+MSG_KEY_BYTES: Final = 32
+BLOCK_BYTES: Final = 16
+_SALT_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+_PADDINGS: Final = [bytes([16 - excess]) * (16 - excess) for excess in range(16)]
 
 
 class UnusableKey(ValueError):

@@ -9,13 +9,14 @@ A frame that this side may not receive is refused at its first byte, before any 
 from __future__ import annotations
 
 from collections.abc import Container
+from typing import Final
 
 from zmqim.errors import WireError
 from zmqim.limits import FRAME_BYTES_MAX, STRING_BYTES_MAX
 from zmqim.wkproto.packets import PacketType
 
-LENGTH_BYTES_MAX = 4
-_ONE_BYTE_FRAMES = frozenset((int(PacketType.PING), int(PacketType.PONG)))
+LENGTH_BYTES_MAX: Final = 4
+_ONE_BYTE_FRAMES: Final = frozenset((int(PacketType.PING), int(PacketType.PONG)))
 
 
 class FrameReader:

@@ -8,6 +8,7 @@ shortest way for one receiver. A `SharedRecv` computes once what all receivers o
 from __future__ import annotations
 
 from struct import Struct
+from typing import Final
 
 from zmqim.errors import WireError
 from zmqim.limits import PAYLOAD_BYTES_MAX
@@ -22,26 +23,27 @@ from zmqim.wkproto.crypto import (
 from zmqim.wkproto.framing import frame_head, octets_field, read_octets, read_text, text_field
 from zmqim.wkproto.packets import BadSend, PacketType, Recv, Send, Setting
 
-MSG_KEY_ERROR = 8
-PAYLOAD_DECODE_ERROR = 9
-WIRE_PAYLOAD_BYTES_MAX = ((PAYLOAD_BYTES_MAX // BLOCK_BYTES + 1) * BLOCK_BYTES + 2) // 3 * 4
+MSG_KEY_ERROR: Final = 8
+PAYLOAD_DECODE_ERROR: Final = 9
+WIRE_PAYLOAD_BYTES_MAX: Final = ((PAYLOAD_BYTES_MAX // BLOCK_BYTES + 1) * BLOCK_BYTES + 2) // 3 * 4
 """The largest payload, encrypted. Above: refused with reason 9 before any work is spent on it."""
 
-_STREAM = int(Setting.STREAM)
-_TOPIC = int(Setting.TOPIC)
-_NO_ENCRYPT = int(Setting.NO_ENCRYPT)
-_KEPT_IN_RECV = 0xFF & ~int(Setting.STREAM | Setting.OLD_STREAM | Setting.NO_ENCRYPT)
+_STREAM: Final = int(Setting.STREAM)
+_TOPIC: Final = int(Setting.TOPIC)
+_NO_ENCRYPT: Final = int(Setting.NO_ENCRYPT)
+_KEPT_IN_RECV: Final = 0xFF & ~int(Setting.STREAM | Setting.OLD_STREAM | Setting.NO_ENCRYPT)
 """Clients read other layouts behind the first two; the third would be untrue."""
-_SEND_HEAD = Struct(">BI")
-_EXPIRE = Struct(">I")
-_RECV_IDS = {False: Struct(">qII"), True: Struct(">qQI")}
+_SEND_HEAD: Final = Struct(">BI")
+_EXPIRE: Final = Struct(">I")
+_RECV_IDS: Final = {False: Struct(">qII"), True: Struct(">qQI")}
 """Message id, sequence, seconds; by whether the sequence has 8 bytes."""
-_SEND_FIRST, _RECV_FIRST = PacketType.SEND << 4, PacketType.RECV << 4
+_SEND_FIRST: Final = PacketType.SEND << 4
+_RECV_FIRST: Final = PacketType.RECV << 4
 """Plain numbers: an enumeration's member costs a look-up for each frame."""
-_STREAM_ID_SIZE = 8
-_MSG_KEY_SIZE = MSG_KEY_BYTES.to_bytes(2, "big")
-_read_send_head = _SEND_HEAD.unpack_from
-_read_expire = _EXPIRE.unpack_from
+_STREAM_ID_SIZE: Final = 8
+_MSG_KEY_SIZE: Final = MSG_KEY_BYTES.to_bytes(2, "big")
+_read_send_head: Final = _SEND_HEAD.unpack_from
+_read_expire: Final = _EXPIRE.unpack_from
 
 
 def _has_stream_fields(setting: int, version: int) -> bool:

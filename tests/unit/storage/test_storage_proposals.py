@@ -53,7 +53,7 @@ from zmqim.limits import (
     READ_DEADLINE_MS,
 )
 from zmqim.storage.effects import WriteJournal
-from zmqim.storage.repeats import Proposed, Repeats
+from zmqim.storage.repeats import Repeats
 
 
 def test_nothing_is_served_before_the_no_op_of_the_own_term_is_applied() -> None:
@@ -482,9 +482,9 @@ def test_of_the_writes_of_a_router_only_so_many_are_known_again(
     repeats = Repeats()
     items = [RoutedItem(1, number, 0, ItemKind.WRITE, b"") for number in range(3)]
     for at, item in enumerate(items, 1):
-        repeats.note(ROUTER, item, Proposed(1, at))
+        repeats.note(ROUTER, item, (1, at))
     found = [repeats.find(ROUTER, item) for item in items]
-    assert found == [None, Proposed(1, 2), Proposed(1, 3)]
+    assert found == [None, (1, 2), (1, 3)]
     assert repeats.find(NodeName("router-9"), items[2]) is None
     repeats.forget(ROUTER)
     assert repeats.find(ROUTER, items[2]) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from typing import Any
+from typing import Any, Final
 
 from litestar import Litestar, MediaType, Request, Response
 from litestar.config.app import AppConfig
@@ -28,7 +28,7 @@ from zmqim.gateway.http.reference_page import reference_page
 from zmqim.gateway.plugin import GatewayPort
 from zmqim.limits import HTTP_BODY_BYTES_MAX
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/docs/openapi.json"})
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/docs", "/docs/openapi.json"})
 
 
 def key_given(connection: ASGIConnection[Any, Any, Any, Any]) -> str:

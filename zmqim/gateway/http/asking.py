@@ -8,7 +8,7 @@ with its reason, "nothing happened" is 503 with ``busy`` or ``unavailable``, and
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from zmqim import limits
 from zmqim.bus.messages import ItemKind, OutcomeCode
@@ -30,10 +30,10 @@ from zmqim.gateway.plugin import GatewayPort
 
 ResultT = TypeVar("ResultT", bound=Result)
 
-_UNAVAILABLE = Problem(
+_UNAVAILABLE: Final = Problem(
     503, "unavailable", "no leader could be reached; nothing was stored", hint="try again"
 )
-_NOT_DONE = {
+_NOT_DONE: Final = {
     OutcomeCode.BUSY: refused(Reason.RATE_LIMITED),
     OutcomeCode.DISK_FULL: Problem(
         400,

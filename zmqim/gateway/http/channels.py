@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from litestar import Router, get, post
 from litestar.handlers import HTTPRouteHandler
@@ -46,7 +46,7 @@ from zmqim.gateway.http.shapes import (
 )
 
 ChannelKeyed = ChannelRequest | SubscribersRequest
-REQUEST_ID_BYTES = 16
+REQUEST_ID_BYTES: Final = 16
 
 
 def _upsert(data: ChannelRequest) -> UpsertChannel:

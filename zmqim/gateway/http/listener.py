@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Mapping
 from contextlib import nullcontext
+from typing import Final
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -14,11 +15,11 @@ from zmqim.errors import PortInUse
 from zmqim.gateway.http.app import make_app
 from zmqim.gateway.plugin import GatewayPort
 
-KEEP_ALIVE_SECONDS = 75
-BACKLOG = 2_048
-CONNECTIONS_MAX = 4_096
+KEEP_ALIVE_SECONDS: Final = 75
+BACKLOG: Final = 2_048
+CONNECTIONS_MAX: Final = 4_096
 """Above: uvicorn answers 503 at once."""
-DRAIN_SECONDS = 5
+DRAIN_SECONDS: Final = 5
 
 
 class _Server(uvicorn.Server):

@@ -8,7 +8,7 @@ stands there when the partition refused with a WKProto reason code.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
@@ -38,7 +38,7 @@ class Problem(Exception):
         return answer
 
 
-REFUSALS: dict[int, tuple[str, str, str]] = {
+REFUSALS: Final[dict[int, tuple[str, str, str]]] = {
     Reason.NOT_SUBSCRIBER: (
         "not_subscriber",
         "the sender is not a member of the channel",

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from html import escape
-from typing import Any
+from typing import Any, Final
 
-_STYLE = """
+_STYLE: Final = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
 code,pre{font:14px/1.4 ui-monospace,monospace;background:#f4f4f4;border-radius:4px}
 pre{padding:.8rem;overflow-x:auto}code{padding:.1rem .3rem}

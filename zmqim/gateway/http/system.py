@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import xxhash
 from litestar import Response, get
@@ -13,7 +13,7 @@ from zmqim.gateway.http.shapes import Ok, RouteAnswer
 from zmqim.gateway.plugin import GatewayPort
 from zmqim.topology_values import Gateway
 
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @get("/route", tags=["system"])

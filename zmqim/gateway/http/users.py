@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from litestar import post
 from msgspec import Meta
@@ -15,7 +15,7 @@ from zmqim.gateway.http.given import Given, GivenPort
 from zmqim.gateway.http.shapes import DeviceQuitRequest, Ok, OnlineDevice, Text, TokenRequest
 from zmqim.gateway.tokens import SALT_BYTES, token_hash
 
-ONLINE_UIDS_MAX = 10_000
+ONLINE_UIDS_MAX: Final = 10_000
 
 
 @post("/user/token", status_code=200, tags=["users"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Sequence
+from typing import Final
 
 from zmqim.chat.operations import ChannelType
 from zmqim.errors import WireError
@@ -16,8 +17,8 @@ from zmqim.wkproto.codec import ENTROPY_BYTES, ServerCodec
 from zmqim.wkproto.packets import FromServer, Recv
 from zmqim.wkproto.sealed import SharedRecv
 
-_PERSON = int(ChannelType.PERSON)
-CLOSE_GRACE_SECONDS = 3.0
+_PERSON: Final = int(ChannelType.PERSON)
+CLOSE_GRACE_SECONDS: Final = 3.0
 """How long a client whose connection is closed may still read what was said last."""
 
 

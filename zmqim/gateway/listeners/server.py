@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from zmqim.errors import PortInUse
 from zmqim.gateway.listeners.client import CLOSE_GRACE_SECONDS, Sharing
 from zmqim.gateway.plugin import CloseReason, GatewayPort
 
-BACKLOG = 4_096
+BACKLOG: Final = 4_096
 
 
 class Closable(Protocol):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Final
 
 from picows import (
     WSCloseCode,
@@ -27,12 +28,12 @@ from zmqim.gateway.listeners.server import BACKLOG, ServerListener
 from zmqim.gateway.plugin import CloseReason, GatewayPort
 from zmqim.wkproto.packets import FromServer
 
-PATH = b"/"
-READ_BUFFER_BYTES = 1_024
+PATH: Final = b"/"
+READ_BUFFER_BYTES: Final = 1_024
 """Of a new connection; it grows with what comes. picows' default costs 14 KB more a connection."""
-MESSAGE_BYTES_MAX = limits.FRAME_BYTES_MAX + limits.KB
+MESSAGE_BYTES_MAX: Final = limits.FRAME_BYTES_MAX + limits.KB
 """A WebSocket frame. Above: the connection is closed."""
-HANDSHAKE_SECONDS_MAX = limits.CONNECT_DEADLINE_MS / 1000
+HANDSHAKE_SECONDS_MAX: Final = limits.CONNECT_DEADLINE_MS / 1000
 
 
 class WebSocketListener(ServerListener["_Connection"]):
