@@ -39,8 +39,24 @@ class View(NamedTuple):
     storages: tuple[NodeName, ...]
 
 
-class Send(NamedTuple):
-    """Put `message` into the queue of the link to `to`."""
+class Send:
+    """Put `message` into the queue of the link to `to`. Never changed.
 
-    to: NodeName
-    message: Message
+    A plain class, as a named tuple costs ten times as much to make and most effects are these.
+    """
+
+    __slots__ = ("message", "to")
+    __match_args__ = ("to", "message")
+
+    def __init__(self, to: NodeName, message: Message) -> None:
+        self.to = to
+        self.message = message
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Send) and self.to == other.to and self.message == other.message
+
+    def __hash__(self) -> int:
+        return hash((self.to, self.message))
+
+    def __repr__(self) -> str:
+        return f"Send(to={self.to!r}, message={self.message!r})"

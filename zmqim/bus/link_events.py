@@ -33,11 +33,28 @@ class PeerDown(NamedTuple):
     name: NodeName
 
 
-class Received(NamedTuple):
-    """A message of a linked process."""
+class Received:
+    """A message of a linked process. Never changed; a plain class for the reason of `Send`."""
 
-    source: NodeName
-    message: Message
+    __slots__ = ("message", "source")
+    __match_args__ = ("source", "message")
+
+    def __init__(self, source: NodeName, message: Message) -> None:
+        self.source = source
+        self.message = message
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Received)
+            and self.source == other.source
+            and self.message == other.message
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.source, self.message))
+
+    def __repr__(self) -> str:
+        return f"Received(source={self.source!r}, message={self.message!r})"
 
 
 class Left(NamedTuple):

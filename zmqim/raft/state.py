@@ -50,11 +50,20 @@ class Identity(NamedTuple):
     replica: int
 
 
-class Unsaved(NamedTuple):
+class Unsaved:
     """What a turn must write: hard state if it changed, new entries as (index, bytes)."""
 
-    hard_state: HardState | None
-    entries: list[tuple[int, bytes]]
-    extent: LogExtent
-    is_truncated: bool
-    """A suffix was lost to a leader's other entries: the log may end lower than it did."""
+    __slots__ = ("entries", "extent", "hard_state", "is_truncated")
+
+    def __init__(
+        self,
+        hard_state: HardState | None,
+        entries: list[tuple[int, bytes]],
+        extent: LogExtent,
+        is_truncated: bool,
+    ) -> None:
+        self.hard_state = hard_state
+        self.entries = entries
+        self.extent = extent
+        self.is_truncated = is_truncated
+        """A suffix was lost to a leader's other entries: the log may end lower than it did."""
