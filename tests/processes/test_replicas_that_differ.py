@@ -21,7 +21,7 @@ from tools.chaos.cluster import has_ended
 from tools.chaos.replicas import differences, read_storage
 from zmqim.chat.channels import route_key_of_channel
 from zmqim.chat.operations import ChannelType
-from zmqim.chat.rows import Head
+from zmqim.chat.rows import HeadRow
 from zmqim.limits import DIGEST_ENTRIES
 from zmqim.ring.partitions import partition_of
 from zmqim.store.names import ROWS_NAME
@@ -42,7 +42,7 @@ def skip_sequences(folder: Path, partition: int, channel_id: str) -> None:
         changed = []
         for key, body in rows.scan(partition.to_bytes(2), (partition + 1).to_bytes(2)):
             if key[6:7] == b"C":
-                head = msgspec.msgpack.decode(body, type=Head)
+                head = msgspec.msgpack.decode(body, type=HeadRow)
                 if head.channel_id == channel_id:
                     head.last_sequence += SKIPPED
                     changed.append((key, msgspec.msgpack.encode(head)))

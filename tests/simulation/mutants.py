@@ -29,6 +29,7 @@ from storage_world import (
 from zmqim.bus.effects import Send
 from zmqim.bus.messages import ItemKind, Notices, OutcomeCode, Outcomes, Propose
 from zmqim.bus.replication import AppendResult
+from zmqim.chat.applied import read_applied
 from zmqim.chat.operations import (
     MembersPage,
     MembersQuery,
@@ -36,7 +37,7 @@ from zmqim.chat.operations import (
     Sent,
     encode,
 )
-from zmqim.chat.state import ChatState, Outcome, read_applied
+from zmqim.chat.state import ChatState, Outcome
 from zmqim.chat.view import RowView, digest_of
 from zmqim.errors import DamagedData, WireError
 from zmqim.ids import NodeName

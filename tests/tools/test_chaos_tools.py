@@ -21,7 +21,7 @@ from tools.chaos.rig import Rig, Strike
 from tools.chaos.run import Options, chosen
 from tools.chaos.stalls import Writes, stalls_of
 from tools.chaos.verdict import refused_for_good
-from zmqim.chat.rows import Applied
+from zmqim.chat.applied import Applied
 from zmqim.sim.history import Acknowledged, Attempt, History, Refused, Seen, Sending
 from zmqim.sim.world import SECOND
 

@@ -16,12 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from struct import Struct
 
-import msgspec
 from xxhash import xxh3_128
 
+from zmqim.chat.applied import Applied, decode_applied
 from zmqim.chat.keys import Keys
 from zmqim.chat.operations import MessageFlag, decode_send
-from zmqim.chat.rows import Applied
 from zmqim.errors import ZmqimError
 from zmqim.limits import TEST_WRITE_BUFFER_BYTES
 from zmqim.raft.replica import ReplicaMeta, ReplicaStatus
@@ -37,7 +36,6 @@ _ALIVE = (ReplicaStatus.VOTER, ReplicaStatus.LEARNER)
 _LENGTHS = Struct(">II")
 _MESSAGE = Struct(">QQQ")
 _SEQUENCE_AT = -8
-_decode_applied = msgspec.msgpack.Decoder(Applied).decode
 
 
 @dataclass
@@ -132,7 +130,7 @@ def _read(
     if body is None or meta.status not in _ALIVE:
         return None
     digest, count = xxh3_128(), 0
-    replica = Replica(storage, partition, _decode_applied(body), "", 0)
+    replica = Replica(storage, partition, decode_applied(body), "", 0)
     start, stop = keys.prefix, Keys(partition, meta.install + 1).prefix
     while found := rows.scan(start, stop, limit=SCAN_ROWS):
         for key, body in found:

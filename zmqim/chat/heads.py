@@ -11,8 +11,76 @@ from typing import Final
 import msgspec
 
 from zmqim.chat.keys import Keys, channel_digest, probes
-from zmqim.chat.rows import Head
+from zmqim.chat.rows import HeadRow, PersonRule
 from zmqim.chat.view import RowView
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(HeadRow).decode
+
+
+class Head:
+    """Flags and counters of a channel, for the fields of `HeadRow`.
+
+    A plain class, because each message reads most of it: a struct's fields cost compiled code a
+    look-up each.
+    """
+
+    __slots__ = (
+        "allow_count",
+        "allow_stranger",
+        "ban",
+        "channel_id",
+        "channel_type",
+        "command",
+        "deny_count",
+        "disband",
+        "large",
+        "last_sequence",
+        "member_count",
+        "member_version",
+        "red_count",
+        "rules",
+        "send_ban",
+    )
+
+    def __init__(self, row: HeadRow) -> None:
+        self.channel_type = row.channel_type
+        self.channel_id = row.channel_id
+        self.command = row.command
+        self.last_sequence = row.last_sequence
+        self.red_count = row.red_count
+        self.large = row.large
+        self.ban = row.ban
+        self.disband = row.disband
+        self.send_ban = row.send_ban
+        self.allow_stranger = row.allow_stranger
+        self.member_count = row.member_count
+        self.member_version = row.member_version
+        self.deny_count = row.deny_count
+        self.allow_count = row.allow_count
+        self.rules: list[PersonRule] = row.rules
+
+    def encode(self) -> bytes:
+        """The body of the row."""
+        return _encode(
+            HeadRow(
+                self.channel_type,
+                self.channel_id,
+                self.command,
+                self.last_sequence,
+                self.red_count,
+                self.large,
+                self.ban,
+                self.disband,
+                self.send_ban,
+                self.allow_stranger,
+                self.member_count,
+                self.member_version,
+                self.deny_count,
+                self.allow_count,
+                self.rules,
+            )
+        )
 
 
 class Channel:
@@ -39,10 +107,6 @@ class Channel:
     def exists(self) -> bool:
         """Was anything ever stored of it?"""
         return bool(self.chan16)
-
-
-_encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(Head).decode
 
 
 class Heads:
@@ -75,10 +139,10 @@ class Heads:
 
     def flush(self) -> None:
         """Put every changed head into the view."""
-        tag, put = self._keys.head_tag, self._view.put
+        tag, view = self._keys.head_tag, self._view
         for channel in self._dirty:
             channel.dirty = False
-            put(tag + channel.chan16, _encode(channel.head))
+            view.put(tag + channel.chan16, channel.head.encode())
         self._dirty = []
 
     def trim(self) -> None:
@@ -92,12 +156,12 @@ class Heads:
             body = self._view.get(self._keys.head_tag + chan16)
             if body is None:
                 break
-            head = _decode(body)
-            if (head.channel_type, head.channel_id, head.command) == name:
-                channel = Channel(head)
+            row = _decode(body)
+            if (row.channel_type, row.channel_id, row.command) == name:
+                channel = Channel(Head(row))
                 channel.place(self._keys, chan16)
                 return channel
-        return Channel(Head(*name))
+        return Channel(Head(HeadRow(*name)))
 
     def _create(self, channel: Channel) -> None:
         head = channel.head
@@ -106,5 +170,5 @@ class Heads:
             key = self._keys.head_tag + chan16
             if self._view.get(key) is None:
                 channel.place(self._keys, chan16)
-                self._view.put(key, _encode(head))
+                self._view.put(key, head.encode())
                 return

@@ -85,11 +85,11 @@ class MessageRows:
     ) -> None:
         """Store the message that the channel's head already counts, to be found by `first`."""
         head = channel.head
-        put = self._view.put
+        view = self._view
         sequence = _pack_u64(head.last_sequence)
         body = _pack_message(message_id, hlc, head.red_count) + operation
-        put(channel.message_prefix + sequence, body)
-        put(first_key, sequence)
+        view.put(channel.message_prefix + sequence, body)
+        view.put(first_key, sequence)
 
     def get(self, channel: Channel, sequence: int) -> MessageRow:
         """The message with that sequence, which exists."""

@@ -1,7 +1,7 @@
 """What the rows of a partition hold (`zmqim.chat.keys` says where): disk formats.
 
 Everything is a msgpack array: fields are only ever added at the end. Messages, whose rows begin
-with fixed numbers, are in `zmqim.chat.messages`.
+with fixed numbers, are in `zmqim.chat.messages`; row `A` is in `zmqim.chat.applied`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class PersonRule(msgspec.Struct, array_like=True):
     restricts: bool = False
 
 
-class Head(msgspec.Struct, array_like=True):
-    """Row `C`: the head of a channel."""
+class HeadRow(msgspec.Struct, array_like=True, frozen=True):
+    """Row `C`: the head of a channel (`zmqim.chat.heads.Head`)."""
 
     channel_type: int
     channel_id: str
@@ -59,19 +59,6 @@ class Token(msgspec.Struct, array_like=True, frozen=True):
     device_level: int
     salt: bytes
     token_hash: bytes
-
-
-class Applied(msgspec.Struct, array_like=True):
-    """Row `A`: how far the rows are."""
-
-    index: int = 0
-    term: int = 0
-    hlc: int = 0
-    last_message_id: int = 0
-    notified: int = 0
-    outbox_last: int = 0
-    digest: int = 0
-    """Of what applying made (`zmqim.chat.digest`)."""
 
 
 class OutboxRow(msgspec.Struct, array_like=True, frozen=True):

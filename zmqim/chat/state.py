@@ -18,6 +18,7 @@ from typing import Final, assert_never
 
 import msgspec
 
+from zmqim.chat.applied import read_applied
 from zmqim.chat.changes import (
     Derived,
     add_members,
@@ -59,7 +60,7 @@ from zmqim.chat.operations import (
     encode,
 )
 from zmqim.chat.permissions import judge
-from zmqim.chat.rows import Applied, OutboxRow, Remembered
+from zmqim.chat.rows import OutboxRow, Remembered
 from zmqim.chat.users import Users
 from zmqim.chat.view import RowView
 from zmqim.ids import HLC_COUNTER_BITS
@@ -80,7 +81,6 @@ _Change = SetToken | ClearToken | SetUser | UpsertChannel | AddMembers | RemoveM
 Outcome = tuple[bytes, bytes | None]
 """What an entry came to: the encoded result, and the encoded notice if there is one."""
 
-_decode_applied: Final = msgspec.msgpack.Decoder(Applied).decode
 _decode_outbox: Final = msgspec.msgpack.Decoder(OutboxRow).decode
 _decode_remembered: Final = msgspec.msgpack.Decoder(Remembered).decode
 _NEVER: Final = (1 << 64) - 1
@@ -88,12 +88,6 @@ _INDEX: Final = Struct(">Q")
 _QUIET: Final[Outcome] = (encode(Done()), None)
 _NOTICED: Final[Outcome] = (b"", b"")
 """Of a message that was stored where nobody waits for it."""
-
-
-def read_applied(key: bytes, view: RowView) -> Applied:
-    """How far the rows of a group are, which stands under `key`."""
-    body = view.get(key)
-    return Applied() if body is None else _decode_applied(body)
 
 
 class ChatState:
@@ -177,7 +171,7 @@ class ChatState:
         """Put heads and `Applied` into the view, at the end of a turn that applied something."""
         self.heads.flush()
         applied = self.applied
-        self._view.put(self.keys.applied, encode(applied))
+        self._view.put(self.keys.applied, applied.encode())
         if not applied.index % self._digest_entries:
             self.notes.note(applied.index, applied.digest)
 

@@ -6,7 +6,7 @@ was performed, so that a read of the same turn sees them.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import islice
 from typing import Final, Protocol
 
@@ -41,14 +41,16 @@ class RowView:
         self.changes: dict[bytes, bytes | None] = {}
         self._keys: list[bytes] = []
         """Of the first so many changes, sorted; `scan` adds those that came since."""
-        self.put: Callable[[bytes, bytes], None] = self.changes.__setitem__
-        """Write a row: its key and its body."""
 
     def get(self, key: bytes) -> bytes | None:
         """Body of the row as of now."""
         if key in self.changes:
             return self.changes[key]
         return self._stored_get(key)
+
+    def put(self, key: bytes, body: bytes) -> None:
+        """Write a row."""
+        self.changes[key] = body
 
     def delete(self, key: bytes) -> None:
         """Delete a row."""

@@ -14,8 +14,9 @@ from typing import assert_never
 
 import msgspec
 
+from zmqim.chat.applied import read_applied
 from zmqim.chat.digest import DigestNotes, fold
-from zmqim.chat.state import Outcome, read_applied
+from zmqim.chat.state import Outcome
 from zmqim.chat.view import RowView
 from zmqim.errors import WireError
 from zmqim.limits import DIGEST_ENTRIES
@@ -106,7 +107,7 @@ class MetaState:
 
     def flush(self) -> None:
         """Put `Applied` into the view, at the end of a turn that applied something."""
-        self._view.put(self.keys.applied, encode(self.applied))
+        self._view.put(self.keys.applied, self.applied.encode())
         self._note()
 
     def _note(self) -> None:

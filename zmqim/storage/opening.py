@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from zmqim.chat.rows import Applied
+from zmqim.chat.applied import Applied
 from zmqim.chat.state import ChatState
 from zmqim.chat.view import RowView
 from zmqim.errors import DamagedData, WireError

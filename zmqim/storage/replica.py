@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from zmqim.chat.applied import Applied
 from zmqim.chat.digest import DigestNotes
-from zmqim.chat.rows import Applied
 from zmqim.raft.core import RaftCore
 from zmqim.raft.entry import decode_entry
 from zmqim.raft.replica import ReplicaMeta
