@@ -2,28 +2,29 @@
 
 A generation is a LevelDB folder. Batches go to the newest; when that has grown to its bound the
 journal rolls: a new folder is created, receives every extent, hard state, meta and peer and the
-READY row in one synced batch, and only then is the newest. So nothing is ever deleted from a
-LevelDB: an old generation is removed as a folder once every partition's `first` has passed what it
-holds. What the oldest of three still holds alive is carried forward, a slice in each batch, from
-high indexes to low ones.
+READY row in one synced batch, and only then is the newest. So nothing that was applied is ever
+deleted from a LevelDB: an old generation is removed as a folder once every partition's `first` has
+passed what it holds. What the oldest of three still holds alive is carried forward, a slice in each
+batch, from high indexes to low ones.
 
-Which generation holds an entry: in each one, the entries of a partition run without a gap from a
-lowest index, its *start*; writing index i makes all after i dead. So the newest generation whose
-start is not above i holds entry i.
+Which generation holds an entry: in each one, the runs of a partition lie side by side from a lowest
+index on, its *start*; writing index i makes all after i dead. So the newest generation whose start
+is not above i holds entry i, in its last run that begins at i or before. That is why what dies in
+the newest generation is deleted from it: only there, and only where a leader's other entries or a
+snapshot take the place of a suffix, which is rare.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from zmqim.errors import ZmqimError
+from zmqim.errors import DamagedData, ZmqimError
 from zmqim.limits import JOURNAL_GENERATION_BYTES, KB, MB, WRITE_BUFFER_BYTES
 from zmqim.store.damage import damaged
 from zmqim.store.files import create_folder, disk_errors, sync_folder
@@ -32,10 +33,14 @@ from zmqim.store.keys import (
     ENTRY_TAG,
     READY_KEY,
     JournalState,
+    Run,
+    entries_in,
     entry_key,
     index_of,
     number_body,
     rows_of,
+    run_of,
+    runs_of,
 )
 from zmqim.store.leveldb import (
     LevelFolder,
@@ -147,14 +152,16 @@ class LevelJournal:
             self._roll()
             self._pins = self._pins_of_oldest()
         newest = self._generations[-1]
-        rows = rows_of(batch)
+        runs = runs_of(batch)
+        rows = self._cut_dead(batch, runs)
+        starts = newest.starts
+        for partition, index, entries in runs:
+            rows.append((entry_key(partition, index), run_of(entries)))
+            if index < starts.get(partition, _NEVER):
+                starts[partition] = index
+        rows += rows_of(batch)
         size = len(rows) * ROW_OVERHEAD_BYTES + sum([len(body) for _, _, body in batch.entries])
         self._state.take(batch)
-        starts = newest.starts
-        for partition, index, _ in batch.entries:
-            if index < starts.get(partition, _NEVER):
-                assert partition in batch.extents, f"partition {partition} has no extent"
-                starts[partition] = index
         moved = batch.extents.keys() & self._pins
         if self._pins and len(self._generations) > GENERATIONS_KEPT:
             carried = self._carry(CARRY_BYTES + size)
@@ -177,17 +184,53 @@ class LevelJournal:
         bodies: list[bytes] = []
         room = bytes_max
         while first <= last and (room > 0 or not bodies):
-            folder, _, highest = self._holder(partition, first)
+            folder, lowest, highest = self._holder(partition, first)
             stop = min(last, highest) + 1
+            begin = _run_with(folder, partition, lowest, first)
             found = folder.scan(
-                entry_key(partition, first), entry_key(partition, stop), bytes_max=max(room, 1)
+                entry_key(partition, begin), entry_key(partition, stop), bytes_max=max(room, 1)
             )
-            self._check_row_of_entries(folder, partition, found, range(first, stop))
-            for _, body in found:
-                bodies.append(body)
-                room -= len(body)
-            first += len(found)
+            for key, run in found:
+                begin = index_of(key)
+                entries = _entries(folder, run)[max(first - begin, 0) : stop - begin]
+                if begin > first or not entries:
+                    raise _lacking(folder, partition, first)
+                for body in entries:
+                    bodies.append(body)
+                    first += 1
+                    room -= len(body)
+                    if room <= 0:
+                        return bodies
         return bodies
+
+    def _cut_dead(self, batch: JournalBatch, runs: list[Run]) -> Rows:
+        """What makes the newest generation forget the entries that `batch` leaves out or writes
+        anew: so its runs never overlap."""
+        begins: dict[int, int] = {}
+        for partition, index, _ in runs:
+            begins.setdefault(partition, index)
+        rows: Rows = []
+        extents = self._state.extents
+        newest = self._generations[-1]
+        for partition, extent in batch.extents.items():
+            before = extents.get(partition)
+            dead = begins.get(partition, extent.last + 1)
+            if before is None or dead > before.last or partition not in newest.starts:
+                continue
+            found = newest.folder.scan(
+                entry_key(partition, dead), entry_key(partition, before.last + 1)
+            )
+            rows += [(key, None) for key, _ in found]
+            start = newest.starts[partition]
+            if start >= dead:
+                del newest.starts[partition]
+                continue
+            for key, run in newest.folder.scan(
+                entry_key(partition, start), entry_key(partition, dead), reverse=True, limit=1
+            ):
+                entries = _entries(newest.folder, run)[: dead - index_of(key)]
+                rows.append((key, run_of(entries)))
+        return rows
 
     def bytes_used(self) -> int:
         """About how many bytes the journal holds, dead entries included."""
@@ -244,21 +287,6 @@ class LevelJournal:
             highest = min(highest, start - 1)
         raise damaged(self._folder, f"does not hold entry {index} of partition {partition}")
 
-    def _check_row_of_entries(
-        self,
-        folder: LevelFolder,
-        partition: int,
-        found: list[tuple[bytes, bytes]],
-        expected: Iterable[int],
-    ) -> None:
-        """Refuse a gap: the entries found are the first of those expected."""
-        if not found:
-            missing = next(iter(expected))
-            raise damaged(folder.path, f"lacks entry {missing} of partition {partition}")
-        for (key, _), index in zip(found, expected, strict=False):
-            if index_of(key) != index:
-                raise damaged(folder.path, f"lacks entry {index} of partition {partition}")
-
     def _is_pinned(self, partition: int) -> bool:
         """Whether the oldest generation alone holds living entries of the partition."""
         extent = self._state.extents[partition]
@@ -283,16 +311,26 @@ class LevelJournal:
             while index >= extent.first and room > 0:
                 folder, lowest, _ = self._holder(partition, index)
                 found = folder.scan(
-                    entry_key(partition, max(lowest, extent.first)),
+                    entry_key(partition, lowest),
                     entry_key(partition, index + 1),
                     reverse=True,
                     bytes_max=room,
                 )
-                self._check_row_of_entries(folder, partition, found, range(index, -1, -1))
-                carried.setdefault(partition, []).extend(found)
-                room -= sum(len(body) + ROW_OVERHEAD_BYTES for _, body in found)
-                index -= len(found)
-                starts[partition] = index + 1
+                if not found:
+                    raise _lacking(folder, partition, index)
+                for key, run in found:
+                    begin = max(index_of(key), extent.first)
+                    entries = _entries(folder, run)[begin - index_of(key) :][: index + 1 - begin]
+                    if len(entries) != index + 1 - begin:
+                        raise _lacking(folder, partition, index)
+                    carried.setdefault(partition, []).append(
+                        (entry_key(partition, begin), run_of(entries))
+                    )
+                    room -= len(run) + ROW_OVERHEAD_BYTES
+                    index = begin - 1
+                    starts[partition] = begin
+                    if begin == extent.first:
+                        break
             if room <= 0:
                 break
         self._generations[-1].bytes_used += bytes_max - room
@@ -304,6 +342,27 @@ class LevelJournal:
         oldest.folder.close()
         self._dead.append(set_dead(oldest.folder.path))
         self._pins = self._pins_of_oldest()
+
+
+def _run_with(folder: LevelFolder, partition: int, lowest: int, index: int) -> int:
+    """Where the run begins that holds the entry, if anything does; `lowest` is the start there."""
+    found = folder.scan(
+        entry_key(partition, lowest), entry_key(partition, index + 1), reverse=True, limit=1
+    )
+    if not found:
+        raise _lacking(folder, partition, index)
+    return index_of(found[0][0])
+
+
+def _entries(folder: LevelFolder, run: bytes) -> list[bytes]:
+    try:
+        return entries_in(run)
+    except ValueError as error:
+        raise damaged(folder.path, f"holds a wrong run of entries: {error}") from error
+
+
+def _lacking(folder: LevelFolder, partition: int, index: int) -> DamagedData:
+    return damaged(folder.path, f"lacks entry {index} of partition {partition}")
 
 
 def _name(number: int) -> str:

@@ -1,26 +1,32 @@
-"""Keys and small bodies of the journal, the same on disk and in the memory store.
+"""Keys and bodies of the journal's rows.
 
 | key | body |
 |---|---|
 | ``E`` partition u16 | first u64, last u64, base term u64, base chain u64 |
 | ``H`` partition u16 | hard state, as the raft core encodes it |
-| ``L`` partition u16, index u64 | entry |
+| ``L`` partition u16, index u64 | a run: entries from that index on, each behind its length, u32 |
 | ``P`` node uuid | highest incarnation seen, u64 |
 | ``R`` partition u16 | replica meta |
 | ``READY`` | number of the generation, u64 |
 
-All numbers are big-endian, so that entries sort by partition and index.
+All numbers are big-endian, so that runs sort by partition and index. What a turn appends to a
+partition is one run, as a row costs far more than the bytes in it. The memory store keeps a row for
+each entry instead.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import Struct
 from struct import error as StructError
 from typing import Final
 
+from zmqim.limits import KB
 from zmqim.store.interface import Extent, JournalBatch, LoadedPartition, Rows
 
 ENTRY_TAG: Final = b"L"
+RUN_BYTES_MAX: Final = 64 * KB
+"""A longer run becomes several, so that reading a part of it stays cheap."""
 READY_KEY: Final = b"READY"
 
 _entry_key: Final = Struct(">cHQ").pack
@@ -28,15 +34,18 @@ _ENTRY_KEY: Final = Struct(">cHQ")
 _STATE_KEY: Final = Struct(">cH")
 _EXTENT: Final = Struct(">QQQQ")
 _NUMBER: Final = Struct(">Q")
+_LENGTH: Final = Struct(">I")
+_pack_length: Final = _LENGTH.pack
+_length_at: Final = _LENGTH.unpack_from
 
 
 def entry_key(partition: int, index: int) -> bytes:
-    """Key of one entry."""
+    """Key of the run that begins with this entry."""
     return _entry_key(ENTRY_TAG, partition, index)
 
 
 def index_of(key: bytes) -> int:
-    """Index of the entry whose key this is."""
+    """Index of the first entry of the run whose key this is."""
     index: int = _ENTRY_KEY.unpack(key)[2]
     return index
 
@@ -46,13 +55,59 @@ def number_body(number: int) -> bytes:
     return _NUMBER.pack(number)
 
 
+def run_of(entries: Sequence[bytes]) -> bytes:
+    """Body of a run."""
+    parts: list[bytes] = []
+    for entry in entries:
+        parts += (_pack_length(len(entry)), entry)
+    return b"".join(parts)
+
+
+def entries_in(run: bytes) -> list[bytes]:
+    """The entries of a run. Raises ValueError if it is not as `run_of` makes it."""
+    entries = []
+    place, end = 0, len(run)
+    while place < end:
+        try:
+            (size,) = _length_at(run, place)
+        except StructError as error:
+            raise ValueError(str(error)) from error
+        place += _LENGTH.size + size
+        entries.append(run[place - size : place])
+    if place != end:
+        raise ValueError(f"{end} bytes, of which the last entry lacks {place - end}")
+    return entries
+
+
+Run = tuple[int, int, list[bytes]]
+"""(partition, index of the first entry, entries)."""
+
+
+def runs_of(batch: JournalBatch) -> list[Run]:
+    """The entries of `batch` that its extents call alive, as runs."""
+    runs: list[Run] = []
+    run: list[bytes] = []
+    partition = -1
+    lowest = last = following = size = 0
+    for number, index, body in batch.entries:
+        if number != partition:
+            assert number in batch.extents, f"partition {number} has no extent"
+            lowest, last, _, _ = batch.extents[number]
+        if not lowest <= index <= last:
+            continue
+        size += len(body)
+        if number != partition or index != following or size > RUN_BYTES_MAX:
+            run, size = [], len(body)
+            runs.append((number, index, run))
+        run.append(body)
+        partition, following = number, index + 1
+    return runs
+
+
 def rows_of(batch: JournalBatch) -> Rows:
-    """Everything in `batch` as rows."""
-    rows: Rows = [
-        (_entry_key(b"L", partition, index), body) for partition, index, body in batch.entries
-    ]
+    """Everything in `batch` but its entries, as rows."""
     state_key = _STATE_KEY.pack
-    rows += [
+    rows: Rows = [
         (
             state_key(b"E", partition),
             _EXTENT.pack(*extent),

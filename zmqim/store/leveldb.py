@@ -38,7 +38,7 @@ from zmqim.store.tables import damaged_table
 
 CLEAN_NAME: Final = "CLEAN"
 """Written into a folder once everything that creating made is durable."""
-CLEAN_CONTENT: Final = b"leveldb 1\n"
+CLEAN_CONTENT: Final = b"leveldb 2\n"
 """Engine and layout version."""
 FRAME_HEADER: Final = b"\x01\x00"
 """Version 1, no flags."""
@@ -130,7 +130,10 @@ class LevelFolder:
         if not is_created(path):
             raise damaged(path, f"is blank or half made: it has no {CLEAN_NAME} marker")
         if (path / CLEAN_NAME).read_bytes() != CLEAN_CONTENT:
-            raise damaged(path / CLEAN_NAME, f"does not say {CLEAN_CONTENT.decode().strip()!r}")
+            words = (
+                f"does not say {CLEAN_CONTENT.decode().strip()!r}: another version of zmqim made it"
+            )
+            raise damaged(path / CLEAN_NAME, words)
         if not (path / "CURRENT").exists():
             raise damaged(path / "CURRENT", "is missing")
         self.path = path

@@ -195,6 +195,7 @@ class MemoryJournal:
         for partition, extent in batch.extents.items():
             before = self._state.extents.get(partition, extent)
             rows += [(entry_key(partition, index), None) for index in _dead(before, extent)]
+        rows += [(entry_key(partition, index), body) for partition, index, body in batch.entries]
         rows += rows_of(batch)
         self._store.write(rows)
         self._bytes_used += sum(len(key) + len(body or b"") for key, body in rows)

@@ -14,6 +14,7 @@ from zmqim.errors import AlreadyRunning, DamagedData, DiskError
 from zmqim.limits import KB, MB, TEST_WRITE_BUFFER_BYTES
 from zmqim.store.interface import Extent, JournalBatch, LoadedPartition
 from zmqim.store.journal import LevelJournal, open_journal
+from zmqim.store.keys import RUN_BYTES_MAX, entry_key
 from zmqim.store.mark import DurableMark
 from zmqim.store.rows import open_rows
 
@@ -286,16 +287,16 @@ def test_a_log_that_is_being_carried_forward_may_be_reset(
     tmp_path: Path, open_raft: Opener
 ) -> None:
     journal = open_raft(create=True)
-    append(journal, 7, Extent(1, 700, 0, 0))
+    append(journal, 7, Extent(1, 900, 0, 0))
     append(journal, 1, Extent(1, 20, 0, 0))
     assert len(folders(tmp_path / "raft")) > 2, "entries of 7 are being carried forward"
-    reset(journal, 7, 690)
+    reset(journal, 7, 890)
     append(journal, 1, Extent(15, 300, 0, 0))
-    append(journal, 7, Extent(691, 720, 9, 77), life=1)
+    append(journal, 7, Extent(891, 920, 9, 77), life=1)
     append(journal, 1, Extent(290, 900, 0, 0))
     for look in (lambda: journal, open_raft):
         opened = look()
-        assert opened.read(7, 691, 720, MB) == bodies(7, 691, 720, life=1)
+        assert opened.read(7, 891, 920, MB) == bodies(7, 891, 920, life=1)
         assert opened.read(1, 290, 900, MB) == bodies(1, 290, 900)
 
 
@@ -450,6 +451,43 @@ def test_a_gap_between_entries_is_damage(open_raft: Opener) -> None:
     )
     with pytest.raises(DamagedData, match="lacks entry 3 of partition 0"):
         journal.read(0, 1, 4, MB)
+
+
+@pytest.mark.parametrize("missing", [3, 4])
+def test_entries_that_are_lacking_at_the_end_are_damage(open_raft: Opener, missing: int) -> None:
+    journal = open_raft(create=True)
+    entries = [(0, index, b"a") for index in range(1, missing)]
+    journal.write(JournalBatch(entries, {0: Extent(1, 4, 0, 0)}))
+    with pytest.raises(DamagedData, match=f"lacks entry {missing} of partition 0"):
+        journal.read(0, 2, 4, MB)
+    with pytest.raises(DamagedData, match=f"lacks entry {missing} of partition 0"):
+        journal.read(0, missing, missing, MB)
+
+
+def test_a_run_that_nobody_wrote_is_damage(tmp_path: Path, open_raft: Opener) -> None:
+    journal = open_raft(create=True)
+    append(journal, 0, Extent(1, 5, 0, 0))
+    journal.close()
+    rows = open_rows(tmp_path / "raft" / "g000001")
+    rows.write([(entry_key(0, 1), b"\0\0\0\x09short")])
+    rows.close()
+    with pytest.raises(DamagedData, match="wrong run of entries"):
+        open_raft()
+
+
+def test_what_a_turn_appends_to_a_log_is_one_row_unless_it_is_long(
+    tmp_path: Path, open_raft: Opener
+) -> None:
+    journal = open_raft(create=True, generation_bytes=MB)
+    long = RUN_BYTES_MAX // 2
+    entries = [(0, index, b"short") for index in range(1, 51)]
+    entries += [(1, 1, bytes(long)), (1, 2, bytes(long)), (1, 3, bytes(long))]
+    journal.write(JournalBatch(entries, {0: Extent(1, 50, 0, 0), 1: Extent(1, 3, 0, 0)}))
+    journal.close()
+    rows = open_rows(tmp_path / "raft" / "g000001")
+    keys = [key for key, _ in rows.scan(entry_key(0, 0), entry_key(2, 0))]
+    rows.close()
+    assert keys == [entry_key(0, 1), entry_key(1, 1), entry_key(1, 3)]
 
 
 def test_after_closing_nothing_is_written(open_raft: Opener) -> None:
