@@ -130,9 +130,8 @@ class LevelFolder:
         if not is_created(path):
             raise damaged(path, f"is blank or half made: it has no {CLEAN_NAME} marker")
         if (path / CLEAN_NAME).read_bytes() != CLEAN_CONTENT:
-            words = (
-                f"does not say {CLEAN_CONTENT.decode().strip()!r}: another version of zmqim made it"
-            )
+            layout = CLEAN_CONTENT.decode().strip()
+            words = f"does not say {layout!r}: another version of zmqim made it"
             raise damaged(path / CLEAN_NAME, words)
         if not (path / "CURRENT").exists():
             raise damaged(path / "CURRENT", "is missing")
