@@ -16,7 +16,7 @@ performs the effects *in order*: a write is durable before any later effect of t
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from zmqim.bus.messages import Message
 from zmqim.ids import Incarnation, NodeName, NodeUuid
@@ -46,7 +46,7 @@ class Send:
     """
 
     __slots__ = ("message", "to")
-    __match_args__ = ("to", "message")
+    __match_args__: ClassVar = ("to", "message")
 
     def __init__(self, to: NodeName, message: Message) -> None:
         self.to = to

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from zmqim.bus.effects import Peer
 from zmqim.bus.envelope import Header
@@ -37,7 +37,7 @@ class Received:
     """A message of a linked process. Never changed; a plain class for the reason of `Send`."""
 
     __slots__ = ("message", "source")
-    __match_args__ = ("source", "message")
+    __match_args__: ClassVar = ("source", "message")
 
     def __init__(self, source: NodeName, message: Message) -> None:
         self.source = source
