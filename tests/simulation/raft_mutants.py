@@ -154,7 +154,7 @@ class ForgetsVotes(Replica):
 
     def written(self, unsaved: Unsaved) -> Disk:
         if unsaved.hard_state is not None:
-            unsaved = unsaved._replace(hard_state=HardState(unsaved.hard_state.term))
+            unsaved.hard_state = HardState(unsaved.hard_state.term)
         return super().written(unsaved)
 
 
