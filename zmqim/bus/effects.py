@@ -42,7 +42,8 @@ class View(NamedTuple):
 class Send:
     """Put `message` into the queue of the link to `to`. Never changed.
 
-    A plain class, as a named tuple costs ten times as much to make and most effects are these.
+    A plain class, as in compiled code a named tuple costs ten times as much to make and most
+    effects are these.
     """
 
     __slots__ = ("message", "to")

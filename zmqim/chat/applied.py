@@ -56,7 +56,10 @@ class Applied:
 
 
 def decode_applied(body: bytes) -> Applied:
-    """What `encode` made, here or in another version. Raises `msgspec.ValidationError`."""
+    """What `encode` made, here or in a version with more fields, all of them integers.
+
+    Raises `msgspec.DecodeError`.
+    """
     return Applied(*_decode(body)[:_FIELDS])
 
 

@@ -20,9 +20,8 @@ _MS_SHIFT: Final = 22
 _PARTITION_SHIFT: Final = 11
 _COUNTER_MASK: Final = (1 << _PARTITION_SHIFT) - 1
 _MESSAGE: Final = struct.Struct(">QQQ")
-_U32: Final = struct.Struct(">I")
 _U64: Final = struct.Struct(">Q")
-_pack_u32, _pack_u64, _pack_message = _U32.pack, _U64.pack, _MESSAGE.pack
+_pack_message: Final = _MESSAGE.pack
 _READ_ROWS: Final = 256
 
 
@@ -73,7 +72,7 @@ class MessageRows:
         makes looking for a new one, the price of every message, several times cheaper.
         """
         name = sender.encode()
-        return channel.first_prefix + _pack_u32(len(name)) + name + client_msg_no.encode()
+        return channel.first_prefix + len(name).to_bytes(4, "big") + name + client_msg_no.encode()
 
     def first(self, channel: Channel, key: bytes) -> MessageRow | None:
         """The message of `channel` that was stored under that `first_key`, if there is one."""
@@ -86,7 +85,7 @@ class MessageRows:
         """Store the message that the channel's head already counts, to be found by `first`."""
         head = channel.head
         view = self._view
-        sequence = _pack_u64(head.last_sequence)
+        sequence = head.last_sequence.to_bytes(8, "big")
         body = _pack_message(message_id, hlc, head.red_count) + operation
         view.put(channel.message_prefix + sequence, body)
         view.put(first_key, sequence)

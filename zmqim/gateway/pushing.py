@@ -41,7 +41,8 @@ ChannelKey = tuple[int, str, bool]
 PULLS_PER_SESSION_MAX: Final = 4
 """Ranges that one session reads at a time. Above: the rest waits for those."""
 CURSORS_MAX = 10_000
-"""Cursors of one session. Above: the oldest is forgotten, and a late repeat could pass."""
+"""Cursors of one session. Above: the oldest is forgotten, and a late repeat could pass. (Tests set
+it and `_WINDOW_MAX`, so they are not `Final`: compiled code would not see that.)"""
 PUSH_OVERHEAD_BYTES: Final = 64
 
 _PAUSES: Final = limits.REDELIVERY_PAUSES_MS

@@ -64,7 +64,7 @@ class Entry:
 
 def chain_of(previous: int, content: bytes) -> int:
     """The chain of an entry whose bytes behind the chain are `content`."""
-    return xxh3_64_intdigest(CHAIN.pack(previous) + content)
+    return xxh3_64_intdigest(previous.to_bytes(8, "big") + content)
 
 
 def encode_entry(entry: Entry) -> bytes:

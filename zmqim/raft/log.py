@@ -104,7 +104,7 @@ class Log:
             hlc = self.hlc + 1
         behind_previous = ENTRY.pack(self.chain, term, index, hlc, kind) + payload
         chain = xxh3_64_intdigest(behind_previous)
-        body = CHAIN.pack(chain) + behind_previous[CHAIN.size :]
+        body = chain.to_bytes(8, "big") + behind_previous[CHAIN.size :]
         self._put(Entry(term, index, hlc, kind, payload, chain), body)
         self._recent.append(body)
         self._recent_bytes += len(body)

@@ -35,7 +35,8 @@ from zmqim.limits import BATCH_BYTES_MAX, BATCH_ITEMS_MAX
 OWN_ORIGIN: Final = 0
 """The router itself asks, for members."""
 PARTITION_CACHE_MAX = 65_536
-"""Route keys whose partition is remembered. Full: forgotten at once, computed anew."""
+"""Route keys whose partition is remembered. Full: forgotten at once, computed anew. (Tests set
+it, so it is not `Final`.)"""
 
 _NOT_LEADER: Final = int(OutcomeCode.NOT_LEADER)
 

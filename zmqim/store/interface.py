@@ -30,7 +30,7 @@ order."""
 class JournalBatch:
     """What one turn changes in the journal, written and synced as one.
 
-    Every partition that appears in `entries` appears in `extents`, and its entries reach up to the
+    Every partition that appears in `entries` appears in `extents`, and its entries rise to the
     `last` there: writing an entry makes all that the log held after it dead. An extent may end
     below the one before (a conflict) or begin elsewhere (a snapshot): nothing else needs to be
     said, and what it leaves out is dead for good, even if the log grows over it again.

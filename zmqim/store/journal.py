@@ -2,16 +2,16 @@
 
 A generation is a LevelDB folder. Batches go to the newest; when that has grown to its bound the
 journal rolls: a new folder is created, receives every extent, hard state, meta and peer and the
-READY row in one synced batch, and only then is the newest. So nothing that was applied is ever
-deleted from a LevelDB: an old generation is removed as a folder once every partition's `first` has
-passed what it holds. What the oldest of three still holds alive is carried forward, a slice in each
-batch, from high indexes to low ones.
+READY row in one synced batch, and only then is the newest. So hardly anything is ever deleted from
+a LevelDB: an old generation is removed as a folder once every partition's `first` has passed what
+it holds. What the oldest of three still holds alive is carried forward, a slice in each batch, from
+high indexes to low ones.
 
 Which generation holds an entry: in each one, the runs of a partition lie side by side from a lowest
 index on, its *start*; writing index i makes all after i dead. So the newest generation whose start
 is not above i holds entry i, in its last run that begins at i or before. That is why what dies in
-the newest generation is deleted from it: only there, and only where a leader's other entries or a
-snapshot take the place of a suffix, which is rare.
+the newest generation is deleted from it, or a new one begins: only there, and only where a log
+loses a suffix to a leader's other entries, a snapshot or a new replica, which is rare.
 """
 
 from __future__ import annotations
@@ -58,11 +58,15 @@ GENERATIONS_KEPT: Final = 2
 """Above, the oldest is carried forward."""
 CARRY_BYTES: Final = 64 * KB
 """Carried forward with each batch, on top of as much as the batch itself holds."""
+CUT_BYTES_MAX = 1 * MB
+"""Dead entries that a batch deletes from the newest generation. Above: a new one begins instead, as
+reading and deleting them would hold up all partitions. (Tests set it.)"""
 ROW_OVERHEAD_BYTES: Final = 40
 """Key, frame and LevelDB's own per row, for counting."""
 
 _NAME: Final = re.compile(r"g(\d{6,})")
 _NEVER: Final = 2**64
+Row = tuple[bytes, bytes]
 
 
 @dataclass(slots=True)
@@ -111,7 +115,7 @@ def open_journal(
 
 
 class LevelJournal:
-    """A `Journal` on LevelDB. After a `DiskError` it is never used again."""
+    """A `Journal` on LevelDB. After an error of a write it is never used again."""
 
     def __init__(
         self,
@@ -151,16 +155,20 @@ class LevelJournal:
         if self._generations[-1].bytes_used >= self._generation_bytes:
             self._roll()
             self._pins = self._pins_of_oldest()
-        newest = self._generations[-1]
         runs = runs_of(batch)
         rows = self._cut_dead(batch, runs)
+        if rows is None:
+            self._roll()
+            self._pins = self._pins_of_oldest()
+            rows = []
+        newest = self._generations[-1]
         starts = newest.starts
         for partition, index, entries in runs:
             rows.append((entry_key(partition, index), run_of(entries)))
             if index < starts.get(partition, _NEVER):
                 starts[partition] = index
         rows += rows_of(batch)
-        size = len(rows) * ROW_OVERHEAD_BYTES + sum([len(body) for _, _, body in batch.entries])
+        size = sum([len(body or b"") + ROW_OVERHEAD_BYTES for _, body in rows])
         self._state.take(batch)
         moved = batch.extents.keys() & self._pins
         if self._pins and len(self._generations) > GENERATIONS_KEPT:
@@ -182,55 +190,29 @@ class LevelJournal:
         assert extent.first <= first <= last + 1, f"{first} to {last} of {extent}"
         assert last <= extent.last, f"{first} to {last} of {extent}"
         bodies: list[bytes] = []
-        room = bytes_max
-        while first <= last and (room > 0 or not bodies):
+        room = max(bytes_max, 1)
+        while first <= last and room > 0:
             folder, lowest, highest = self._holder(partition, first)
             stop = min(last, highest) + 1
-            begin = _run_with(folder, partition, lowest, first)
-            found = folder.scan(
-                entry_key(partition, begin), entry_key(partition, stop), bytes_max=max(room, 1)
-            )
-            for key, run in found:
-                begin = index_of(key)
-                entries = _entries(folder, run)[max(first - begin, 0) : stop - begin]
-                if begin > first or not entries:
-                    raise _lacking(folder, partition, first)
-                for body in entries:
-                    bodies.append(body)
-                    first += 1
-                    room -= len(body)
-                    if room <= 0:
-                        return bodies
+            found = _run_with(folder, partition, lowest, first)
+            while found and room > 0:
+                for key, run in found:
+                    begin = index_of(key)
+                    entries = _entries(folder, run, stop - begin)[max(first - begin, 0) :]
+                    if begin > first or not entries:
+                        raise _lacking(folder, partition, first)
+                    for body in entries:
+                        bodies.append(body)
+                        first += 1
+                        room -= len(body)
+                        if room <= 0:
+                            return bodies
+                found = folder.scan(
+                    entry_key(partition, first), entry_key(partition, stop), bytes_max=room
+                )
+            if first < stop and room > 0:
+                raise _lacking(folder, partition, first)
         return bodies
-
-    def _cut_dead(self, batch: JournalBatch, runs: list[Run]) -> Rows:
-        """What makes the newest generation forget the entries that `batch` leaves out or writes
-        anew: so its runs never overlap."""
-        begins: dict[int, int] = {}
-        for partition, index, _ in runs:
-            begins.setdefault(partition, index)
-        rows: Rows = []
-        extents = self._state.extents
-        newest = self._generations[-1]
-        for partition, extent in batch.extents.items():
-            before = extents.get(partition)
-            dead = begins.get(partition, extent.last + 1)
-            if before is None or dead > before.last or partition not in newest.starts:
-                continue
-            found = newest.folder.scan(
-                entry_key(partition, dead), entry_key(partition, before.last + 1)
-            )
-            rows += [(key, None) for key, _ in found]
-            start = newest.starts[partition]
-            if start >= dead:
-                del newest.starts[partition]
-                continue
-            for key, run in newest.folder.scan(
-                entry_key(partition, start), entry_key(partition, dead), reverse=True, limit=1
-            ):
-                entries = _entries(newest.folder, run)[: dead - index_of(key)]
-                rows.append((key, run_of(entries)))
-        return rows
 
     def bytes_used(self) -> int:
         """About how many bytes the journal holds, dead entries included."""
@@ -287,6 +269,39 @@ class LevelJournal:
             highest = min(highest, start - 1)
         raise damaged(self._folder, f"does not hold entry {index} of partition {partition}")
 
+    def _cut_dead(self, batch: JournalBatch, runs: list[Run]) -> Rows | None:
+        """What makes the newest generation forget the entries that `batch` leaves out or writes
+        anew, so that its runs never overlap; None: it is too much, and a new generation, which
+        holds none of them, is cheaper."""
+        begins: dict[int, int] = {}
+        for partition, index, _ in runs:
+            begins.setdefault(partition, index)
+        rows: Rows = []
+        room = CUT_BYTES_MAX
+        extents = self._state.extents
+        folder, starts = self._generations[-1].folder, self._generations[-1].starts
+        emptied = []
+        for partition, extent in batch.extents.items():
+            before = extents.get(partition)
+            dead = begins.get(partition, extent.last + 1)
+            if before is None or dead > before.last or partition not in starts:
+                continue
+            found = folder.scan(
+                entry_key(partition, dead), entry_key(partition, before.last + 1), bytes_max=room
+            )
+            rows += [(key, None) for key, _ in found]
+            room -= sum([len(run) for _, run in found])
+            if room <= 0:
+                return None
+            if starts[partition] >= dead:
+                emptied.append(partition)
+                continue
+            ((key, run),) = _run_with(folder, partition, starts[partition], dead - 1)
+            rows.append((key, run_of(_entries(folder, run, dead - index_of(key)))))
+        for partition in emptied:
+            del starts[partition]
+        return rows
+
     def _is_pinned(self, partition: int) -> bool:
         """Whether the oldest generation alone holds living entries of the partition."""
         extent = self._state.extents[partition]
@@ -320,7 +335,8 @@ class LevelJournal:
                     raise _lacking(folder, partition, index)
                 for key, run in found:
                     begin = max(index_of(key), extent.first)
-                    entries = _entries(folder, run)[begin - index_of(key) :][: index + 1 - begin]
+                    entries = _entries(folder, run, index + 1 - index_of(key))
+                    entries = entries[begin - index_of(key) :]
                     if len(entries) != index + 1 - begin:
                         raise _lacking(folder, partition, index)
                     carried.setdefault(partition, []).append(
@@ -344,19 +360,19 @@ class LevelJournal:
         self._pins = self._pins_of_oldest()
 
 
-def _run_with(folder: LevelFolder, partition: int, lowest: int, index: int) -> int:
-    """Where the run begins that holds the entry, if anything does; `lowest` is the start there."""
+def _run_with(folder: LevelFolder, partition: int, lowest: int, index: int) -> list[Row]:
+    """The row of the run that holds the entry, if anything does; `lowest` is the start there."""
     found = folder.scan(
         entry_key(partition, lowest), entry_key(partition, index + 1), reverse=True, limit=1
     )
     if not found:
         raise _lacking(folder, partition, index)
-    return index_of(found[0][0])
+    return found
 
 
-def _entries(folder: LevelFolder, run: bytes) -> list[bytes]:
+def _entries(folder: LevelFolder, run: bytes, count: int) -> list[bytes]:
     try:
-        return entries_in(run)
+        return entries_in(run, count)
     except ValueError as error:
         raise damaged(folder.path, f"holds a wrong run of entries: {error}") from error
 

@@ -25,17 +25,16 @@ from zmqim.limits import KB
 from zmqim.store.interface import Extent, JournalBatch, LoadedPartition, Rows
 
 ENTRY_TAG: Final = b"L"
-RUN_BYTES_MAX: Final = 64 * KB
-"""A longer run becomes several, so that reading a part of it stays cheap."""
+RUN_BYTES_MAX = 64 * KB
+"""A longer run becomes several, so that reading a part of it stays cheap. (Tests set it.)"""
 READY_KEY: Final = b"READY"
 
-_entry_key: Final = Struct(">cHQ").pack
 _ENTRY_KEY: Final = Struct(">cHQ")
+_entry_key: Final = _ENTRY_KEY.pack
 _STATE_KEY: Final = Struct(">cH")
 _EXTENT: Final = Struct(">QQQQ")
 _NUMBER: Final = Struct(">Q")
 _LENGTH: Final = Struct(">I")
-_pack_length: Final = _LENGTH.pack
 _length_at: Final = _LENGTH.unpack_from
 
 
@@ -59,22 +58,22 @@ def run_of(entries: Sequence[bytes]) -> bytes:
     """Body of a run."""
     parts: list[bytes] = []
     for entry in entries:
-        parts += (_pack_length(len(entry)), entry)
+        parts += (len(entry).to_bytes(4, "big"), entry)
     return b"".join(parts)
 
 
-def entries_in(run: bytes) -> list[bytes]:
-    """The entries of a run. Raises ValueError if it is not as `run_of` makes it."""
-    entries = []
+def entries_in(run: bytes, count: int) -> list[bytes]:
+    """The entries of a run, `count` at most. ValueError if it is not as `run_of` makes it."""
+    entries: list[bytes] = []
     place, end = 0, len(run)
-    while place < end:
+    while place < end and len(entries) < count:
         try:
             (size,) = _length_at(run, place)
         except StructError as error:
             raise ValueError(str(error)) from error
         place += _LENGTH.size + size
         entries.append(run[place - size : place])
-    if place != end:
+    if place > end:
         raise ValueError(f"{end} bytes, of which the last entry lacks {place - end}")
     return entries
 
@@ -87,16 +86,18 @@ def runs_of(batch: JournalBatch) -> list[Run]:
     """The entries of `batch` that its extents call alive, as runs."""
     runs: list[Run] = []
     run: list[bytes] = []
-    partition = -1
+    partition = asked = -1
     lowest = last = following = size = 0
     for number, index, body in batch.entries:
-        if number != partition:
+        if number != asked:
             assert number in batch.extents, f"partition {number} has no extent"
             lowest, last, _, _ = batch.extents[number]
+            asked = number
         if not lowest <= index <= last:
             continue
         size += len(body)
         if number != partition or index != following or size > RUN_BYTES_MAX:
+            assert number != partition or index >= following, "entries are not in order"
             run, size = [], len(body)
             runs.append((number, index, run))
         run.append(body)

@@ -13,17 +13,17 @@ A value is framed as ``version u8 | flags u8 | body | crc32 u32 little-endian``.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from struct import Struct
 from typing import Any, Final
 from zlib import crc32
 
 import plyvel
 
-from zmqim.errors import AlreadyRunning, DamagedData, DiskError, ZmqimError
+from zmqim.errors import AlreadyRunning, DamagedData, DiskError, UsageError, ZmqimError
 from zmqim.store.damage import damaged, file_in, file_of_failed_opening, files_around
 from zmqim.store.files import (
     FileLock,
@@ -40,6 +40,7 @@ CLEAN_NAME: Final = "CLEAN"
 """Written into a folder once everything that creating made is durable."""
 CLEAN_CONTENT: Final = b"leveldb 2\n"
 """Engine and layout version."""
+_LAYOUT: Final = re.compile(rb"leveldb \d+\n")
 FRAME_HEADER: Final = b"\x01\x00"
 """Version 1, no flags."""
 FRAME_BYTES: Final = 6
@@ -48,9 +49,8 @@ CRC_RESIDUE: Final = 0x2144DF1C
 BLOCK_BYTES: Final = 4096
 TABLE_BYTES: Final = 8 * 1024 * 1024
 REMOVED_BYTES = TABLE_BYTES
-"""Removed from a dead folder in one step: some 3 ms of a journalling file system."""
-
-_pack_crc: Final = Struct("<I").pack
+"""Removed from a dead folder in one step: some 3 ms of a journalling file system. (Tests set it, so
+it is not `Final`: compiled code would not see that.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +126,13 @@ class LevelFolder:
     """
 
     def __init__(self, path: Path, options: LevelOptions) -> None:
-        """Open what `create_level_folder` made. Raises `DamagedData`, `AlreadyRunning`."""
+        """Open what `create_level_folder` made.
+
+        Raises `DamagedData`, `AlreadyRunning`, or `UsageError` if another version made it.
+        """
         if not is_created(path):
             raise damaged(path, f"is blank or half made: it has no {CLEAN_NAME} marker")
-        if (path / CLEAN_NAME).read_bytes() != CLEAN_CONTENT:
-            layout = CLEAN_CONTENT.decode().strip()
-            words = f"does not say {layout!r}: another version of zmqim made it"
-            raise damaged(path / CLEAN_NAME, words)
+        _check_layout(path)
         if not (path / "CURRENT").exists():
             raise damaged(path / "CURRENT", "is missing")
         self.path = path
@@ -240,7 +240,7 @@ class LevelFolder:
                     batch.delete(key)
                 else:
                     framed = FRAME_HEADER + body
-                    put(key, framed + _pack_crc(crc32(framed, crc32(key))))
+                    put(key, framed + crc32(framed, crc32(key)).to_bytes(4, "little"))
             batch.write()
         except plyvel.Error as error:
             self._broken = _words(error)
@@ -324,6 +324,21 @@ class LevelSnapshot:
             self._is_open = False
             self._snapshot.close()
             self._folder.forget(self)
+
+
+def _check_layout(path: Path) -> None:
+    """Another layout is no damage: nothing may be set aside for it."""
+    content = (path / CLEAN_NAME).read_bytes()
+    if content == CLEAN_CONTENT:
+        return
+    wanted = CLEAN_CONTENT.decode().strip()
+    if not _LAYOUT.fullmatch(content):
+        raise damaged(path / CLEAN_NAME, f"does not say {wanted!r}")
+    raise UsageError(
+        f"{path} was made by another version of zmqim: it says {content.decode().strip()!r}, this"
+        f" version reads {wanted!r}.",
+        hint="Start the version that made it. Nothing was changed.",
+    )
 
 
 def _keys_in_words(low: bytes, high: bytes) -> str:

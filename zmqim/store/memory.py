@@ -19,7 +19,7 @@ from typing import Final
 from zmqim.errors import DamagedData
 from zmqim.limits import TEST_WRITE_BUFFER_BYTES
 from zmqim.store.interface import End, Extent, JournalBatch, LoadedPartition, Rows
-from zmqim.store.keys import ENTRY_TAG, JournalState, entry_key, rows_of
+from zmqim.store.keys import ENTRY_TAG, JournalState, entry_key, rows_of, runs_of
 
 END_OF_KEYS: Final = b"\xff" * 32
 
@@ -190,12 +190,13 @@ class MemoryJournal:
 
     def write(self, batch: JournalBatch) -> None:
         """Write all of `batch`; durable when it returns, if the journal is a synced one."""
-        assert {partition for partition, _, _ in batch.entries} <= batch.extents.keys()
         rows: Rows = []
         for partition, extent in batch.extents.items():
             before = self._state.extents.get(partition, extent)
             rows += [(entry_key(partition, index), None) for index in _dead(before, extent)]
-        rows += [(entry_key(partition, index), body) for partition, index, body in batch.entries]
+        for partition, first, bodies in runs_of(batch):
+            for index, entry in enumerate(bodies, first):
+                rows.append((entry_key(partition, index), entry))
         rows += rows_of(batch)
         self._store.write(rows)
         self._bytes_used += sum(len(key) + len(body or b"") for key, body in rows)
