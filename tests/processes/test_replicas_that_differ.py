@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from running_cluster import RunningCluster, topology_text, wait_for
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "clients"))
@@ -44,8 +45,8 @@ def skip_sequences(folder: Path, partition: int, channel_id: str) -> None:
             if key[6:7] == b"C":
                 head = msgspec.msgpack.decode(body, type=HeadRow)
                 if head.channel_id == channel_id:
-                    head.last_sequence += SKIPPED
-                    changed.append((key, msgspec.msgpack.encode(head)))
+                    wrong = replace(head, last_sequence=head.last_sequence + SKIPPED)
+                    changed.append((key, msgspec.msgpack.encode(wrong)))
         assert len(changed) == 1
         rows.write(changed)
     finally:

@@ -38,7 +38,7 @@ class LogSize:
             self.bytes_kept -= stretches.popleft()[1]
 
     def older_half(self) -> int:
-        """The last index of the stretches that are the older half; 0 if there is one stretch only."""
+        """The last index of the stretches that are the older half; 0 if there is one only."""
         passed = 0
         for last, size in list(self._stretches)[:-1]:
             passed += size
