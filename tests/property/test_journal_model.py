@@ -35,7 +35,7 @@ class JournalMachine(RuleBasedStateMachine):
         super().__init__()
         self._patch = pytest.MonkeyPatch()
         self._patch.setattr("zmqim.store.keys.RUN_BYTES_MAX", 300)
-        self._patch.setattr("zmqim.store.journal.CUT_BYTES_MAX", 2 * KB)
+        self._patch.setattr("zmqim.store.journal.CUT_BYTES_MAX", 400)
         self._folder = tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)
         self._written = 0
         self._extents: dict[int, Extent] = {}

@@ -490,6 +490,18 @@ def test_what_a_turn_appends_to_a_log_is_one_row_unless_it_is_long(
     assert keys == [entry_key(0, 1), entry_key(1, 1), entry_key(1, 3)]
 
 
+def test_entries_of_several_logs_may_come_in_turns_but_of_each_in_order(open_raft: Opener) -> None:
+    journal = open_raft(create=True)
+    dead = (2, 5, b"dead")
+    entries = [(1, 1, b"a"), dead, (1, 2, b"b"), (2, 10, b"c")]
+    journal.write(JournalBatch(entries, {1: Extent(1, 2, 0, 0), 2: Extent(10, 10, 0, 0)}))
+    assert journal.read(1, 1, 2, MB) == [b"a", b"b"]
+    assert journal.read(2, 10, 10, MB) == [b"c"]
+    again = [(3, 1, b"a"), (3, 2, b"b"), (3, 2, b"other")]
+    with pytest.raises(AssertionError, match="not in order"):
+        journal.write(JournalBatch(again, {3: Extent(1, 2, 0, 0)}))
+
+
 def test_after_closing_nothing_is_written(open_raft: Opener) -> None:
     journal = open_raft(create=True)
     journal.close()
