@@ -134,9 +134,9 @@ class LevelJournal:
         self._state = JournalState()
         if generations:
             self._recover()
+            self._pins = self._pins_of_oldest()
         else:
             self._roll()
-        self._pins = self._pins_of_oldest()
 
     def load(self) -> dict[int, LoadedPartition]:
         """Every partition that was ever written, as of the last write."""
@@ -154,12 +154,10 @@ class LevelJournal:
         """
         if self._generations[-1].bytes_used >= self._generation_bytes:
             self._roll()
-            self._pins = self._pins_of_oldest()
         runs = runs_of(batch)
         rows = self._cut_dead(batch, runs)
         if rows is None:
             self._roll()
-            self._pins = self._pins_of_oldest()
             rows = []
         newest = self._generations[-1]
         starts = newest.starts
@@ -258,6 +256,7 @@ class LevelJournal:
             folder.close()
             raise
         self._generations.append(Generation(number, folder, len(rows) * ROW_OVERHEAD_BYTES))
+        self._pins = self._pins_of_oldest()
 
     def _holder(self, partition: int, index: int) -> tuple[LevelFolder, int, int]:
         """The folder that holds the entry, and the lowest and highest index it would hold."""
