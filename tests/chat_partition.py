@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from zmqim.chat.operations import (
-    Notice,
-    Operation,
-    Query,
-    Result,
-    decode_result,
-    encode,
-)
-from zmqim.chat.queries import answer
+from zmqim.chat.encoding import encode
+from zmqim.chat.notices import Notice
+from zmqim.chat.operations import Operation
+from zmqim.chat.queries import Query
+from zmqim.chat.reading import answer
+from zmqim.chat.results import Result, decode_result
 from zmqim.chat.state import ChatState
 from zmqim.chat.view import RowView, digest_of
 from zmqim.store.memory import END_OF_KEYS, MemoryRowStore

@@ -24,16 +24,10 @@ from zmqim.bus.messages import (
     Role,
     Submit,
 )
-from zmqim.chat.operations import (
-    Done,
-    Probe,
-    SendMessage,
-    Sent,
-    UserRow,
-    decode_operation,
-    decode_query,
-    encode,
-)
+from zmqim.chat.encoding import encode
+from zmqim.chat.operations import SendMessage, decode_operation
+from zmqim.chat.queries import Probe, decode_query
+from zmqim.chat.results import Done, Sent, UserRow
 from zmqim.gateway.core import GatewayCore
 from zmqim.gateway.effects import CloseClient, Effect, ToClient
 from zmqim.gateway.plugin import CloseReason

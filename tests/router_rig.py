@@ -18,13 +18,9 @@ from zmqim.bus.messages import (
 )
 from zmqim.bus.replication import Leading
 from zmqim.chat.channels import route_key_of_channel
-from zmqim.chat.operations import (
-    MembersNotice,
-    MessageNotice,
-    Notice,
-    SendMessage,
-    encode,
-)
+from zmqim.chat.encoding import encode
+from zmqim.chat.notices import MembersNotice, MessageNotice, Notice
+from zmqim.chat.operations import SendMessage
 from zmqim.ids import Incarnation, Milliseconds, NodeName, NodeUuid, PartitionId
 from zmqim.limits import PRESENCE_SETTLE_MS_MAX
 from zmqim.ring.document import RingDocument

@@ -15,14 +15,10 @@ from storage_trio import NAMES, Trio
 from storage_world import GROUP, ROUTER, message, notices_in, result_of
 
 from zmqim.bus.messages import NoticeAck, OutcomeCode, RoutedItem
-from zmqim.chat.operations import (
-    MessageNotice,
-    MessagesPage,
-    MessagesQuery,
-    Notice,
-    Sent,
-    decode_send,
-)
+from zmqim.chat.notices import MessageNotice, Notice
+from zmqim.chat.operations import decode_send
+from zmqim.chat.queries import MessagesQuery
+from zmqim.chat.results import MessagesPage, Sent
 from zmqim.ids import NodeName
 from zmqim.storage.core import StorageCore
 

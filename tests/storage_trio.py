@@ -28,8 +28,12 @@ from storage_world import (
 from zmqim.bus.effects import Peer, Send, View
 from zmqim.bus.messages import ItemKind, Message, Outcome, Propose, RoutedItem
 from zmqim.bus.replication import Leading
+from zmqim.chat.codes import ChannelType
+from zmqim.chat.encoding import encode
 from zmqim.chat.keys import PREFIX_BYTES
-from zmqim.chat.operations import AddMembers, ChannelType, Operation, Query, Result, encode
+from zmqim.chat.operations import AddMembers, Operation
+from zmqim.chat.queries import Query
+from zmqim.chat.results import Result
 from zmqim.chat.view import digest_of
 from zmqim.ids import NodeName, NodeUuid
 from zmqim.ring.document import RingDocument

@@ -28,19 +28,11 @@ from zmqim.bus.messages import (
     Submit,
 )
 from zmqim.chat.channels import person_channel_id, route_key_of_channel, route_key_of_user
-from zmqim.chat.operations import (
-    AddMembers,
-    ChangeList,
-    ChannelType,
-    ListAction,
-    ListName,
-    Operation,
-    Query,
-    Result,
-    SendMessage,
-    decode_result,
-    encode,
-)
+from zmqim.chat.codes import ChannelType, ListAction, ListName
+from zmqim.chat.encoding import encode
+from zmqim.chat.operations import AddMembers, ChangeList, Operation, SendMessage
+from zmqim.chat.queries import Query
+from zmqim.chat.results import Result, decode_result
 from zmqim.chat.view import digest_of
 from zmqim.ids import ClusterId, Incarnation, NodeName, NodeUuid
 from zmqim.meta.birth import BirthCore

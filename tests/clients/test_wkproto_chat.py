@@ -9,7 +9,7 @@ import pytest
 from http_calls import Api
 from raw_client import APP, WEB, RawClient, fresh, token_for
 
-from zmqim.chat.operations import MessageFlag
+from zmqim.chat.codes import MessageFlag
 from zmqim.wkproto.packets import (
     Connack,
     Disconnect,

@@ -21,7 +21,7 @@ from http_calls import Api
 from tools.chaos.cluster import has_ended
 from tools.chaos.replicas import differences, read_storage
 from zmqim.chat.channels import route_key_of_channel
-from zmqim.chat.operations import ChannelType
+from zmqim.chat.codes import ChannelType
 from zmqim.chat.rows import HeadRow
 from zmqim.limits import DIGEST_ENTRIES
 from zmqim.ring.partitions import partition_of

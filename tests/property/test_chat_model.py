@@ -11,28 +11,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from zmqim.chat.channels import peers_of, person_channel_id
+from zmqim.chat.codes import ChannelType, ListAction, ListName, MessageFlag, Reason
+from zmqim.chat.encoding import encode
 from zmqim.chat.operations import (
     AddMembers,
     ChangeList,
-    ChannelType,
     DerivePersonRule,
-    Done,
-    ListAction,
-    ListName,
-    ListQuery,
-    MembersPage,
-    MembersQuery,
-    MessageFlag,
-    MessagesPage,
-    MessagesQuery,
-    Reason,
-    Rejected,
     RemoveMembers,
     SendMessage,
-    Sent,
     UpsertChannel,
-    encode,
 )
+from zmqim.chat.queries import ListQuery, MembersQuery, MessagesQuery
+from zmqim.chat.results import Done, MembersPage, MessagesPage, Rejected, Sent
 
 pytestmark = [pytest.mark.promise("P2"), pytest.mark.promise("P3"), pytest.mark.promise("P5")]
 

@@ -17,13 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from zmqim.bus.effects import Send
 from zmqim.bus.messages import Deliver, Dirty, DirtyChannel, Item, ItemKind, Submit
-from zmqim.chat.operations import (
-    MessageFlag,
-    MessageRow,
-    MessagesPage,
-    MessagesQuery,
-    decode_query,
-)
+from zmqim.chat.codes import MessageFlag
+from zmqim.chat.queries import MessagesQuery, decode_query
+from zmqim.chat.results import MessageRow, MessagesPage
 from zmqim.gateway import pushing
 from zmqim.gateway.effects import Effect
 from zmqim.wkproto.packets import Ping, Recv

@@ -32,7 +32,10 @@ from zmqim.bus.messages import (
     Propose,
     Withdraw,
 )
-from zmqim.chat.operations import MembersPage, MembersQuery, Notice, decode_query, encode
+from zmqim.chat.encoding import encode
+from zmqim.chat.notices import Notice
+from zmqim.chat.queries import MembersQuery, decode_query
+from zmqim.chat.results import MembersPage
 from zmqim.ids import NodeName
 from zmqim.limits import PRESENCE_DIGEST_MS
 from zmqim.router import credits

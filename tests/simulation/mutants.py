@@ -30,13 +30,10 @@ from zmqim.bus.effects import Send
 from zmqim.bus.messages import ItemKind, Notices, OutcomeCode, Outcomes, Propose
 from zmqim.bus.replication import AppendResult
 from zmqim.chat.applied import read_applied
-from zmqim.chat.operations import (
-    MembersPage,
-    MembersQuery,
-    SendMessage,
-    Sent,
-    encode,
-)
+from zmqim.chat.encoding import encode
+from zmqim.chat.operations import SendMessage
+from zmqim.chat.queries import MembersQuery
+from zmqim.chat.results import MembersPage, Sent
 from zmqim.chat.state import ChatState, Outcome
 from zmqim.chat.view import RowView, digest_of
 from zmqim.errors import DamagedData, WireError

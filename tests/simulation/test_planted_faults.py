@@ -12,7 +12,8 @@ from mutants import MUTANTS, Directed, Mutant
 
 from zmqim.bus.effects import Send
 from zmqim.bus.messages import Message, NoticeItem, Notices, PresenceDigest
-from zmqim.chat.operations import MembersNotice, MessageNotice, Notice, encode
+from zmqim.chat.encoding import encode
+from zmqim.chat.notices import MembersNotice, MessageNotice, Notice
 from zmqim.gateway.core import GatewayCore
 from zmqim.gateway.effects import Effect as GatewayEffect
 from zmqim.ids import Milliseconds, NodeName

@@ -34,7 +34,16 @@ HOT = (
     "wkproto/codec.py",
 )
 """What runs for each message: a class with keywords in one of these would leave it interpreted."""
-KEPT = ("bus/messages.py", "bus/replication.py", "chat/operations.py", "chat/rows.py")
+KEPT = (
+    "bus/messages.py",
+    "bus/replication.py",
+    "chat/encoding.py",
+    "chat/notices.py",
+    "chat/operations.py",
+    "chat/queries.py",
+    "chat/results.py",
+    "chat/rows.py",
+)
 """Their classes lose their tags, and so their encoding, when mypyc translates them."""
 
 

@@ -32,7 +32,9 @@ from zmqim.bus.messages import (
     Role,
     Submit,
 )
-from zmqim.chat.operations import Done, SendMessage, Sent, UserRow, decode_operation, encode
+from zmqim.chat.encoding import encode
+from zmqim.chat.operations import SendMessage, decode_operation
+from zmqim.chat.results import Done, Sent, UserRow
 from zmqim.gateway.core import GatewayCore
 from zmqim.gateway.effects import Effect, ToClient
 from zmqim.gateway.tokens import token_hash

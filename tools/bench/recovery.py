@@ -48,7 +48,7 @@ from docopt import docopt
 
 from tools.chaos.cluster import has_ended
 from zmqim.chat.channels import person_channel_id, route_key_of_channel
-from zmqim.chat.operations import ChannelType
+from zmqim.chat.codes import ChannelType
 from zmqim.commands.bench import is_compiled
 from zmqim.node.cluster import running_cluster
 from zmqim.ring.partitions import partition_of

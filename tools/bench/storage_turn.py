@@ -33,7 +33,9 @@ from docopt import docopt
 from zmqim.bus.effects import Peer, Send, View
 from zmqim.bus.messages import ItemKind, Message, NoticeAck, Notices, Propose, Role, RoutedItem
 from zmqim.chat.channels import person_channel_id
-from zmqim.chat.operations import ChannelType, SendMessage, encode
+from zmqim.chat.codes import ChannelType
+from zmqim.chat.encoding import encode
+from zmqim.chat.operations import SendMessage
 from zmqim.ids import ClusterId, Incarnation, NodeName, NodeUuid
 from zmqim.limits import PARTITIONS_DEFAULT
 from zmqim.meta.birth import BirthCore

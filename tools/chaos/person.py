@@ -21,7 +21,7 @@ from typing import cast
 
 from tools.chaos.plan import PERSON, ChannelPlan, GatewayAddress
 from zmqim.chat.channels import peer_of
-from zmqim.chat.operations import MessageFlag, Reason
+from zmqim.chat.codes import MessageFlag, Reason
 from zmqim.errors import WireError
 from zmqim.limits import CLIENT_CONNACK_MS_MAX, CLIENT_OPEN_MS_MAX, CLIENT_SENDACK_MS_MAX
 from zmqim.sim.connections import seen_of

@@ -19,8 +19,9 @@ from struct import Struct
 from xxhash import xxh3_128
 
 from zmqim.chat.applied import Applied, decode_applied
+from zmqim.chat.codes import MessageFlag
 from zmqim.chat.keys import Keys
-from zmqim.chat.operations import MessageFlag, decode_send
+from zmqim.chat.operations import decode_send
 from zmqim.errors import ZmqimError
 from zmqim.limits import TEST_WRITE_BUFFER_BYTES
 from zmqim.raft.replica import ReplicaMeta, ReplicaStatus

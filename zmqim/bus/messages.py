@@ -47,7 +47,7 @@ class OutcomeCode(IntEnum):
     """What became of an item."""
 
     DONE = 0
-    """It was applied or read: `result` is an encoded `chat.operations.Result`."""
+    """It was applied or read: `result` is an encoded `chat.results.Result`."""
     NOT_LEADER = 1
     """Not proposed; `result` is the leader's name if known."""
     BUSY = 2
@@ -265,7 +265,7 @@ class Outcomes(Body, frozen=True):
 
 
 class NoticeItem(Body, frozen=True):
-    """`index` is the log index that made it; `body` an encoded `chat.operations.Notice`."""
+    """`index` is the log index that made it; `body` an encoded `chat.notices.Notice`."""
 
     index: int
     body: bytes

@@ -13,24 +13,21 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from zmqim.chat.channels import person_channel_id, route_key_of_channel
+from zmqim.chat.codes import ChannelType, ListAction, ListName, Reason
+from zmqim.chat.encoding import encode
 from zmqim.chat.heads import Channel, Heads
 from zmqim.chat.keys import ALLOW_TAG, DENY_TAG, MEMBER_TAG
 from zmqim.chat.members import MemberSets, Membership
+from zmqim.chat.notices import MembersNotice
 from zmqim.chat.operations import (
     AddMembers,
     ChangeList,
-    ChannelType,
     DerivePersonRule,
-    ListAction,
-    ListName,
-    MembersNotice,
-    Reason,
-    Rejected,
     RemoveMembers,
     UpsertChannel,
-    encode,
 )
 from zmqim.chat.permissions import SERVED_TYPES
+from zmqim.chat.results import Rejected
 from zmqim.chat.rows import PersonRule
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 from zlib import crc32
 
-from zmqim.chat.operations import ChannelType
+from zmqim.chat.codes import ChannelType
 from zmqim.limits import UID_BYTES_MAX
 
 COMMAND_SUFFIX: Final = "____cmd"

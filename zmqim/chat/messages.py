@@ -7,7 +7,7 @@ from typing import Final
 
 from zmqim.chat.heads import Channel
 from zmqim.chat.keys import Keys
-from zmqim.chat.operations import MessageRow
+from zmqim.chat.results import MessageRow
 from zmqim.chat.view import RowView
 from zmqim.errors import DamagedData
 from zmqim.ids import HLC_COUNTER_BITS

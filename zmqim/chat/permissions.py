@@ -12,10 +12,11 @@ from __future__ import annotations
 from typing import Final
 
 from zmqim.chat.channels import peers_of
+from zmqim.chat.codes import ChannelType, Reason
 from zmqim.chat.heads import Channel, Head
 from zmqim.chat.keys import ALLOW_TAG, DENY_TAG, MEMBER_TAG
 from zmqim.chat.members import MemberSets
-from zmqim.chat.operations import ChannelType, Reason, SendMessage
+from zmqim.chat.operations import SendMessage
 
 _PERSON: Final = int(ChannelType.PERSON)
 _SUCCESS: Final = Reason.SUCCESS

@@ -1,125 +1,88 @@
-"""Reads of the applied state of a partition."""
+"""What is asked of a partition's leader, which confirms itself first (`zmqim.chat.reading`)."""
 
 from __future__ import annotations
 
-from typing import Final, assert_never
+from typing import Final
 
-from zmqim.chat.changes import list_tag
-from zmqim.chat.channels import peers_of
-from zmqim.chat.heads import Channel
-from zmqim.chat.keys import MEMBER_TAG
-from zmqim.chat.operations import (
-    ChannelQuery,
-    ChannelRow,
-    ChannelType,
-    Done,
-    ListName,
-    ListQuery,
-    MembersPage,
-    MembersQuery,
-    MessagesPage,
-    MessagesQuery,
-    OutboxQuery,
-    Probe,
-    Query,
-    Result,
-    UserQuery,
-)
-from zmqim.chat.state import ChatState
-from zmqim.limits import MEMBERS_PAGE_MAX, PULL_BYTES_MAX, PULL_MESSAGES_MAX
+import msgspec
 
-_UPWARDS: Final = 1
+from zmqim.chat.encoding import Value
+from zmqim.errors import WireError
 
 
-def answer(state: ChatState, query: Query) -> Result:
-    """What the applied state says to `query`. An `OutboxQuery` is Done: whoever knows how far the
-    outbox is asks only then."""
-    match query:
-        case Probe() | OutboxQuery():
-            return Done(state.applied.index)
-        case UserQuery():
-            return state.users.row(query.uid, query.device_flag)
-        case ChannelQuery():
-            return _channel(state.heads.find(query.channel_type, query.channel_id))
-        case MembersQuery():
-            return _members(state, query)
-        case ListQuery():
-            return _list(state, query)
-        case MessagesQuery():
-            return _messages(state, query)
-        case _:
-            assert_never(query)
+class Probe(Value, tag=1, frozen=True):
+    """Does a leader serve this partition? Answered by `Done`."""
 
 
-def _channel(channel: Channel) -> ChannelRow:
-    head = channel.head
-    return ChannelRow(
-        channel.exists,
-        head.large,
-        head.ban,
-        head.disband,
-        head.send_ban,
-        head.allow_stranger,
-        head.last_sequence,
-        head.member_count,
-        head.member_version,
-    )
+class UserQuery(Value, tag=2, frozen=True):
+    """What CONNECT needs to know of (uid, device_flag). Answered by `UserRow`."""
+
+    uid: str
+    device_flag: int
 
 
-def _page_limit(limit: int) -> int:
-    return max(1, min(limit, MEMBERS_PAGE_MAX))
+class ChannelQuery(Value, tag=3, frozen=True):
+    """Answered by `ChannelRow`."""
+
+    channel_type: int
+    channel_id: str
 
 
-def _members(state: ChatState, query: MembersQuery) -> MembersPage:
-    channel = state.heads.find(query.channel_type, query.channel_id)
-    head = channel.head
-    limit = _page_limit(query.limit)
-    if query.channel_type == ChannelType.PERSON:
-        both = sorted(set(peers_of(query.channel_id)), key=str.encode)
-        after = query.after_uid.encode()
-        left = [uid for uid in both if uid.encode() > after]
-        return MembersPage(head.member_version, len(both), left[:limit], len(left) > limit)
-    uids, more = state.sets.page(MEMBER_TAG, channel, query.after_uid, limit)
-    return MembersPage(head.member_version, head.member_count, uids, more)
+class MembersQuery(Value, tag=4, frozen=True):
+    """Members in byte order after `after_uid`. Answered by `MembersPage`.
+
+    For a person channel the two uids of its id are the members, without a row.
+    """
+
+    channel_type: int
+    channel_id: str
+    after_uid: str = ""
+    limit: int = 10_000
 
 
-def _list(state: ChatState, query: ListQuery) -> MembersPage:
-    channel = state.heads.find(query.channel_type, query.channel_id)
-    head = channel.head
-    count = head.deny_count if query.which == ListName.DENY else head.allow_count
-    tag = list_tag(query.which)
-    uids, more = state.sets.page(tag, channel, query.after_uid, _page_limit(query.limit))
-    return MembersPage(head.member_version, count, uids, more)
+class ListQuery(Value, tag=5, frozen=True):
+    """A deny or allow list, after `after_uid`. Answered by `MembersPage`."""
+
+    channel_type: int
+    channel_id: str
+    which: int
+    after_uid: str = ""
+    limit: int = 10_000
 
 
-def _messages(state: ChatState, query: MessagesQuery) -> MessagesPage:
-    channel = state.heads.find(query.channel_type, query.channel_id, query.command)
-    visible = _visible(state, query, channel)
-    limit = max(1, min(query.limit, PULL_MESSAGES_MAX))
-    start, end = max(query.start, 0), max(query.end, 0)
-    upwards = query.pull_mode == _UPWARDS and (start or end)
-    if upwards:
-        first = max(start, 1)
-        bound = min(visible, end - 1) if end else visible
-        last = min(bound, first + limit - 1)
-    else:
-        last = min(start, visible) if start else visible
-        bound = end + 1
-        first = max(bound, last - limit + 1)
-    found = state.messages.run(channel, first, last, down=not upwards, bytes_max=PULL_BYTES_MAX)
-    if not found:
-        return MessagesPage([], False, visible)
-    more = found[-1].sequence < bound if upwards else found[0].sequence > bound
-    return MessagesPage(found, more, visible)
+class MessagesQuery(Value, tag=6, frozen=True):
+    """History. Answered by `MessagesPage`, ascending.
+
+    `pull_mode` 1: upwards, `start` inclusive, `end` exclusive (0 = none). `pull_mode` 0: downwards
+    from `start` inclusive (0 = newest) to `end` exclusive. Both 0: the newest page. A removed
+    `login_uid` sees up to the sequence of its removal; an empty one sees all (a gateway's pull).
+    `command` reads the command channel instead of the history.
+    """
+
+    channel_type: int
+    channel_id: str
+    login_uid: str = ""
+    start: int = 0
+    end: int = 0
+    limit: int = 50
+    pull_mode: int = 0
+    command: bool = False
 
 
-def _visible(state: ChatState, query: MessagesQuery, channel: Channel) -> int:
-    """The last sequence that the asker may see: someone removed sees what was before (P5)."""
-    last = channel.head.last_sequence
-    if query.login_uid and query.channel_type != ChannelType.PERSON:
-        base = state.heads.find(query.channel_type, query.channel_id)
-        membership = state.sets.get(MEMBER_TAG, base, query.login_uid)
-        if membership is not None and not membership.present:
-            removed = membership.last_command if query.command else membership.last_sequence
-            return min(last, removed)
-    return last
+class OutboxQuery(Value, tag=7, frozen=True):
+    """Answered by `Done` once every outbox row up to `upto` is delivered (or not, at deadline)."""
+
+    upto: int
+
+
+Query = Probe | UserQuery | ChannelQuery | MembersQuery | ListQuery | MessagesQuery | OutboxQuery
+
+_query: Final[msgspec.msgpack.Decoder[Query]] = msgspec.msgpack.Decoder(Query)
+
+
+def decode_query(body: bytes) -> Query:
+    """The query in `body`; `WireError` if it is none."""
+    try:
+        return _query.decode(body)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise WireError(f"not a query: {error}") from None

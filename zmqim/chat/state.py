@@ -27,39 +27,32 @@ from zmqim.chat.changes import (
     remove_members,
     upsert_channel,
 )
+from zmqim.chat.codes import MessageFlag, Reason
 from zmqim.chat.digest import FACTOR, U64, DigestNotes, fold
+from zmqim.chat.encoding import encode
 from zmqim.chat.heads import Channel, Heads
 from zmqim.chat.keys import Keys
 from zmqim.chat.members import MemberSets
 from zmqim.chat.messages import MessageRows, next_message_id
+from zmqim.chat.notices import MembersNotice, MessageNotice, Notice
 from zmqim.chat.operations import (
     AddMembers,
     ChangeList,
     ClearToken,
     DerivePersonRule,
-    Done,
-    MembersNotice,
-    MessageFlag,
-    MessageNotice,
-    MessageRow,
-    Notice,
     Notified,
     Operation,
     OutboxDone,
-    Reason,
-    Rejected,
     RemoveMembers,
-    Result,
     SendMessage,
-    Sent,
     SetToken,
     SetUser,
     UpsertChannel,
     decode_operation,
     decode_send,
-    encode,
 )
 from zmqim.chat.permissions import judge
+from zmqim.chat.results import Done, MessageRow, Rejected, Result, Sent
 from zmqim.chat.rows import OutboxRow, Remembered
 from zmqim.chat.users import Users
 from zmqim.chat.view import RowView

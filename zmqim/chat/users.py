@@ -8,7 +8,9 @@ import msgspec
 from msgspec.structs import replace
 
 from zmqim.chat.keys import Keys
-from zmqim.chat.operations import ClearToken, SetToken, SetUser, UserNotice, UserRow
+from zmqim.chat.notices import UserNotice
+from zmqim.chat.operations import ClearToken, SetToken, SetUser
+from zmqim.chat.results import UserRow
 from zmqim.chat.rows import Token, User
 from zmqim.chat.view import RowView
 

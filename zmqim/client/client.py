@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from zmqim.chat.operations import MessageFlag
+from zmqim.chat.codes import MessageFlag
 from zmqim.client import http
 from zmqim.client.core import (
     ClientClosed,

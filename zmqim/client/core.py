@@ -20,7 +20,7 @@ from enum import Enum, auto
 from random import Random
 from typing import NamedTuple
 
-from zmqim.chat.operations import Reason
+from zmqim.chat.codes import Reason
 from zmqim.client.messages import Message, Sent
 from zmqim.errors import RefusedByServer, UsageError, ZmqimError
 from zmqim.limits import (

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from zmqim.chat.operations import MessageFlag
+from zmqim.chat.codes import MessageFlag
 
 TEXT_CONTENT = 1
 """`type` of a text in the JSON payloads of the SDKs."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zmqim.chat.operations import Reason
+from zmqim.chat.codes import Reason
 from zmqim.client import Client
 from zmqim.client.core import refusal
 from zmqim.client.http import addresses_of, call

@@ -29,7 +29,7 @@ import tty
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from zmqim.chat.operations import ChannelType
+from zmqim.chat.codes import ChannelType
 from zmqim.client import Client, Message, text_payload
 from zmqim.commands.access import Access, access_of
 from zmqim.commands.line_editor import LineEditor

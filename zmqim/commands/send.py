@@ -27,7 +27,7 @@ from collections.abc import Mapping
 from secrets import token_hex
 from typing import Any
 
-from zmqim.chat.operations import ChannelType
+from zmqim.chat.codes import ChannelType
 from zmqim.client import text_payload
 from zmqim.commands.access import access_of
 from zmqim.errors import EXIT_OK

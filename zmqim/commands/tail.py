@@ -28,7 +28,7 @@ from contextlib import suppress
 from itertools import count
 from typing import Any
 
-from zmqim.chat.operations import ChannelType
+from zmqim.chat.codes import ChannelType
 from zmqim.client import Message
 from zmqim.commands.access import Access, access_of
 from zmqim.errors import EXIT_OK, UsageError

@@ -13,7 +13,10 @@ from zmqim import limits
 from zmqim.bus.effects import Send
 from zmqim.bus.messages import ItemKind, Login, LoginAck, PresenceEntry
 from zmqim.chat.channels import is_valid_uid, route_key_of_user
-from zmqim.chat.operations import Reason, UserQuery, UserRow, decode_result, encode
+from zmqim.chat.codes import Reason
+from zmqim.chat.encoding import encode
+from zmqim.chat.queries import UserQuery
+from zmqim.chat.results import UserRow, decode_result
 from zmqim.errors import WireError
 from zmqim.gateway.counters import Counters
 from zmqim.gateway.plugin import CloseReason

@@ -37,7 +37,7 @@ from zmqim.bus.messages import (
     Submit,
     UserChanged,
 )
-from zmqim.chat.operations import Reason
+from zmqim.chat.codes import Reason
 from zmqim.gateway.connecting import Connecting
 from zmqim.gateway.counters import Counters
 from zmqim.gateway.delivery import FanOut

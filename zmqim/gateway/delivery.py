@@ -22,7 +22,8 @@ from zmqim.bus.messages import (
     Plan,
     UserChanged,
 )
-from zmqim.chat.operations import Reason, decode_send
+from zmqim.chat.codes import Reason
+from zmqim.chat.operations import decode_send
 from zmqim.errors import WireError
 from zmqim.gateway.counters import Counters
 from zmqim.gateway.plugin import CloseReason

@@ -69,7 +69,7 @@ _TEMPORARY: Final = frozenset(
 
 class Answer(NamedTuple):
     """What became of something asked of a partition: a `zmqim.bus.messages.OutcomeCode`, and with
-    DONE an encoded `zmqim.chat.operations.Result`."""
+    DONE an encoded `zmqim.chat.results.Result`."""
 
     code: int
     result: bytes

@@ -15,17 +15,11 @@ from typing import Final
 from zmqim import limits
 from zmqim.bus.messages import ItemKind
 from zmqim.chat.channels import peer_of, route_key_of_channel
-from zmqim.chat.operations import (
-    ChannelType,
-    MessageFlag,
-    MessageRow,
-    MessagesPage,
-    MessagesQuery,
-    SendMessage,
-    decode_result,
-    decode_send,
-    encode,
-)
+from zmqim.chat.codes import ChannelType, MessageFlag
+from zmqim.chat.encoding import encode
+from zmqim.chat.operations import SendMessage, decode_send
+from zmqim.chat.queries import MessagesQuery
+from zmqim.chat.results import MessageRow, MessagesPage, decode_result
 from zmqim.errors import WireError
 from zmqim.gateway.counters import Counters
 from zmqim.gateway.plugin import CloseReason

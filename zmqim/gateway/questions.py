@@ -10,7 +10,8 @@ from zmqim import limits
 from zmqim.bus.effects import Send
 from zmqim.bus.messages import ItemKind, OnlineAnswer, OnlineQuery
 from zmqim.chat.channels import route_key_of_user
-from zmqim.chat.operations import Probe, encode
+from zmqim.chat.encoding import encode
+from zmqim.chat.queries import Probe
 from zmqim.gateway.effects import Answered, Effect, OnlineFound
 from zmqim.gateway.requests import DONE, Numbers, Requests, Routers
 from zmqim.gateway.wheel import Wheel

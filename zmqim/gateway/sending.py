@@ -26,16 +26,10 @@ from zmqim.chat.channels import (
     peers_of,
     route_key_of_channel,
 )
-from zmqim.chat.operations import (
-    ChannelType,
-    MessageFlag,
-    Reason,
-    Rejected,
-    SendMessage,
-    Sent,
-    decode_result,
-    encode,
-)
+from zmqim.chat.codes import ChannelType, MessageFlag, Reason
+from zmqim.chat.encoding import encode
+from zmqim.chat.operations import SendMessage
+from zmqim.chat.results import Rejected, Sent, decode_result
 from zmqim.errors import WireError
 from zmqim.gateway.counters import Counters
 from zmqim.gateway.plugin import CloseReason

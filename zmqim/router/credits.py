@@ -27,7 +27,9 @@ from zmqim.bus.messages import (
     UserChanged,
 )
 from zmqim.chat.channels import COMMAND_SUFFIX
-from zmqim.chat.operations import MessageFlag, UserNotice, decode_send
+from zmqim.chat.codes import MessageFlag
+from zmqim.chat.notices import UserNotice
+from zmqim.chat.operations import decode_send
 from zmqim.errors import WireError
 from zmqim.ids import NodeName, PartitionId
 from zmqim.limits import (

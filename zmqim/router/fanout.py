@@ -30,14 +30,9 @@ from zmqim.bus.messages import (
     Outcome,
 )
 from zmqim.chat.channels import COMMAND_SUFFIX
-from zmqim.chat.operations import (
-    ChannelType,
-    MembersNotice,
-    MessageNotice,
-    Notice,
-    UserNotice,
-    encode,
-)
+from zmqim.chat.codes import ChannelType
+from zmqim.chat.encoding import encode
+from zmqim.chat.notices import MembersNotice, MessageNotice, Notice, UserNotice
 from zmqim.ids import Channel, Milliseconds, NodeName, PartitionId
 from zmqim.router.credits import GatewayLink, LinkCounts, TurnMark
 from zmqim.router.members import Members, Reading, Snapshot

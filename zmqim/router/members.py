@@ -14,7 +14,9 @@ from collections import OrderedDict
 from typing import Final, NamedTuple
 
 from zmqim.bus.messages import OutcomeCode
-from zmqim.chat.operations import MembersNotice, MembersPage, MembersQuery, decode_result
+from zmqim.chat.notices import MembersNotice
+from zmqim.chat.queries import MembersQuery
+from zmqim.chat.results import MembersPage, decode_result
 from zmqim.errors import WireError
 from zmqim.ids import Channel, Milliseconds, PartitionId
 from zmqim.limits import (

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, Protocol
 
 from zmqim.bus.messages import PresenceEntry, ShardDigest
 from zmqim.bus.presence import entry_hash
-from zmqim.chat.operations import Reason
+from zmqim.chat.codes import Reason
 from zmqim.ids import Milliseconds, NodeName
 from zmqim.limits import LINK_SILENCE_MS_MAX, PRESENCE_DIGEST_MS, PRESENCE_TTL_MS
 

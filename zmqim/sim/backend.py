@@ -11,20 +11,10 @@ from functools import partial
 
 from zmqim.bus.messages import ItemKind, OutcomeCode
 from zmqim.chat.channels import route_key_of_channel, route_key_of_user
-from zmqim.chat.operations import (
-    AddMembers,
-    ChannelType,
-    MessageFlag,
-    Operation,
-    Reason,
-    Rejected,
-    RemoveMembers,
-    SendMessage,
-    Sent,
-    SetToken,
-    decode_result,
-    encode,
-)
+from zmqim.chat.codes import ChannelType, MessageFlag, Reason
+from zmqim.chat.encoding import encode
+from zmqim.chat.operations import AddMembers, Operation, RemoveMembers, SendMessage, SetToken
+from zmqim.chat.results import Rejected, Sent, decode_result
 from zmqim.gateway.tokens import token_hash
 from zmqim.sim.clients import ASK_DEADLINE_MS, Manners
 from zmqim.sim.history import Absence, Acknowledged, Attempt, ChannelKey, History, Refused, Sending

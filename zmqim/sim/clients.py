@@ -13,15 +13,10 @@ from functools import partial
 
 from zmqim.bus.messages import ItemKind, OutcomeCode
 from zmqim.chat.channels import route_key_of_channel
-from zmqim.chat.operations import (
-    MessageFlag,
-    MessagesPage,
-    MessagesQuery,
-    Reason,
-    Rejected,
-    decode_result,
-    encode,
-)
+from zmqim.chat.codes import MessageFlag, Reason
+from zmqim.chat.encoding import encode
+from zmqim.chat.queries import MessagesQuery
+from zmqim.chat.results import MessagesPage, Rejected, decode_result
 from zmqim.sim.connections import Link, seen_in, seen_of
 from zmqim.sim.history import (
     Acknowledged,

@@ -12,7 +12,9 @@ from functools import partial
 from random import Random
 from typing import Protocol
 
-from zmqim.chat.operations import MessageFlag, MessagesPage, Reason, decode_send
+from zmqim.chat.codes import MessageFlag, Reason
+from zmqim.chat.operations import decode_send
+from zmqim.chat.results import MessagesPage
 from zmqim.gateway.plugin import CloseReason
 from zmqim.sim.history import (
     ChannelKey,

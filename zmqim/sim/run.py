@@ -15,8 +15,10 @@ from random import Random
 from zmqim import limits
 from zmqim.bus.messages import Role
 from zmqim.chat.channels import person_channel_id, route_key_of_channel
-from zmqim.chat.operations import ChannelType, MessagesPage, MessagesQuery
-from zmqim.chat.queries import answer
+from zmqim.chat.codes import ChannelType
+from zmqim.chat.queries import MessagesQuery
+from zmqim.chat.reading import answer
+from zmqim.chat.results import MessagesPage
 from zmqim.ids import NodeName
 from zmqim.ring.partitions import partition_of
 from zmqim.sim.backend import Backend

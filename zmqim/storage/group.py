@@ -10,7 +10,8 @@ from collections import deque
 from typing import Final
 
 from zmqim.bus.messages import NoticeItem, RoutedItem
-from zmqim.chat.operations import Operation, Query, SendMessage
+from zmqim.chat.operations import Operation, SendMessage
+from zmqim.chat.queries import Query
 from zmqim.chat.state import ChatState
 from zmqim.ids import NodeName
 from zmqim.limits import MB

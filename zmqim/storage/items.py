@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from zmqim.bus.messages import Outcome, Outcomes
-from zmqim.chat.operations import (
-    AddMembers,
-    ChangeList,
-    Notified,
-    OutboxDone,
-    RemoveMembers,
-)
+from zmqim.chat.operations import AddMembers, ChangeList, Notified, OutboxDone, RemoveMembers
 from zmqim.errors import WireError
 from zmqim.limits import BATCH_BYTES_MAX, BATCH_ITEMS_MAX, MEMBERS_PER_ENTRY_MAX
 

@@ -12,21 +12,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from zmqim.bus.messages import ItemKind, NoticeItem, Outcome, OutcomeCode, RoutedItem
+from zmqim.chat.codes import Reason
+from zmqim.chat.encoding import encode
 from zmqim.chat.messages import TransientIds
-from zmqim.chat.operations import (
-    Done,
-    MessageNotice,
-    OutboxQuery,
-    Reason,
-    Rejected,
-    SendMessage,
-    Sent,
-    decode_operation,
-    decode_query,
-    decode_send,
-    encode,
-)
-from zmqim.chat.queries import answer
+from zmqim.chat.notices import MessageNotice
+from zmqim.chat.operations import SendMessage, decode_operation, decode_send
+from zmqim.chat.queries import OutboxQuery, decode_query
+from zmqim.chat.reading import answer
+from zmqim.chat.results import Done, Rejected, Sent
 from zmqim.errors import WireError
 from zmqim.ids import HLC_COUNTER_BITS, NodeName
 from zmqim.limits import (

@@ -7,7 +7,8 @@ from typing import Final
 
 from zmqim.bus.effects import Send, View
 from zmqim.bus.messages import Item, NoticeItem, Notices, Submit
-from zmqim.chat.operations import Notified, OutboxDone, encode
+from zmqim.chat.encoding import encode
+from zmqim.chat.operations import Notified, OutboxDone
 from zmqim.ids import NodeName, PartitionId
 from zmqim.limits import BATCH_ITEMS_MAX
 from zmqim.raft.peers import NEVER

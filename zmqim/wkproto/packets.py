@@ -5,7 +5,7 @@ layout in each protocol version (wukongim.md 1.4). Everything that belongs to a 
 to a packet stays in the codec: the version, the keys, signatures and encryption. So the payload of
 a `Send` is already plain, and a `Recv` holds the plain payload for whichever session encodes it.
 
-`flags` is the low nibble of the header byte (`zmqim.chat.operations.MessageFlag`).
+`flags` is the low nibble of the header byte (`zmqim.chat.codes.MessageFlag`).
 """
 
 from __future__ import annotations

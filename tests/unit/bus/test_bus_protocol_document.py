@@ -18,7 +18,7 @@ from zmqim.bus import messages, replication
 from zmqim.bus.codes import MESSAGE_CODES
 from zmqim.bus.messages import Body, OutcomeCode
 from zmqim.bus.replication import BootCode, ChangeCode
-from zmqim.chat import operations
+from zmqim.chat import notices, operations, queries, results
 from zmqim.meta import operations as meta
 from zmqim.meta.operations import FoundingNode, MetaReason
 from zmqim.meta.record import BirthRecord, Genesis
@@ -101,9 +101,9 @@ TABLES = {
     "messages": message_rows,
     "parts": part_rows,
     "operations": lambda: tagged_rows(operations.Operation),
-    "queries": lambda: tagged_rows(operations.Query),
-    "results": lambda: tagged_rows(operations.Result),
-    "notices": lambda: tagged_rows(operations.Notice),
+    "queries": lambda: tagged_rows(queries.Query),
+    "results": lambda: tagged_rows(results.Result),
+    "notices": lambda: tagged_rows(notices.Notice),
     "outcomes": lambda: code_rows(OutcomeCode),
     "meta operations": lambda: tagged_rows(meta.MetaOperation),
     "meta results": lambda: tagged_rows(meta.MetaResult),

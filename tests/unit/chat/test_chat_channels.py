@@ -15,17 +15,11 @@ from zmqim.chat.channels import (
     route_key_of_channel,
     route_key_of_user,
 )
-from zmqim.chat.operations import (
-    ChannelType,
-    Done,
-    Probe,
-    SendMessage,
-    decode_operation,
-    decode_query,
-    decode_result,
-    decode_send,
-    encode,
-)
+from zmqim.chat.codes import ChannelType
+from zmqim.chat.encoding import encode
+from zmqim.chat.operations import SendMessage, decode_operation, decode_send
+from zmqim.chat.queries import Probe, decode_query
+from zmqim.chat.results import Done, decode_result
 from zmqim.errors import WireError
 
 uids = st.text(min_size=1, max_size=9).filter(is_valid_uid)

@@ -8,19 +8,15 @@ import pytest
 from chat_partition import Partition
 
 from zmqim.chat.channels import person_channel_id
+from zmqim.chat.codes import ChannelType, ListAction, ListName, Reason
 from zmqim.chat.operations import (
     AddMembers,
     ChangeList,
-    ChannelType,
     DerivePersonRule,
-    ListAction,
-    ListName,
-    Reason,
-    Rejected,
     SendMessage,
-    Sent,
     UpsertChannel,
 )
+from zmqim.chat.results import Rejected, Sent
 
 BOTH = person_channel_id("alice", "bob")
 GROUP, PERSON = ChannelType.GROUP, ChannelType.PERSON

@@ -7,44 +7,34 @@ from chat_partition import HLC, PARTITION, Partition
 
 from zmqim.chat import keys as keys_module
 from zmqim.chat.channels import person_channel_id, route_key_of_channel
+from zmqim.chat.codes import ChannelType, ListAction, ListName, MessageFlag, Reason
+from zmqim.chat.encoding import encode
 from zmqim.chat.messages import MESSAGE_ID_EPOCH_MS, TransientIds, next_message_id
+from zmqim.chat.notices import MembersNotice, MessageNotice, UserNotice
 from zmqim.chat.operations import (
     AddMembers,
     ChangeList,
-    ChannelQuery,
-    ChannelRow,
-    ChannelType,
     ClearToken,
     DerivePersonRule,
-    Done,
-    ListAction,
-    ListName,
-    ListQuery,
-    MembersNotice,
-    MembersPage,
-    MembersQuery,
-    MessageFlag,
-    MessageNotice,
-    MessagesPage,
-    MessagesQuery,
     Notified,
     OutboxDone,
-    OutboxQuery,
-    Probe,
-    Reason,
-    Rejected,
     RemoveMembers,
     SendMessage,
-    Sent,
     SetToken,
     SetUser,
     UpsertChannel,
-    UserNotice,
-    UserQuery,
-    UserRow,
     decode_operation,
-    encode,
 )
+from zmqim.chat.queries import (
+    ChannelQuery,
+    ListQuery,
+    MembersQuery,
+    MessagesQuery,
+    OutboxQuery,
+    Probe,
+    UserQuery,
+)
+from zmqim.chat.results import ChannelRow, Done, MembersPage, MessagesPage, Rejected, Sent, UserRow
 from zmqim.errors import DamagedData
 from zmqim.limits import REQUEST_MEMORY_MS
 
@@ -241,7 +231,7 @@ def test_a_pull_stops_at_its_bytes_but_gives_one_message(
     partition = _ten()
     size = len(encode(send("1")))
     for bytes_max, count in ((2 * size, 2), (1, 1)):
-        monkeypatch.setattr("zmqim.chat.queries.PULL_BYTES_MAX", bytes_max)
+        monkeypatch.setattr("zmqim.chat.reading.PULL_BYTES_MAX", bytes_max)
         page = history(partition, pull_mode=mode, start=mode)
         wanted = expected[-count:] if mode == 0 else expected[:count]
         assert [row.sequence for row in page.messages] == wanted

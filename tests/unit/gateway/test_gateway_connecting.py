@@ -25,7 +25,8 @@ from zmqim.bus.messages import (
     UserChanged,
     Withdraw,
 )
-from zmqim.chat.operations import Rejected, UserQuery
+from zmqim.chat.queries import UserQuery
+from zmqim.chat.results import Rejected
 from zmqim.gateway.effects import CloseClient, SetReading, ToClient
 from zmqim.gateway.plugin import CloseReason
 from zmqim.wkproto.packets import (

@@ -32,14 +32,10 @@ from zmqim.bus.messages import (
     UserChanged,
 )
 from zmqim.chat.channels import person_channel_id
-from zmqim.chat.operations import (
-    MessageRow,
-    MessagesPage,
-    MessagesQuery,
-    Rejected,
-    SendMessage,
-    encode,
-)
+from zmqim.chat.encoding import encode
+from zmqim.chat.operations import SendMessage
+from zmqim.chat.queries import MessagesQuery
+from zmqim.chat.results import MessageRow, MessagesPage, Rejected
 from zmqim.gateway import pushing
 from zmqim.gateway.effects import ToClient
 from zmqim.gateway.plugin import CloseReason

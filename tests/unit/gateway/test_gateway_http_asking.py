@@ -9,7 +9,10 @@ import pytest
 
 from zmqim import limits
 from zmqim.bus.messages import ItemKind, OutcomeCode
-from zmqim.chat.operations import Done, Probe, SendMessage, Sent, SetUser, encode
+from zmqim.chat.encoding import encode
+from zmqim.chat.operations import SendMessage, SetUser
+from zmqim.chat.queries import Probe
+from zmqim.chat.results import Done, Sent
 from zmqim.gateway.http.asking import Asking
 from zmqim.gateway.http.problems import Problem
 from zmqim.gateway.plugin import Answer, GatewayPort

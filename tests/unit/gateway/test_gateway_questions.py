@@ -8,7 +8,10 @@ from gateway_rig import Rig, messages, queries, submitted
 from zmqim import limits
 from zmqim.bus.effects import Send
 from zmqim.bus.messages import ItemKind, LeaderMoved, OnlineAnswer, OnlineQuery, OutcomeCode
-from zmqim.chat.operations import Done, Probe, SendMessage, UserQuery, encode
+from zmqim.chat.encoding import encode
+from zmqim.chat.operations import SendMessage
+from zmqim.chat.queries import Probe, UserQuery
+from zmqim.chat.results import Done
 from zmqim.gateway.effects import Answered, Effect, OnlineFound
 
 KEY = b"\x00ada"

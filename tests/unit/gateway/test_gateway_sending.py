@@ -18,7 +18,9 @@ from zmqim.bus.messages import (
     Submit,
 )
 from zmqim.chat.channels import person_channel_id, route_key_of_channel
-from zmqim.chat.operations import Done, Rejected, SendMessage, encode
+from zmqim.chat.encoding import encode
+from zmqim.chat.operations import SendMessage
+from zmqim.chat.results import Done, Rejected
 from zmqim.gateway.effects import SetReading, ToClient
 from zmqim.gateway.plugin import CloseReason
 from zmqim.gateway.sending import LANES_MAX

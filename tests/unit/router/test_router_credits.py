@@ -30,7 +30,9 @@ from zmqim.bus.messages import (
     UserChanged,
     Withdraw,
 )
-from zmqim.chat.operations import MembersPage, MessageNotice, UserNotice, encode
+from zmqim.chat.encoding import encode
+from zmqim.chat.notices import MessageNotice, UserNotice
+from zmqim.chat.results import MembersPage
 from zmqim.limits import NOT_LEADER_RETRY_MS, REQUEST_RETRY_MS
 from zmqim.router import credits
 

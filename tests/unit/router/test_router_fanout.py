@@ -40,14 +40,10 @@ from zmqim.bus.messages import (
     UserChanged,
 )
 from zmqim.bus.replication import Leading
-from zmqim.chat.operations import (
-    MembersPage,
-    MembersQuery,
-    Rejected,
-    UserNotice,
-    decode_query,
-    encode,
-)
+from zmqim.chat.encoding import encode
+from zmqim.chat.notices import UserNotice
+from zmqim.chat.queries import MembersQuery, decode_query
+from zmqim.chat.results import MembersPage, Rejected
 from zmqim.limits import (
     NOT_LEADER_RETRY_MS,
     NOTICES_UNACKED_MAX,

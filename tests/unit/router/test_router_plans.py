@@ -34,7 +34,9 @@ from zmqim.bus.messages import (
     Propose,
     Withdraw,
 )
-from zmqim.chat.operations import MembersNotice, MembersPage, MessageNotice, encode
+from zmqim.chat.encoding import encode
+from zmqim.chat.notices import MembersNotice, MessageNotice
+from zmqim.chat.results import MembersPage
 from zmqim.limits import LARGE_CHANNEL_DOWN_COUNT, LARGE_CHANNEL_UP_COUNT
 from zmqim.router import credits
 from zmqim.router import members as members_module

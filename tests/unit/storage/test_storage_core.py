@@ -31,16 +31,11 @@ from zmqim.bus.messages import (
 )
 from zmqim.bus.replication import Append, AppendResult, Leading, VoteRequest, VoteResult
 from zmqim.chat.channels import person_channel_id
-from zmqim.chat.operations import (
-    AddMembers,
-    ChannelQuery,
-    ChannelRow,
-    MessageFlag,
-    Reason,
-    Rejected,
-    Sent,
-    encode,
-)
+from zmqim.chat.codes import MessageFlag, Reason
+from zmqim.chat.encoding import encode
+from zmqim.chat.operations import AddMembers
+from zmqim.chat.queries import ChannelQuery
+from zmqim.chat.results import ChannelRow, Rejected, Sent
 from zmqim.ids import NodeName
 from zmqim.limits import FOLLOWER_APPLY_MS, HAND_HOME_MS, NODE_HEARTBEAT_MS
 from zmqim.raft.entry import EntryKind, decode_entry

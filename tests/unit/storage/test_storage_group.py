@@ -15,9 +15,7 @@ from storage_world import (
 from zmqim.bus.messages import (
     NoticeAck,
 )
-from zmqim.chat.operations import (
-    Sent,
-)
+from zmqim.chat.results import Sent
 from zmqim.storage.pushing import BOOK_MS
 from zmqim.storage.sizes import Sizes
 from zmqim.store.interface import Extent

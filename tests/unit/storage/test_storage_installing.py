@@ -19,8 +19,10 @@ from zmqim.bus.replication import (
     SnapshotOffer,
     SnapshotPull,
 )
+from zmqim.chat.codes import ChannelType
 from zmqim.chat.keys import Keys, install_of
-from zmqim.chat.operations import AddMembers, ChannelType, Sent
+from zmqim.chat.operations import AddMembers
+from zmqim.chat.results import Sent
 from zmqim.chat.view import RowView
 from zmqim.errors import DamagedData
 from zmqim.ids import NodeName

@@ -15,9 +15,7 @@ from zmqim.bus.messages import (
     ItemKind,
     Propose,
 )
-from zmqim.chat.operations import (
-    encode,
-)
+from zmqim.chat.encoding import encode
 from zmqim.errors import DamagedData
 from zmqim.raft.state import HardState
 from zmqim.store.interface import Extent, JournalBatch

@@ -30,20 +30,11 @@ from zmqim.bus.messages import (
     RoutedItem,
 )
 from zmqim.bus.replication import NodeHeartbeat, NodeHeartbeatEcho
-from zmqim.chat.operations import (
-    AddMembers,
-    Done,
-    MembersPage,
-    MembersQuery,
-    MessageFlag,
-    Notified,
-    OutboxQuery,
-    Probe,
-    Reason,
-    Rejected,
-    Sent,
-    encode,
-)
+from zmqim.chat.codes import MessageFlag, Reason
+from zmqim.chat.encoding import encode
+from zmqim.chat.operations import AddMembers, Notified
+from zmqim.chat.queries import MembersQuery, OutboxQuery, Probe
+from zmqim.chat.results import Done, MembersPage, Rejected, Sent
 from zmqim.ids import HLC_COUNTER_BITS, NodeName
 from zmqim.limits import (
     FOLLOWER_APPLY_MS,

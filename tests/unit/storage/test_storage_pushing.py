@@ -33,16 +33,11 @@ from zmqim.bus.messages import (
     Outcomes,
     Propose,
 )
-from zmqim.chat.operations import (
-    Done,
-    MessageFlag,
-    MessageNotice,
-    OutboxQuery,
-    Reason,
-    Rejected,
-    Sent,
-    encode,
-)
+from zmqim.chat.codes import MessageFlag, Reason
+from zmqim.chat.encoding import encode
+from zmqim.chat.notices import MessageNotice
+from zmqim.chat.queries import OutboxQuery
+from zmqim.chat.results import Done, Rejected, Sent
 from zmqim.ids import NodeName
 from zmqim.limits import NOTICE_REPEAT_MS, REQUEST_RETRY_MS
 from zmqim.raft.peers import NEVER

@@ -26,7 +26,7 @@ from zmqim.bus.replication import (
     VoteRequest,
     VoteResult,
 )
-from zmqim.chat.operations import Sent
+from zmqim.chat.results import Sent
 from zmqim.errors import NotAdmitted
 from zmqim.ids import NodeName
 from zmqim.limits import BOOT_REQUESTS_MAX, LEADER_SILENCE_MS, SETTLED_MS, VOTE_WITHOUT_GRANT_MS

@@ -22,7 +22,7 @@ from storage_world import (
 )
 from store_damage import cut, newest_log
 
-from zmqim.chat.operations import Sent
+from zmqim.chat.results import Sent
 from zmqim.errors import DamagedData, DiskError, UsageError
 from zmqim.meta.birth import BirthCore
 from zmqim.meta.record import BirthRecord, born

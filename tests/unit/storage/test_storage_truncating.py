@@ -7,7 +7,8 @@ from copy import deepcopy
 import pytest
 from storage_trio import ONE, THREE, TWO, Trio
 
-from zmqim.chat.operations import AddMembers, ChannelType
+from zmqim.chat.codes import ChannelType
+from zmqim.chat.operations import AddMembers
 from zmqim.storage.effects import WriteJournal
 from zmqim.store.memory import MemoryMark
 

@@ -13,18 +13,11 @@ from typing import Final, TypeVar
 from zmqim import limits
 from zmqim.bus.messages import ItemKind, OutcomeCode
 from zmqim.chat.channels import canonical_channel_id, is_valid_uid, route_key_of_channel
-from zmqim.chat.operations import (
-    ChannelType,
-    Done,
-    Operation,
-    Query,
-    Reason,
-    Rejected,
-    Result,
-    SendMessage,
-    decode_result,
-    encode,
-)
+from zmqim.chat.codes import ChannelType, Reason
+from zmqim.chat.encoding import encode
+from zmqim.chat.operations import Operation, SendMessage
+from zmqim.chat.queries import Query
+from zmqim.chat.results import Done, Rejected, Result, decode_result
 from zmqim.gateway.http.problems import Problem, bad_request, refused
 from zmqim.gateway.plugin import GatewayPort
 

@@ -15,23 +15,10 @@ from litestar.handlers import HTTPRouteHandler
 
 from zmqim import limits
 from zmqim.chat.channels import route_key_of_channel, route_key_of_user
-from zmqim.chat.operations import (
-    AddMembers,
-    ChangeList,
-    ChannelQuery,
-    ChannelRow,
-    ChannelType,
-    Done,
-    ListAction,
-    ListName,
-    ListQuery,
-    MembersPage,
-    OutboxQuery,
-    Reason,
-    RemoveMembers,
-    SetUser,
-    UpsertChannel,
-)
+from zmqim.chat.codes import ChannelType, ListAction, ListName, Reason
+from zmqim.chat.operations import AddMembers, ChangeList, RemoveMembers, SetUser, UpsertChannel
+from zmqim.chat.queries import ChannelQuery, ListQuery, OutboxQuery
+from zmqim.chat.results import ChannelRow, Done, MembersPage
 from zmqim.gateway.http.asking import Asking, check_group, check_uid, check_uids, slices
 from zmqim.gateway.http.given import Given
 from zmqim.gateway.http.problems import Problem, bad_request, refused

@@ -10,20 +10,10 @@ from litestar import post
 from zmqim import limits
 from zmqim.bus.messages import ItemKind
 from zmqim.chat.channels import SYSTEM_UID, peer_of, route_key_of_channel, route_key_of_user
-from zmqim.chat.operations import (
-    ChannelType,
-    MessageFlag,
-    MessageRow,
-    MessagesPage,
-    MessagesQuery,
-    Reason,
-    Rejected,
-    SendMessage,
-    Sent,
-    UserQuery,
-    UserRow,
-    decode_send,
-)
+from zmqim.chat.codes import ChannelType, MessageFlag, Reason
+from zmqim.chat.operations import SendMessage, decode_send
+from zmqim.chat.queries import MessagesQuery, UserQuery
+from zmqim.chat.results import MessageRow, MessagesPage, Rejected, Sent, UserRow
 from zmqim.gateway.http.asking import Asking, channel_of, check_uid
 from zmqim.gateway.http.given import Given
 from zmqim.gateway.http.problems import bad_request, refused

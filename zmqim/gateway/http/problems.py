@@ -13,7 +13,7 @@ from typing import Any, Final
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
-from zmqim.chat.operations import Reason
+from zmqim.chat.codes import Reason
 
 
 class Problem(Exception):

@@ -9,7 +9,10 @@ from litestar import post
 from msgspec import Meta
 
 from zmqim.chat.channels import route_key_of_user
-from zmqim.chat.operations import ClearToken, Reason, SetToken, UserQuery, UserRow
+from zmqim.chat.codes import Reason
+from zmqim.chat.operations import ClearToken, SetToken
+from zmqim.chat.queries import UserQuery
+from zmqim.chat.results import UserRow
 from zmqim.gateway.http.asking import check_uid
 from zmqim.gateway.http.given import Given, GivenPort
 from zmqim.gateway.http.shapes import DeviceQuitRequest, Ok, OnlineDevice, Text, TokenRequest

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Final
 
-from zmqim.chat.operations import ChannelType
+from zmqim.chat.codes import ChannelType
 from zmqim.errors import WireError
 from zmqim.gateway.plugin import Connection, GatewayPort
 from zmqim.wkproto.codec import ENTROPY_BYTES, ServerCodec

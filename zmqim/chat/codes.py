@@ -1,0 +1,82 @@
+"""Numbers that stand on every wire and in every row: channel types, reasons, flags, lists."""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+
+
+class ChannelType(IntEnum):
+    """wukongim.md 1.7; the types that this version serves in full are PERSON and GROUP."""
+
+    PERSON = 1
+    GROUP = 2
+    CUSTOMER_SERVICE = 3
+    COMMUNITY = 4
+    COMMUNITY_TOPIC = 5
+    INFO = 6
+    DATA = 7
+    TEMPORARY = 8
+    LIVE = 9
+    VISITORS = 10
+    AGENT = 11
+    AGENT_GROUP = 12
+
+
+class Reason(IntEnum):
+    """WKProto reason codes (wukongim.md 1.8), used on every wire."""
+
+    UNKNOWN = 0
+    SUCCESS = 1
+    AUTH_FAILED = 2
+    NOT_SUBSCRIBER = 3
+    IN_BLACKLIST = 4
+    CHANNEL_NOT_FOUND = 5
+    USER_NOT_ON_NODE = 6
+    SENDER_OFFLINE = 7
+    MSG_KEY_ERROR = 8
+    PAYLOAD_DECODE_ERROR = 9
+    FORWARD_ERROR = 10
+    NOT_ALLOWED = 11
+    KICKED = 12
+    NOT_IN_WHITELIST = 13
+    TOKEN_LOOKUP_ERROR = 14
+    SYSTEM_ERROR = 15
+    CHANNEL_ID_ERROR = 16
+    NODE_MATCH_ERROR = 17
+    NODE_NOT_MATCH = 18
+    BANNED = 19
+    HEADER_NOT_SUPPORTED = 20
+    CLIENT_KEY_EMPTY = 21
+    RATE_LIMITED = 22
+    CHANNEL_TYPE_NOT_SUPPORTED = 23
+    DISBANDED = 24
+    SEND_BANNED = 25
+    CHANNEL_DELETING = 26
+    PROTOCOL_UPGRADE_REQUIRED = 27
+    IDEMPOTENCY_CONFLICT = 28
+    SEQUENCE_EXHAUSTED = 29
+
+
+class MessageFlag(IntFlag):
+    """The low nibble of a WKProto header byte (DUP is never stored)."""
+
+    NO_PERSIST = 1
+    RED_DOT = 2
+    SYNC_ONCE = 4
+    DUP = 8
+
+
+class ListName(IntEnum):
+    """The two lists that a channel, or a person for private messages, keeps."""
+
+    DENY = 0
+    ALLOW = 1
+
+
+class ListAction(IntEnum):
+    """How `ChangeList` changes the list."""
+
+    ADD = 0
+    SET = 1
+    REMOVE = 2
+    REMOVE_ALL = 3
