@@ -14,7 +14,7 @@ from zmqim.chat.state import ChatState
 from zmqim.chat.view import RowView, digest_of
 from zmqim.store.memory import END_OF_KEYS, MemoryRowStore
 
-PARTITION = 5
+PARTITION, PARTITIONS = 5, 64
 HLC = 1_750_000_000_000 << 16
 _notice = msgspec.msgpack.Decoder(Notice)
 
@@ -33,7 +33,7 @@ class Partition:
     def open(self) -> None:
         """Forget everything but the stored rows."""
         self.view = RowView(self.store)
-        self.state = ChatState(PARTITION, 1, self.view, self.heads_max)
+        self.state = ChatState(PARTITION, PARTITIONS, 1, self.view, self.heads_max)
 
     def turn(self) -> None:
         """The rows of the turn become durable."""

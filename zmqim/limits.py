@@ -176,6 +176,13 @@ MEMBERS_PER_ENTRY_MAX = 1_000
 PULL_MESSAGES_MAX = 10_000
 PULL_BYTES_MAX = 4 * MB
 MEMBERS_PAGE_MAX = 10_000
+CONVERSATIONS_PAGE_MAX = 1_000
+"""Conversations of one person in one answer of their partition."""
+STAMP_AGE_MS_MAX = 5_000
+"""How far a partition's clock may be behind when conversations are read; above, an entry is logged,
+so that the next version that a client gets is not older. Nobody asks: nothing is logged."""
+HEADS_PER_QUERY_MAX = 500
+"""Channels that one question to a partition may name."""
 
 # ---- replication -----------------------------------------------------------------------------
 SEND_WINDOW_ENTRIES_MAX = 1_024
@@ -296,6 +303,14 @@ CAUGHT_UP_ENTRIES_MAX = 1_000
 
 # ---- HTTP ------------------------------------------------------------------------------------
 HTTP_BODY_BYTES_MAX = 8 * MB
+CONVERSATIONS_SHOWN_MAX = 100_000
+"""Conversations of one person that a call reads. Above: the call is refused."""
+RECENT_MESSAGES_MAX = 1_000
+"""Newest messages that a call may ask of each conversation."""
+ACTIVATED_MAX = 1_000
+"""Channels in one call of /conversations/activate. Above: refused."""
+RECENTS_ASKED_MAX = 20_000
+"""Newest messages of all conversations in one answer. Above: each gets fewer, at least one."""
 HTTP_LIST_MAX = 100_000
 """Uids in one call: a 100,000-member group can be created at once."""
 

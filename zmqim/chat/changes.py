@@ -10,10 +10,12 @@ passes, since a send reads no other partition; WuKongIM by default ignores a per
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from zmqim.chat.channels import person_channel_id, route_key_of_channel
 from zmqim.chat.codes import ChannelType, ListAction, ListName, Reason
+from zmqim.chat.conversations import joined
 from zmqim.chat.encoding import encode
 from zmqim.chat.heads import Channel, Heads
 from zmqim.chat.keys import ALLOW_TAG, DENY_TAG, MEMBER_TAG
@@ -28,14 +30,14 @@ from zmqim.chat.operations import (
 )
 from zmqim.chat.permissions import SERVED_TYPES
 from zmqim.chat.results import Rejected
-from zmqim.chat.rows import PersonRule
+from zmqim.chat.rows import Derived, PersonRule
 
 
-class Derived(NamedTuple):
-    """An operation for another partition: its route key and its encoding."""
+class Change(NamedTuple):
+    """What a change of a channel is followed by: what routers are told, and other partitions."""
 
-    route_key: bytes
-    operation: bytes
+    notice: MembersNotice | None = None
+    derived: Sequence[Derived] = ()
 
 
 def list_tag(which: int) -> bytes:
@@ -43,7 +45,7 @@ def list_tag(which: int) -> bytes:
     return DENY_TAG if which == ListName.DENY else ALLOW_TAG
 
 
-def upsert_channel(heads: Heads, operation: UpsertChannel) -> Rejected | None:
+def upsert_channel(heads: Heads, operation: UpsertChannel) -> Rejected | Change:
     """Create a channel or change its flags."""
     if operation.channel_type not in SERVED_TYPES:
         return _type_not_served(operation.channel_type)
@@ -55,12 +57,12 @@ def upsert_channel(heads: Heads, operation: UpsertChannel) -> Rejected | None:
     head.disband = head.disband or operation.disband
     head.send_ban = operation.send_ban
     head.allow_stranger = operation.allow_stranger
-    return None
+    return Change()
 
 
 def add_members(
-    heads: Heads, sets: MemberSets, index: int, operation: AddMembers
-) -> Rejected | MembersNotice | None:
+    heads: Heads, sets: MemberSets, index: int, operation: AddMembers, partitions: int
+) -> Rejected | Change:
     """Add members; with `reset`, everybody else leaves."""
     if operation.channel_type == ChannelType.PERSON or operation.channel_type not in SERVED_TYPES:
         return _type_not_served(operation.channel_type)
@@ -75,28 +77,30 @@ def add_members(
         removed = sets.remove(MEMBER_TAG, channel, leaving, _tombstone(heads, channel, index))
     added = sets.add(MEMBER_TAG, channel, operation.uids, index)
     if not added and not removed:
-        return None
+        return Change()
     told = list(dict.fromkeys(operation.uids)) if operation.reset else added
-    return _members_changed(channel, index, told, removed, len(added), operation.reset)
+    notice = _members_changed(channel, index, told, removed, len(added), operation.reset)
+    return Change(notice, joined(channel, index, added, removed, partitions))
 
 
 def remove_members(
-    heads: Heads, sets: MemberSets, index: int, operation: RemoveMembers
-) -> MembersNotice | None:
+    heads: Heads, sets: MemberSets, index: int, operation: RemoveMembers, partitions: int
+) -> Change:
     """Remove some members or all. A channel that is not there has none."""
     channel = heads.find(operation.channel_type, operation.channel_id)
     everyone = operation.everyone
     leaving = sets.everyone(MEMBER_TAG, channel) if everyone else operation.uids
     removed = sets.remove(MEMBER_TAG, channel, leaving, _tombstone(heads, channel, index))
     if not removed:
-        return None
+        return Change()
     heads.changed(channel)
-    return _members_changed(channel, index, [], removed, 0, everyone)
+    notice = _members_changed(channel, index, [], removed, 0, everyone)
+    return Change(notice, joined(channel, index, [], removed, partitions))
 
 
 def change_list(
     heads: Heads, sets: MemberSets, index: int, operation: ChangeList
-) -> Rejected | list[Derived]:
+) -> Rejected | Change:
     """Change a deny or allow list, and say what it means for person channels."""
     if operation.channel_type not in SERVED_TYPES:
         return _type_not_served(operation.channel_type)
@@ -122,11 +126,12 @@ def change_list(
     else:
         head.allow_count = count
     if operation.channel_type != ChannelType.PERSON:
-        return []
+        return Change()
     concerned = [(uid, True) for uid in added] + [(uid, False) for uid in removed]
     if operation.which == ListName.ALLOW and (before == 0) != (count == 0):
         concerned = sets.ever(tag, channel)
-    return [_derive(operation, uid, present, index, count > 0) for uid, present in concerned]
+    rules = [_derive(operation, uid, present, index, count > 0) for uid, present in concerned]
+    return Change(None, rules)
 
 
 def derive_rule(heads: Heads, operation: DerivePersonRule) -> None:

@@ -41,6 +41,7 @@ class Head:
         "red_count",
         "rules",
         "send_ban",
+        "senders",
     )
 
     def __init__(self, row: HeadRow) -> None:
@@ -59,6 +60,7 @@ class Head:
         self.deny_count = row.deny_count
         self.allow_count = row.allow_count
         self.rules: list[PersonRule] = row.rules
+        self.senders: dict[str, int] = row.senders
 
     def encode(self) -> bytes:
         """The body of the row."""
@@ -79,6 +81,7 @@ class Head:
                 self.deny_count,
                 self.allow_count,
                 self.rules,
+                self.senders,
             )
         )
 

@@ -15,6 +15,8 @@ Every key is ``partition u16 | install u32 | tag | ...`` in big-endian, so that 
     Q hlc8 request id        the same, by age
     V index8                 a notice that is not a message's, until it was acknowledged
     X number8                outbox
+    N len4 uid chan16        a person in a channel: member, cursors
+    Y chan16 uid             last sequence of a sender whom the head names no longer
 
 `chan16` is xxh3_128 over type and id of a channel and whether it is the command channel of that
 name, so no id that a client chooses is another's command channel. Hashes may collide: whoever
@@ -38,6 +40,7 @@ _UID_END: Final = b"\xff"
 """Above every UTF-8 byte."""
 
 PREFIX_BYTES: Final = _PREFIX.size
+CHAN_BYTES: Final = 16
 MEMBER_TAG: Final = b"U"
 DENY_TAG: Final = b"B"
 ALLOW_TAG: Final = b"W"
@@ -125,6 +128,27 @@ class Keys:
     def request_of_age(self, key: bytes) -> bytes:
         """The request id in a key of `request_age`."""
         return key[len(self.prefix) + 9 :]
+
+    def conversation(self, uid: str, chan16: bytes) -> bytes:
+        """A person in a channel."""
+        return self._conversations_of(uid) + chan16
+
+    def conversations(self, uid: str, after: bytes) -> tuple[bytes, bytes]:
+        """Range of the rows of `uid` behind the place `after` (b"": all)."""
+        start = self._conversations_of(uid)
+        return (start + after + b"\0" if after else start), start + b"\xff" * (CHAN_BYTES + 1)
+
+    def place_of_conversation(self, key: bytes) -> bytes:
+        """The place of a row among those of its person, for `conversations`."""
+        return key[-CHAN_BYTES:]
+
+    def _conversations_of(self, uid: str) -> bytes:
+        name = uid.encode()
+        return self.prefix + b"N" + _U32.pack(len(name)) + name
+
+    def sender(self, chan16: bytes, uid: str) -> bytes:
+        """Last sequence that `uid` sent into a channel."""
+        return self.prefix + b"Y" + chan16 + uid.encode()
 
     def notice(self, index: int) -> bytes:
         """A notice by the log index that made it."""

@@ -127,6 +127,38 @@ class DerivePersonRule(Value, tag=30, frozen=True):
     owner_restricts: bool = False
 
 
+class DeriveConversations(Value, tag=40, frozen=True):
+    """From the outbox: `uids`, who live in one partition, came into the channel or left it.
+
+    Idempotent: applied only if `version` (log index in the channel's partition) is newer than what
+    a row knows. `sequence` is the channel's last one then.
+    """
+
+    channel_type: int
+    channel_id: str
+    uids: list[str]
+    present: bool
+    version: int
+    sequence: int
+
+
+class MoveCursor(Value, tag=41, frozen=True):
+    """How far `uid` has read and deleted a channel; both only grow, 0 leaves them.
+
+    `marked_count` marks so many messages as unread until more is read; -1 leaves the mark. `listed`
+    puts the channel among the person's conversations although nobody added them.
+    """
+
+    uid: str
+    channel_type: int
+    channel_id: str
+    read: int = 0
+    deleted: int = 0
+    marked_count: int = -1
+    listed: bool = False
+    request_id: bytes = b""
+
+
 class OutboxDone(Value, tag=31, frozen=True):
     """Outbox rows up to and including `upto` were applied by the partitions they name."""
 
@@ -151,6 +183,8 @@ Operation = (
     | DerivePersonRule
     | OutboxDone
     | Notified
+    | DeriveConversations
+    | MoveCursor
 )
 
 _operation: Final[msgspec.msgpack.Decoder[Operation]] = msgspec.msgpack.Decoder(Operation)

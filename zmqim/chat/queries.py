@@ -69,13 +69,51 @@ class MessagesQuery(Value, tag=6, frozen=True):
     command: bool = False
 
 
+class ConversationsQuery(Value, tag=20, frozen=True):
+    """The conversations of `uid`, from the place `after` on. Answered by `ConversationsPage`."""
+
+    uid: str
+    after: bytes = b""
+    limit: int = 1_000
+
+
+class HeadWanted(Value, frozen=True):
+    """What somebody wants to know of a channel: what is unread behind `floor`, and up to `messages`
+    of the newest messages above `above`. `leaving` not -1: also where to read to so that so many
+    are left unread."""
+
+    channel_type: int
+    channel_id: str
+    floor: int
+    above: int = 0
+    messages: int = 0
+    leaving: int = -1
+
+
+class HeadsQuery(Value, tag=21, frozen=True):
+    """How far channels are, as `uid` sees them. Answered by `HeadsPage`, in the same order."""
+
+    uid: str
+    channels: list[HeadWanted]
+
+
 class OutboxQuery(Value, tag=7, frozen=True):
     """Answered by `Done` once every outbox row up to `upto` is delivered (or not, at deadline)."""
 
     upto: int
 
 
-Query = Probe | UserQuery | ChannelQuery | MembersQuery | ListQuery | MessagesQuery | OutboxQuery
+Query = (
+    Probe
+    | UserQuery
+    | ChannelQuery
+    | MembersQuery
+    | ListQuery
+    | MessagesQuery
+    | OutboxQuery
+    | ConversationsQuery
+    | HeadsQuery
+)
 
 _query: Final[msgspec.msgpack.Decoder[Query]] = msgspec.msgpack.Decoder(Query)
 

@@ -11,6 +11,9 @@ from zmqim.chat.heads import Channel
 from zmqim.chat.keys import MEMBER_TAG
 from zmqim.chat.queries import (
     ChannelQuery,
+    ConversationsQuery,
+    HeadsQuery,
+    HeadWanted,
     ListQuery,
     MembersQuery,
     MessagesQuery,
@@ -19,9 +22,19 @@ from zmqim.chat.queries import (
     Query,
     UserQuery,
 )
-from zmqim.chat.results import ChannelRow, Done, MembersPage, MessagesPage, Result
+from zmqim.chat.results import (
+    ChannelRow,
+    ConversationsPage,
+    Done,
+    HeadsPage,
+    HeadView,
+    MembersPage,
+    MessagesPage,
+    Result,
+)
 from zmqim.chat.state import ChatState
-from zmqim.limits import MEMBERS_PAGE_MAX, PULL_BYTES_MAX, PULL_MESSAGES_MAX
+from zmqim.chat.unread import floor_leaving, unread_behind
+from zmqim.limits import CONVERSATIONS_PAGE_MAX, MEMBERS_PAGE_MAX, PULL_BYTES_MAX, PULL_MESSAGES_MAX
 
 _UPWARDS: Final = 1
 
@@ -42,6 +55,10 @@ def answer(state: ChatState, query: Query) -> Result:
             return _list(state, query)
         case MessagesQuery():
             return _messages(state, query)
+        case ConversationsQuery():
+            return _conversations(state, query)
+        case HeadsQuery():
+            return _heads(state, query)
         case _:
             assert_never(query)
 
@@ -106,6 +123,37 @@ def _messages(state: ChatState, query: MessagesQuery) -> MessagesPage:
         return MessagesPage([], False, visible)
     more = found[-1].sequence < bound if upwards else found[0].sequence > bound
     return MessagesPage(found, more, visible)
+
+
+def _conversations(state: ChatState, query: ConversationsQuery) -> ConversationsPage:
+    limit = max(1, min(query.limit, CONVERSATIONS_PAGE_MAX))
+    rows, following = state.conversations.page(query.uid, query.after, limit)
+    return ConversationsPage(rows, following, state.applied.hlc)
+
+
+def _heads(state: ChatState, query: HeadsQuery) -> HeadsPage:
+    heads: list[HeadView] = []
+    room = PULL_BYTES_MAX
+    for wanted in query.channels:
+        view = _head(state, query.uid, wanted)
+        room -= sum([len(message.operation) for message in view.messages])
+        if room < 0 and heads:
+            break
+        heads.append(view)
+    return HeadsPage(heads, state.applied.hlc)
+
+
+def _head(state: ChatState, uid: str, wanted: HeadWanted) -> HeadView:
+    channel = state.heads.find(wanted.channel_type, wanted.channel_id)
+    last = channel.head.last_sequence
+    sent = state.senders.last(channel, uid)
+    floor = max(wanted.floor, sent)
+    unread = unread_behind(state.messages, channel, floor)
+    first = max(wanted.above + 1, last - wanted.messages + 1, 1)
+    messages = state.messages.run(channel, first, last, down=True, bytes_max=PULL_BYTES_MAX)
+    newest = messages[-1:] or ([state.messages.get(channel, last)] if last else [])
+    read_to = floor_leaving(state.messages, channel, wanted.leaving) if wanted.leaving >= 0 else 0
+    return HeadView(last, newest[0].hlc if newest else 0, unread, sent, messages, read_to)
 
 
 def _visible(state: ChatState, query: MessagesQuery, channel: Channel) -> int:

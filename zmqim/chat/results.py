@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from zmqim.chat.encoding import Value
+from zmqim.chat.rows import ConversationRow
 from zmqim.errors import WireError
 
 
@@ -89,7 +90,48 @@ class MessagesPage(Value, tag=8, frozen=True):
     last_sequence: int
 
 
-Result = Sent | Rejected | Done | UserRow | ChannelRow | MembersPage | MessageRow | MessagesPage
+class ConversationsPage(Value, tag=20, frozen=True):
+    """`next` is where to go on, b"" at the end. `promise`: no later change of a conversation in
+    this partition gets a lower `hlc`."""
+
+    rows: list[ConversationRow]
+    next: bytes
+    promise: int
+
+
+class HeadView(Value, frozen=True):
+    """A channel as somebody sees it. `messages` ascend; `last_hlc` is the stamp of the newest one
+    of all. `sent` is the sequence of the asker's own last message, `read_to` where to read to if
+    that was asked."""
+
+    last_sequence: int
+    last_hlc: int
+    unread: int
+    sent: int
+    messages: list[MessageRow]
+    read_to: int = 0
+
+
+class HeadsPage(Value, tag=21, frozen=True):
+    """The first of the channels asked for, as many as fit; ask again for the others. `promise`: no
+    later message in this partition gets a lower `hlc`."""
+
+    heads: list[HeadView]
+    promise: int
+
+
+Result = (
+    Sent
+    | Rejected
+    | Done
+    | UserRow
+    | ChannelRow
+    | MembersPage
+    | MessageRow
+    | MessagesPage
+    | ConversationsPage
+    | HeadsPage
+)
 
 _result: Final[msgspec.msgpack.Decoder[Result]] = msgspec.msgpack.Decoder(Result)
 

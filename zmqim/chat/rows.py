@@ -6,6 +6,8 @@ with fixed numbers, are in `zmqim.chat.messages`; row `A` is in `zmqim.chat.appl
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 
@@ -41,6 +43,8 @@ class HeadRow(msgspec.Struct, array_like=True, frozen=True):
     deny_count: int = 0
     allow_count: int = 0
     rules: list[PersonRule] = msgspec.field(default_factory=list)
+    senders: dict[str, int] = msgspec.field(default_factory=dict)
+    """Last sequence of who sent lately; older ones are in rows `Y`."""
 
 
 class User(msgspec.Struct, array_like=True, frozen=True):
@@ -59,6 +63,34 @@ class Token(msgspec.Struct, array_like=True, frozen=True):
     device_level: int
     salt: bytes
     token_hash: bytes
+
+
+class ConversationRow(msgspec.Struct, array_like=True, frozen=True):
+    """Row `N`: a person in a channel (`zmqim.chat.conversations`).
+
+    `joined` is the channel's last sequence when the person came in, `read` and `deleted` how far
+    the person read and deleted it. `marked_count` holds while `read` is not above `marked_at`.
+    `version` is the log index, in the channel's partition, of what is known from there; `hlc` the
+    stamp of the last change of this row.
+    """
+
+    channel_type: int
+    channel_id: str
+    present: bool = False
+    version: int = 0
+    joined: int = 0
+    read: int = 0
+    deleted: int = 0
+    marked_count: int = 0
+    marked_at: int = 0
+    hlc: int = 0
+
+
+class Derived(NamedTuple):
+    """An operation for another partition: its route key and its encoding."""
+
+    route_key: bytes
+    operation: bytes
 
 
 class OutboxRow(msgspec.Struct, array_like=True, frozen=True):

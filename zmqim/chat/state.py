@@ -12,7 +12,7 @@ then does it get its sequence and its id. A refusal changes nothing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final, assert_never
 
@@ -20,7 +20,7 @@ import msgspec
 
 from zmqim.chat.applied import read_applied
 from zmqim.chat.changes import (
-    Derived,
+    Change,
     add_members,
     change_list,
     derive_rule,
@@ -28,18 +28,21 @@ from zmqim.chat.changes import (
     upsert_channel,
 )
 from zmqim.chat.codes import MessageFlag, Reason
+from zmqim.chat.conversations import Conversations, begun
 from zmqim.chat.digest import FACTOR, U64, DigestNotes, fold
 from zmqim.chat.encoding import encode
 from zmqim.chat.heads import Channel, Heads
 from zmqim.chat.keys import Keys
 from zmqim.chat.members import MemberSets
 from zmqim.chat.messages import MessageRows, next_message_id
-from zmqim.chat.notices import MembersNotice, MessageNotice, Notice
+from zmqim.chat.notices import MessageNotice, Notice
 from zmqim.chat.operations import (
     AddMembers,
     ChangeList,
     ClearToken,
+    DeriveConversations,
     DerivePersonRule,
+    MoveCursor,
     Notified,
     Operation,
     OutboxDone,
@@ -53,7 +56,8 @@ from zmqim.chat.operations import (
 )
 from zmqim.chat.permissions import judge
 from zmqim.chat.results import Done, MessageRow, Rejected, Result, Sent
-from zmqim.chat.rows import OutboxRow, Remembered
+from zmqim.chat.rows import Derived, OutboxRow, Remembered
+from zmqim.chat.unread import Senders
 from zmqim.chat.users import Users
 from zmqim.chat.view import RowView
 from zmqim.ids import HLC_COUNTER_BITS
@@ -67,8 +71,19 @@ REQUESTS_FORGOTTEN_MAX: Final = 8
 """Old request ids that one operation with a request id removes: more than it adds."""
 
 
-_Change = SetToken | ClearToken | SetUser | UpsertChannel | AddMembers | RemoveMembers | ChangeList
+_Change = (
+    SetToken
+    | ClearToken
+    | SetUser
+    | UpsertChannel
+    | AddMembers
+    | RemoveMembers
+    | ChangeList
+    | MoveCursor
+)
 """Operations that somebody asked for over HTTP, once per request id."""
+_Booked = DerivePersonRule | DeriveConversations | Notified | OutboxDone
+"""Operations that storages make; each may be applied again."""
 
 
 Outcome = tuple[bytes, bytes | None]
@@ -89,12 +104,15 @@ class ChatState:
     def __init__(
         self,
         partition: int,
+        partitions: int,
         install: int,
         view: RowView,
         heads_max: int,
         digest_entries: int = DIGEST_ENTRIES,
     ) -> None:
+        """`partition` is one of `partitions`, which the cluster has for good."""
         self._partition = partition
+        self._partitions = partitions
         self._view = view
         self.keys = Keys(partition, install)
         self.applied = read_applied(self.keys.applied, view)
@@ -103,6 +121,8 @@ class ChatState:
         self.heads = Heads(self.keys, view, heads_max)
         self.sets = MemberSets(self.keys, view)
         self.users = Users(self.keys, view)
+        self.conversations = Conversations(self.keys, view)
+        self.senders = Senders(self.keys, view)
         self.messages = MessageRows(self.keys, view)
         self._notice_rows = self._numbers_of(self.keys.notice(0), self.keys.notice(_NEVER))
         """Log indexes of the rows `V`, ascending: known, so that none is searched for."""
@@ -129,7 +149,7 @@ class ChatState:
             operation = decode_operation(payload)
         if isinstance(operation, SendMessage):
             return self._send(hlc, operation, payload, quiet)
-        if isinstance(operation, DerivePersonRule | Notified | OutboxDone):
+        if isinstance(operation, DerivePersonRule | DeriveConversations | Notified | OutboxDone):
             self._book(operation)
             return _QUIET
         result, notice = self._remember(index, hlc, operation)
@@ -191,7 +211,7 @@ class ChatState:
         if isinstance(operation, SendMessage):
             first = self._stored(operation)
             return None if first is None else _answer_again(first, operation.payload)
-        if isinstance(operation, DerivePersonRule | Notified | OutboxDone):
+        if isinstance(operation, DerivePersonRule | DeriveConversations | Notified | OutboxDone):
             return None
         body = self._view.get(self.keys.request(operation.request_id))
         if not operation.request_id or body is None:
@@ -232,6 +252,10 @@ class ChatState:
         sequence = head.last_sequence = head.last_sequence + 1
         if flags & _RED_DOT:
             head.red_count += 1
+        if log is base:
+            self.senders.note(log, send.from_uid)
+            if sequence == 1:
+                self._put_outbox(begun(log, self.applied.index, self._partitions))
         applied = self.applied
         message_id = next_message_id(applied.last_message_id, hlc, self._partition)
         applied.last_message_id = message_id
@@ -285,7 +309,7 @@ class ChatState:
     def _change(self, index: int, operation: _Change) -> Outcome:
         result: Result = Done(index)
         notice: Notice | None = None
-        changed: Rejected | MembersNotice | list[Derived] | None = None
+        changed: Rejected | Change | None = None
         match operation:
             case SetToken():
                 user = self.users.find(operation.uid)
@@ -300,19 +324,22 @@ class ChatState:
             case UpsertChannel():
                 changed = upsert_channel(self.heads, operation)
             case AddMembers():
-                changed = add_members(self.heads, self.sets, index, operation)
+                changed = add_members(self.heads, self.sets, index, operation, self._partitions)
             case RemoveMembers():
-                changed = remove_members(self.heads, self.sets, index, operation)
+                changed = remove_members(self.heads, self.sets, index, operation, self._partitions)
             case ChangeList():
                 changed = change_list(self.heads, self.sets, index, operation)
+            case MoveCursor():
+                self.conversations.move(self.applied.hlc, operation)
             case _:
                 assert_never(operation)
         if isinstance(changed, Rejected):
             result = changed
-        elif isinstance(changed, MembersNotice):
-            notice = changed
-        elif changed:
-            result = Done(index, self._put_outbox(changed))
+        elif changed is not None:
+            notice = changed.notice
+            if changed.derived:
+                upto = self._put_outbox(changed.derived)
+                result = Done(index, upto)
         if notice is None:
             return encode(result), None
         body = encode(notice)
@@ -320,7 +347,7 @@ class ChatState:
         self._notice_rows.append(index)
         return encode(result), body
 
-    def _put_outbox(self, derived: list[Derived]) -> int:
+    def _put_outbox(self, derived: Sequence[Derived]) -> int:
         number = self.applied.outbox_last
         for route_key, operation in derived:
             number += 1
@@ -330,10 +357,12 @@ class ChatState:
         self.outbox_added = True
         return number
 
-    def _book(self, operation: DerivePersonRule | Notified | OutboxDone) -> None:
+    def _book(self, operation: _Booked) -> None:
         match operation:
             case DerivePersonRule():
                 derive_rule(self.heads, operation)
+            case DeriveConversations():
+                self.conversations.derive(self.applied.hlc, operation)
             case Notified(upto=upto):
                 self.applied.notified = max(self.applied.notified, upto)
                 self._delete(self._notice_rows, upto, self.keys.notice)

@@ -13,8 +13,8 @@ from zmqim.bus.messages import NoticeItem, RoutedItem
 from zmqim.chat.operations import Operation, SendMessage
 from zmqim.chat.queries import Query
 from zmqim.chat.state import ChatState
-from zmqim.ids import NodeName
-from zmqim.limits import MB
+from zmqim.ids import HLC_COUNTER_BITS, NodeName
+from zmqim.limits import MB, STAMP_AGE_MS_MAX
 from zmqim.raft.core import RaftCore
 from zmqim.raft.entry import CONFIG, OPERATION, decode_entry
 from zmqim.raft.replica import ReplicaMeta
@@ -35,7 +35,7 @@ For a write there is no read, and round 0: its being committed confirms it."""
 class Duties:
     """What a serving leader owes to routers and to those who asked."""
 
-    __slots__ = ("notices", "outbox", "outbox_asked", "outbox_logged")
+    __slots__ = ("notices", "outbox", "outbox_asked", "outbox_logged", "stamp_wanted")
 
     def __init__(self, partition: int, state: ChatState) -> None:
         applied = state.applied
@@ -44,6 +44,8 @@ class Duties:
         self.outbox_logged = self.outbox.delivered
         self.outbox_asked: list[tuple[int, int, NodeName, RoutedItem]] = []
         """(number, deadline, who, item) of each open OutboxQuery."""
+        self.stamp_wanted = False
+        """Somebody was promised an old stamp: an entry is to bring the log's clock forward."""
 
 
 class Group(Replica):
@@ -179,12 +181,20 @@ class Group(Replica):
 
     @property
     def unbooked(self) -> bool:
-        """Was something acknowledged that the log does not know of?"""
+        """Was something acknowledged that the log does not know of, or is a stamp wanted?"""
         duties = self.duties
         return duties is not None and (
-            duties.notices.acknowledged > self.state.applied.notified
+            duties.stamp_wanted
+            or duties.notices.acknowledged > self.state.applied.notified
             or duties.outbox.delivered > duties.outbox_logged
         )
+
+    def promised(self, wall_ms: int) -> None:
+        """A read told how far the log's clock is. Nothing but an entry moves it on, so that the
+        next leader goes on from there: one is logged if the clock is far behind."""
+        behind = wall_ms - (self.state.applied.hlc >> HLC_COUNTER_BITS)
+        if self.duties is not None and behind > STAMP_AGE_MS_MAX:
+            self.duties.stamp_wanted = True
 
     def needed_here(self) -> int:
         """A later leader reads from the log what routers did not acknowledge."""

@@ -63,6 +63,7 @@ class Holdings:
         self._garbage = garbage
         self._registry = registry
         self._digest_entries = digest_entries
+        self._partitions = ring.partitions
         self.heads_max = HEADS_CACHED_MAX // ring.partitions
         """Decoded channel heads that a partition may keep."""
         self._retired: dict[int, ReplicaMeta] = {}
@@ -94,7 +95,9 @@ class Holdings:
         """The state of a group, as its rows under that install number say."""
         if number == self._record.meta_group:
             return MetaState(number, install, self._view, self._digest_entries)
-        return ChatState(number, install, self._view, self.heads_max, self._digest_entries)
+        return ChatState(
+            number, self._partitions, install, self._view, self.heads_max, self._digest_entries
+        )
 
     def genesis(self, number: int) -> GroupConfig:
         """The configuration of birth."""
@@ -218,6 +221,7 @@ class Holdings:
             return
         group = open_group(
             number,
+            self._partitions,
             self._view,
             self._journal,
             loaded,

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from zmqim.bus.messages import Outcome, Outcomes
-from zmqim.chat.operations import AddMembers, ChangeList, Notified, OutboxDone, RemoveMembers
+from zmqim.chat.operations import (
+    AddMembers,
+    ChangeList,
+    DeriveConversations,
+    Notified,
+    OutboxDone,
+    RemoveMembers,
+)
+from zmqim.chat.queries import HeadsQuery
 from zmqim.errors import WireError
-from zmqim.limits import BATCH_BYTES_MAX, BATCH_ITEMS_MAX, MEMBERS_PER_ENTRY_MAX
+from zmqim.limits import (
+    BATCH_BYTES_MAX,
+    BATCH_ITEMS_MAX,
+    HEADS_PER_QUERY_MAX,
+    MEMBERS_PER_ENTRY_MAX,
+)
 
 
 def check_change(operation: object) -> None:
@@ -13,10 +26,16 @@ def check_change(operation: object) -> None:
     if isinstance(operation, Notified | OutboxDone):
         raise WireError("an operation that only a leader makes")
     if (
-        isinstance(operation, AddMembers | RemoveMembers | ChangeList)
+        isinstance(operation, AddMembers | RemoveMembers | ChangeList | DeriveConversations)
         and len(operation.uids) > MEMBERS_PER_ENTRY_MAX
     ):
         raise WireError(f"more than {MEMBERS_PER_ENTRY_MAX} uids in one operation")
+
+
+def check_query(query: object) -> None:
+    """Raise `WireError` for what asks too much at once."""
+    if isinstance(query, HeadsQuery) and len(query.channels) > HEADS_PER_QUERY_MAX:
+        raise WireError(f"more than {HEADS_PER_QUERY_MAX} channels in one query")
 
 
 def frames_of(outcomes: list[Outcome]) -> list[Outcomes]:

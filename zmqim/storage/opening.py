@@ -42,6 +42,7 @@ class RowsDamaged(DamagedData):
 
 def open_group(
     partition: int,
+    partitions: int,
     view: RowView,
     journal: JournalReader,
     loaded: LoadedPartition,
@@ -57,14 +58,14 @@ def open_group(
     meta = meta_of(partition, loaded)
     if meta.status != ReplicaStatus.DAMAGED:
         try:
-            state = ChatState(partition, meta.install, view, heads_max, digest_entries)
+            state = ChatState(partition, partitions, meta.install, view, heads_max, digest_entries)
             raft = open_raft(partition, meta, state, journal, loaded, genesis)
             return Group(partition, raft, state, meta)
         except RowsDamaged:
             if len(genesis.voters) < VOTERS_TO_REBUILD:
                 raise
     meta = msgspec.structs.replace(meta, status=ReplicaStatus.DAMAGED)
-    state = ChatState(partition, meta.install, RowView(NoRows()), heads_max)
+    state = ChatState(partition, partitions, meta.install, RowView(NoRows()), heads_max)
     raft = open_without_rows(partition, meta, journal, loaded, genesis)
     return Group(partition, raft, state, meta)
 

@@ -17,7 +17,7 @@ from zmqim.chat.encoding import encode
 from zmqim.chat.messages import TransientIds
 from zmqim.chat.notices import MessageNotice
 from zmqim.chat.operations import SendMessage, decode_operation, decode_send
-from zmqim.chat.queries import OutboxQuery, decode_query
+from zmqim.chat.queries import ConversationsQuery, HeadsQuery, OutboxQuery, decode_query
 from zmqim.chat.reading import answer
 from zmqim.chat.results import Done, Rejected, Sent
 from zmqim.errors import WireError
@@ -29,7 +29,7 @@ from zmqim.limits import (
 )
 from zmqim.raft.groups import Groups
 from zmqim.storage.group import Group
-from zmqim.storage.items import check_change
+from zmqim.storage.items import check_change, check_query
 from zmqim.storage.repeats import Repeats
 
 _WRITE: Final = int(ItemKind.WRITE)
@@ -79,6 +79,7 @@ class Proposals:
                 group.waiting.append((group.raft.last, round_number, source, item, send))
                 return group
             query = decode_query(item.body)
+            check_query(query)
             if isinstance(query, OutboxQuery):
                 assert group.duties is not None
                 deadline = now + READ_DEADLINE_MS
@@ -161,6 +162,8 @@ class Proposals:
             else:
                 self.counters["reads"] += 1
                 result = encode(answer(group.state, asked))
+                if isinstance(asked, ConversationsQuery | HeadsQuery):
+                    group.promised(wall_ms)
             self.put(source, item, _DONE, result)
 
     def answer_outbox(self, now: int, group: Group) -> None:

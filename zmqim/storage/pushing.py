@@ -85,7 +85,9 @@ class Pushing:
                 continue
             group.book_at = now + BOOK_MS
             booked.append(group)
-            if duties.notices.acknowledged > group.state.applied.notified:
+            is_news = duties.notices.acknowledged > group.state.applied.notified
+            if is_news or duties.stamp_wanted:
+                duties.stamp_wanted = False
                 raft.propose(encode(Notified(duties.notices.acknowledged)), wall_ms)
             if duties.outbox.delivered > duties.outbox_logged:
                 duties.outbox_logged = duties.outbox.delivered

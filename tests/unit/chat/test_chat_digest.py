@@ -37,7 +37,7 @@ def test_who_tells_nobody_has_the_same_digest_and_notes_the_same_positions() -> 
     found = set()
     for quiet in (False, True):
         for turn in (1, 3, 100):
-            state = ChatState(5, 1, RowView(MemoryRowStore()), 100, 2)
+            state = ChatState(5, 64, 1, RowView(MemoryRowStore()), 100, 2)
             for index, (hlc, body) in enumerate(loud.log, 1):
                 state.apply(index, 1, hlc, body, None, quiet=quiet)
                 if index % turn == 0:

@@ -28,6 +28,7 @@ from zmqim.bus.messages import (
     OutcomeCode,
     Outcomes,
     Propose,
+    Submit,
 )
 from zmqim.bus.replication import Append, AppendResult, Leading, VoteRequest, VoteResult
 from zmqim.chat.channels import person_channel_id
@@ -68,7 +69,8 @@ def test_a_turn_writes_all_partitions_with_one_journal_write_and_one_row_write()
     assert all(isinstance(result, Sent) for result in world.send(*messages))
     writes = [effect for effect in world.effects if not isinstance(effect, Send)]
     assert [type(effect) for effect in writes] == [WriteJournal, WriteState]
-    assert len([effect for effect in world.effects if isinstance(effect, Send)]) == 5
+    sends = [effect.message for effect in world.effects if isinstance(effect, Send)]
+    assert [type(one) for one in sends] == [Outcomes, *[Notices] * 4, Submit]
     assert isinstance(writes[0], WriteJournal)
     assert len({partition for partition, _, _ in writes[0].batch.entries}) == 4
 

@@ -500,7 +500,7 @@ def test_without_a_majority_of_others_damaged_rows_are_refused(voters: int) -> N
     few = GroupConfig(trio.group(ONE).raft.config.voters[:voters])
     loaded = member.journal.load()[0]
     with pytest.raises(DamagedData, match="rows are applied up to 0"):
-        open_group(0, RowView(member.rows), member.journal, loaded, few, 10)
+        open_group(0, 8, RowView(member.rows), member.journal, loaded, few, 10)
 
 
 def test_the_bucket_lets_pass_what_a_second_may_cost() -> None:

@@ -36,10 +36,10 @@ from zmqim.bus.messages import (
 from zmqim.chat.codes import MessageFlag, Reason
 from zmqim.chat.encoding import encode
 from zmqim.chat.notices import MessageNotice
-from zmqim.chat.queries import OutboxQuery
-from zmqim.chat.results import Done, Rejected, Sent
-from zmqim.ids import NodeName
-from zmqim.limits import NOTICE_REPEAT_MS, REQUEST_RETRY_MS
+from zmqim.chat.queries import ConversationsQuery, OutboxQuery
+from zmqim.chat.results import ConversationsPage, Done, Rejected, Sent
+from zmqim.ids import HLC_COUNTER_BITS, NodeName
+from zmqim.limits import NOTICE_REPEAT_MS, REQUEST_RETRY_MS, STAMP_AGE_MS_MAX
 from zmqim.raft.peers import NEVER
 from zmqim.storage.pushing import BOOK_MS
 
@@ -65,6 +65,7 @@ def test_notices_are_repeated_until_acknowledged_and_go_to_the_router_that_is_th
     world.turn()
     assert notices_in(world.turn(NOTICE_REPEAT_MS)) == first[1:]
     world.receive(NoticeAck(0, 1, 3), other)
+    assert world.deliver_submits() > 0
     world.turn()
     assert notices_in(world.turn(5 * NOTICE_REPEAT_MS)) == []
     assert world.core.pushing.look_at == NEVER
@@ -166,6 +167,8 @@ def test_a_persons_deny_list_reaches_the_person_channel_through_a_router() -> No
     results = world.send(private("alice", "bob", "1"), private("bob", "alice", "1"))
     assert results[0] == Rejected(Reason.IN_BLACKLIST)
     assert isinstance(results[1], Sent)
+    world.turn(REQUEST_RETRY_MS)
+    assert world.deliver_submits() == 2
     world.turn(1_000)
     world.turn(1_000)
     group = world.core.groups[world.partition(user_key("bob"))]
@@ -321,4 +324,29 @@ def test_a_leader_that_comes_home_owes_what_the_one_in_between_was_not_told() ->
     trio.run(2 * BOOK_MS)
     trio.until(trio.applied_alike)
     assert {trio.group(name).state.applied.notified for name in NAMES} == {max(seen)}
-    assert not any(trio.group(name).busy for name in NAMES)
+    duties = trio.group(ONE).duties
+    assert duties is not None
+    assert duties.notices.idle
+
+
+def test_a_partition_that_nobody_writes_to_still_promises_young_stamps_to_who_reads() -> None:
+    world = StorageWorld(ring(1))
+
+    def promised() -> int:
+        page = world.query(user_key("a"), ConversationsQuery("a"))
+        assert isinstance(page, ConversationsPage)
+        return page.promise >> HLC_COUNTER_BITS
+
+    ends = world.core.log_ends()
+    for _ in range(10):
+        world.turn(STAMP_AGE_MS_MAX)
+    assert world.core.log_ends() == ends, "nobody asked, so nothing is logged"
+    first, asked_at = promised(), world.wall_ms
+    for _ in range(3):
+        world.turn(BOOK_MS)
+    assert first < asked_at - STAMP_AGE_MS_MAX
+    assert promised() >= asked_at
+    ends = world.core.log_ends()
+    promised()
+    world.turn(BOOK_MS)
+    assert world.core.log_ends() == ends, "the stamp was young"

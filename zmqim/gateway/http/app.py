@@ -16,8 +16,9 @@ from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 import zmqim
-from zmqim.gateway.http import channels, messages, system, users
+from zmqim.gateway.http import channels, conversations, messages, system, users
 from zmqim.gateway.http.asking import Asking
+from zmqim.gateway.http.directory import Directory
 from zmqim.gateway.http.problems import (
     Problem,
     litestar_response,
@@ -42,6 +43,7 @@ def key_given(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
 def make_app(port: GatewayPort) -> Litestar:
     """The application that serves one gateway's HTTP listener."""
     asking = Asking(port)
+    directory = Directory(asking, port.context.topology.partitions)
     key = port.context.api_key.encode()
 
     def check_key(
@@ -61,6 +63,9 @@ def make_app(port: GatewayPort) -> Litestar:
     async def give_asking() -> Asking:
         return asking
 
+    async def give_directory() -> Directory:
+        return directory
+
     async def give_port() -> GatewayPort:
         return port
 
@@ -70,6 +75,7 @@ def make_app(port: GatewayPort) -> Litestar:
             users.device_quit,
             users.online_status,
             channels.channel_router(),
+            conversations.conversation_router(),
             messages.send_message,
             messages.message_sync,
             system.route,
@@ -80,6 +86,7 @@ def make_app(port: GatewayPort) -> Litestar:
         guards=[check_key],
         dependencies={
             "asking": Provide(give_asking),
+            "directory": Provide(give_directory),
             "port": Provide(give_port),
         },
         exception_handlers={
@@ -92,7 +99,7 @@ def make_app(port: GatewayPort) -> Litestar:
         },
         openapi_config=openapi_config(),
         request_max_body_size=HTTP_BODY_BYTES_MAX,
-        signature_types=[GatewayPort, Asking],
+        signature_types=[GatewayPort, Asking, Directory],
         logging_config=None,
         on_app_init=[without_debug],
     )

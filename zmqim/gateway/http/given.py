@@ -7,9 +7,12 @@ from typing import Annotated
 from litestar.params import Dependency
 
 from zmqim.gateway.http.asking import Asking
+from zmqim.gateway.http.directory import Directory
 from zmqim.gateway.plugin import GatewayPort
 
 Given = Annotated[Asking, Dependency(skip_validation=True)]
 """The listener's `Asking`."""
+GivenDirectory = Annotated[Directory, Dependency(skip_validation=True)]
+"""The conversations behind it."""
 GivenPort = Annotated[GatewayPort, Dependency(skip_validation=True)]
 """The gateway's port."""

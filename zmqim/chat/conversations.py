@@ -1,0 +1,158 @@
+"""A person's conversations: which channels they are in, and how far they have read.
+
+The rows lie in the person's partition, one for each channel. What a channel's partition knows comes
+there through its outbox: that a person joined or left, and at which sequence (`joined`, `left`,
+`begun` say it). Cursors come from the person. So no message writes a row for each of its receivers;
+what is unread is counted when somebody asks (`zmqim.chat.unread`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from zmqim.chat.channels import peers_of, route_key_of_user
+from zmqim.chat.codes import ChannelType
+from zmqim.chat.encoding import encode
+from zmqim.chat.heads import Channel
+from zmqim.chat.keys import Keys, channel_digest, probes
+from zmqim.chat.operations import DeriveConversations, MoveCursor
+from zmqim.chat.rows import ConversationRow, Derived
+from zmqim.chat.view import RowView
+from zmqim.ring.partitions import partition_of
+
+_decode: Final = msgspec.msgpack.Decoder(ConversationRow).decode
+_WITHOUT: Final = frozenset((ChannelType.LIVE, ChannelType.TEMPORARY))
+"""Types whose members get no conversation (wukongim.md 1.7)."""
+_BEGUN_BY_MESSAGE: Final = frozenset((ChannelType.PERSON, ChannelType.AGENT))
+"""Types whose two parties are in the name: their conversation begins with the first message."""
+
+
+class Conversations:
+    """The conversations of the persons of one partition."""
+
+    def __init__(self, keys: Keys, view: RowView) -> None:
+        self._keys = keys
+        self._view = view
+
+    def get(self, uid: str, channel_type: int, channel_id: str) -> ConversationRow:
+        """What is known of `uid` in that channel; the row of somebody who never was there."""
+        return self._find(uid, channel_type, channel_id)[1]
+
+    def page(self, uid: str, after: bytes, limit: int) -> tuple[list[ConversationRow], bytes]:
+        """Rows of `uid` behind the place `after` (b"": from the first), at most `limit`, and the
+        place to go on from; b"" if there are no more."""
+        start, stop = self._keys.conversations(uid, after)
+        rows = self._view.scan(start, stop, limit=limit + 1)
+        more = len(rows) > limit
+        found = [_decode(body) for _, body in rows[:limit]]
+        return found, self._keys.place_of_conversation(rows[limit - 1][0]) if more else b""
+
+    def derive(self, hlc: int, operation: DeriveConversations) -> None:
+        """Take over what the channel's partition says, unless something newer is known."""
+        for uid in operation.uids:
+            key, row = self._find(uid, operation.channel_type, operation.channel_id)
+            if operation.version > row.version:
+                joined = operation.sequence if operation.present else row.joined
+                self._put(
+                    key,
+                    replace(
+                        row,
+                        present=operation.present,
+                        version=operation.version,
+                        joined=joined,
+                        hlc=hlc,
+                    ),
+                )
+
+    def move(self, hlc: int, operation: MoveCursor) -> None:
+        """The person read, deleted or marked. Sequences only grow; of two marks the later holds,
+        until more is read or deleted."""
+        key, row = self._find(operation.uid, operation.channel_type, operation.channel_id)
+        read = max(row.read, operation.read)
+        count, at = row.marked_count, row.marked_at
+        if operation.marked_count >= 0:
+            count, at = operation.marked_count, read
+        elif read > at or operation.deleted > row.deleted:
+            count = 0
+        self._put(
+            key,
+            replace(
+                row,
+                present=row.present or operation.listed,
+                read=read,
+                deleted=max(row.deleted, operation.deleted),
+                marked_count=count,
+                marked_at=at,
+                hlc=hlc,
+            ),
+        )
+
+    def _put(self, key: bytes, row: ConversationRow) -> None:
+        self._view.put(key, encode(row))
+
+    def _find(self, uid: str, channel_type: int, channel_id: str) -> tuple[bytes, ConversationRow]:
+        """Where the row stands, or would."""
+        for chan16 in probes(channel_digest(channel_type, channel_id, False)):
+            key = self._keys.conversation(uid, chan16)
+            body = self._view.get(key)
+            if body is None:
+                return key, ConversationRow(channel_type, channel_id)
+            row = _decode(body)
+            if (row.channel_type, row.channel_id) == (channel_type, channel_id):
+                return key, row
+        raise AssertionError("probes have no end")
+
+
+def joined(
+    channel: Channel, index: int, added: Iterable[str], removed: Iterable[str], partitions: int
+) -> list[Derived]:
+    """What the members' partitions are told of a change at log index `index`."""
+    head = channel.head
+    if head.channel_type in _WITHOUT:
+        return []
+    return [
+        *_derived(channel, index, added, True, partitions),
+        *_derived(channel, index, removed, False, partitions),
+    ]
+
+
+def begun(channel: Channel, index: int, partitions: int) -> list[Derived]:
+    """What the two parties' partitions are told when the first message of their channel came."""
+    head = channel.head
+    if head.channel_type not in _BEGUN_BY_MESSAGE:
+        return []
+    both = dict.fromkeys(peers_of(head.channel_id))
+    return _derived(channel, index, both, True, partitions, sequence=0)
+
+
+def _derived(
+    channel: Channel,
+    index: int,
+    uids: Iterable[str],
+    present: bool,
+    partitions: int,
+    *,
+    sequence: int | None = None,
+) -> list[Derived]:
+    """One operation for each partition that holds some of `uids`."""
+    head = channel.head
+    at = head.last_sequence if sequence is None else sequence
+    places: dict[int, list[str]] = {}
+    for uid in uids:
+        place = partition_of(route_key_of_user(uid), partitions)
+        places.setdefault(place, []).append(uid)
+    return [
+        Derived(
+            route_key_of_user(together[0]),
+            encode(
+                DeriveConversations(
+                    head.channel_type, head.channel_id, together, present, index, at
+                )
+            ),
+        )
+        for _, together in sorted(places.items())
+    ]

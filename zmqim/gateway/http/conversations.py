@@ -1,0 +1,376 @@
+"""Calls about conversations: the list with its unread counts, and how far a person has read.
+
+One meaning in two shapes: /conversation/sync and its kin as WuKongIM v2.2 has them, and
+/conversation/list as its v3 does. docs/HTTP.md says where we differ.
+"""
+
+from __future__ import annotations
+
+import binascii
+import secrets
+from typing import NamedTuple
+
+from litestar import Router, post
+
+from zmqim import limits
+from zmqim.chat.listing import (
+    changed_at,
+    head_wanted,
+    is_listed,
+    read_to,
+    unread_of,
+    version_of,
+)
+from zmqim.chat.operations import MoveCursor, decode_send
+from zmqim.chat.results import HeadView
+from zmqim.chat.rows import ConversationRow
+from zmqim.gateway.http.asking import channel_of, check_uid
+from zmqim.gateway.http.conversation_shapes import (
+    ClearUnreadRequest,
+    ConversationAnswer,
+    ConversationListAnswer,
+    ConversationListRequest,
+    ConversationRetryRequest,
+    ConversationsByChannelsRequest,
+    ConversationSyncRequest,
+    DeleteConversationRequest,
+    LastMessage,
+    ListedConversation,
+    SetUnreadRequest,
+    UidRequest,
+)
+from zmqim.gateway.http.directory import Directory
+from zmqim.gateway.http.given import GivenDirectory
+from zmqim.gateway.http.problems import bad_request
+from zmqim.gateway.http.shapes import ChannelKey, Ok
+from zmqim.gateway.http.stored import channel_shown, stored_message
+from zmqim.ids import HLC_COUNTER_BITS, seconds_of
+
+REQUEST_ID_BYTES = 16
+
+
+class Shown(NamedTuple):
+    """A conversation that the person sees."""
+
+    row: ConversationRow
+    head: HeadView
+
+
+# ---- the shapes of v2.2 --------------------------------------------------------------------------
+
+
+@post("/conversation/sync", status_code=200)
+async def conversation_sync(
+    data: ConversationSyncRequest, directory: GivenDirectory
+) -> list[ConversationAnswer]:
+    """The conversations of a person that changed since `version` (0: all), with what is unread and
+    the newest messages. Ask next with the highest `version` of the answer: a conversation may then
+    come again, none is left out. Without `page` the newest come first; with it (1, 2, …) they come
+    in an order that stays."""
+    check_uid(data.uid)
+    known = _known(data.last_msg_seqs)
+    found, promise = await directory.rows(data.uid)
+    left_out = frozenset(data.exclude_channel_types)
+    rows = [row for row in found if row.present and row.channel_type not in left_out]
+    count = 0 if data.page else max(1, data.msg_count)
+    shown, told = await _shown(directory, data.uid, rows, count)
+    version = version_of(min(promise, told))
+    shown = [
+        one
+        for one in shown
+        if changed_at(*one) >= data.version and (unread_of(*one) or not data.only_unread)
+    ]
+    if data.page:
+        first = (data.page - 1) * data.page_size
+        rows = [one.row for one in shown[first : first + data.page_size]]
+        shown, _ = await _shown(directory, data.uid, rows, max(1, data.msg_count))
+        if data.page > 1:
+            # What came meanwhile on an earlier page was not seen: only that page's version counts.
+            version = min(version, data.version)
+    else:
+        shown.sort(key=_newest_first)
+    return [_answer(data.uid, one, version, data.msg_count, known) for one in shown]
+
+
+@post("/conversation/syncByChannels", status_code=200)
+async def sync_by_channels(
+    data: ConversationsByChannelsRequest, directory: GivenDirectory
+) -> list[ConversationAnswer]:
+    """The same for the channels named, as far as they are among the person's conversations."""
+    check_uid(data.uid)
+    rows, promise = await directory.rows(data.uid)
+    wanted = {_channel_of(data.uid, key) for key in data.channels}
+    rows = [row for row in rows if row.present and (row.channel_type, row.channel_id) in wanted]
+    shown, told = await _shown(directory, data.uid, rows, max(1, data.msg_count))
+    version = version_of(min(promise, told))
+    return [_answer(data.uid, one, version, data.msg_count, {}) for one in shown]
+
+
+@post("/conversation/channels", status_code=200)
+async def conversation_channels(data: UidRequest, directory: GivenDirectory) -> list[ChannelKey]:
+    """The channels of a person's conversations."""
+    check_uid(data.uid)
+    rows, _ = await directory.rows(data.uid)
+    return [_key(data.uid, row) for row in rows if row.present]
+
+
+@post("/conversations/clearUnread", status_code=200)
+async def clear_unread(data: ClearUnreadRequest, directory: GivenDirectory) -> Ok:
+    """The person has read everything, or up to `message_seq`."""
+    return await _read(directory, data.uid, data.channel_type, data.channel_id, data.message_seq)
+
+
+@post("/conversations/setUnread", status_code=200)
+async def set_unread(data: SetUnreadRequest, directory: GivenDirectory) -> Ok:
+    """Leave so many messages unread; more than there are marks the conversation as unread, until
+    more is read."""
+    if not data.unread:
+        return await _read(directory, data.uid, data.channel_type, data.channel_id, 0)
+    channel_id = _canonical(data.uid, data.channel_type, data.channel_id)
+    head = await directory.head(data.uid, data.channel_type, channel_id, data.unread)
+    await directory.move(
+        MoveCursor(
+            data.uid,
+            data.channel_type,
+            channel_id,
+            read=head.read_to,
+            marked_count=data.unread,
+            request_id=secrets.token_bytes(REQUEST_ID_BYTES),
+        )
+    )
+    return Ok()
+
+
+@post("/conversations/delete", status_code=200)
+async def delete_conversation(data: DeleteConversationRequest, directory: GivenDirectory) -> Ok:
+    """Hide a conversation until a newer message comes; older ones stay hidden in it."""
+    channel_id = _canonical(data.uid, data.channel_type, data.channel_id)
+    head = await directory.head(data.uid, data.channel_type, channel_id, -1)
+    await directory.move(
+        MoveCursor(
+            data.uid,
+            data.channel_type,
+            channel_id,
+            deleted=head.last_sequence,
+            request_id=secrets.token_bytes(REQUEST_ID_BYTES),
+        )
+    )
+    return Ok()
+
+
+# ---- the shapes of v3 ----------------------------------------------------------------------------
+
+
+@post("/conversation/list", status_code=200)
+async def conversation_list(
+    data: ConversationListRequest, directory: GivenDirectory
+) -> ConversationListAnswer:
+    """A page of a person's conversations. Ask on with `next_cursor` until `done`, and later with
+    `completed_coverage` = the last page's `coverage` for what changed since: `deletes` names what
+    is gone. `unresolved` could not be read: ask /conversation/retry for it."""
+    check_uid(data.uid)
+    start = _Cursor.read(data.cursor, data.completed_coverage)
+    page = await directory.page(data.uid, start.after, data.limit or 100)
+    heads, told = await directory.heads(data.uid, [head_wanted(row, 1) for row in page.rows])
+    promise = min(start.promise, page.promise, told)
+    listed, deletes, unresolved = [], [], []
+    for row, head in zip(page.rows, heads, strict=True):
+        if head is None:
+            unresolved.append(_key(data.uid, row))
+        elif changed_at(row, head) < start.since:
+            continue
+        elif is_listed(row, head):
+            listed.append(_listed(data.uid, Shown(row, head)))
+        elif start.since:
+            deletes.append(_key(data.uid, row))
+    done = not page.next
+    following = "" if done else _Cursor(page.next, promise, start.since).text()
+    coverage = str(version_of(promise)) if done else ""
+    return ConversationListAnswer(listed, deletes, unresolved, following, done, coverage)
+
+
+@post("/conversation/retry", status_code=200)
+async def conversation_retry(
+    data: ConversationRetryRequest, directory: GivenDirectory
+) -> ConversationListAnswer:
+    """The conversations that a page could not tell of."""
+    check_uid(data.uid)
+    wanted = {_channel_of(data.uid, key) for key in data.channels}
+    rows = (await directory.rows(data.uid)).rows
+    rows = [row for row in rows if (row.channel_type, row.channel_id) in wanted]
+    heads, _ = await directory.heads(data.uid, [head_wanted(row, 1) for row in rows])
+    listed, deletes, unresolved = [], [], []
+    for row, head in zip(rows, heads, strict=True):
+        if head is None:
+            unresolved.append(_key(data.uid, row))
+        elif is_listed(row, head):
+            listed.append(_listed(data.uid, Shown(row, head)))
+        else:
+            deletes.append(_key(data.uid, row))
+    return ConversationListAnswer(listed, deletes, unresolved, "", True, "")
+
+
+@post("/conversations/activate", status_code=200)
+async def activate(data: ConversationRetryRequest, directory: GivenDirectory) -> Ok:
+    """Put channels among a person's conversations although nobody added the person to them."""
+    check_uid(data.uid)
+    if len(data.channels) > limits.ACTIVATED_MAX:
+        raise bad_request(f"more than {limits.ACTIVATED_MAX} channels", "ask several times")
+    for channel_type, channel_id in [_channel_of(data.uid, key) for key in data.channels]:
+        request_id = secrets.token_bytes(REQUEST_ID_BYTES)
+        await directory.move(
+            MoveCursor(data.uid, channel_type, channel_id, listed=True, request_id=request_id)
+        )
+    return Ok()
+
+
+def conversation_router() -> Router:
+    """All calls of this module."""
+    return Router(
+        path="/",
+        route_handlers=[
+            conversation_sync,
+            sync_by_channels,
+            conversation_channels,
+            clear_unread,
+            set_unread,
+            delete_conversation,
+            conversation_list,
+            conversation_retry,
+            activate,
+        ],
+        tags=["conversations"],
+    )
+
+
+# ---- in common -----------------------------------------------------------------------------------
+
+
+async def _shown(
+    directory: Directory, uid: str, rows: list[ConversationRow], messages: int
+) -> tuple[list[Shown], int]:
+    """Those of `rows` that the person sees, and what the channels' partitions promised."""
+    messages = min(messages, max(1, limits.RECENTS_ASKED_MAX // max(1, len(rows))))
+    heads, promise = await directory.all_heads(uid, [head_wanted(row, messages) for row in rows])
+    both = [Shown(row, head) for row, head in zip(rows, heads, strict=True)]
+    return [one for one in both if is_listed(*one)], promise
+
+
+async def _read(
+    directory: Directory, uid: str, channel_type: int, channel_id: str, upto: int
+) -> Ok:
+    """Store that `uid` has read up to a sequence, 0: everything."""
+    channel_id = _canonical(uid, channel_type, channel_id)
+    last = (await directory.head(uid, channel_type, channel_id, -1)).last_sequence
+    everything = not 0 < upto < last
+    await directory.move(
+        MoveCursor(
+            uid,
+            channel_type,
+            channel_id,
+            read=last if everything else upto,
+            marked_count=0 if everything else -1,
+            request_id=secrets.token_bytes(REQUEST_ID_BYTES),
+        )
+    )
+    return Ok()
+
+
+def _answer(
+    uid: str, one: Shown, version: int, count: int, known: dict[tuple[int, str], int]
+) -> ConversationAnswer:
+    row, head = one
+    newest = decode_send(head.messages[-1].operation)
+    name = channel_shown(row.channel_type, row.channel_id, uid)
+    above = known.get((row.channel_type, name), 0)
+    recents = [message for message in head.messages[::-1][:count] if message.sequence > above]
+    return ConversationAnswer(
+        name,
+        row.channel_type,
+        unread_of(row, head),
+        seconds_of(head.last_hlc),
+        head.last_sequence,
+        newest.client_msg_no,
+        row.deleted,
+        read_to(row, head),
+        min(version_of(changed_at(row, head)), version),
+        [stored_message(message, uid) for message in recents],
+    )
+
+
+def _listed(uid: str, one: Shown) -> ListedConversation:
+    row, head = one
+    newest = head.messages[-1]
+    send = decode_send(newest.operation)
+    return ListedConversation(
+        channel_shown(row.channel_type, row.channel_id, uid),
+        row.channel_type,
+        head.last_hlc >> HLC_COUNTER_BITS,
+        read_to(row, head),
+        row.deleted,
+        unread_of(row, head),
+        LastMessage(
+            newest.message_id,
+            str(newest.message_id),
+            newest.sequence,
+            send.from_uid,
+            send.client_msg_no,
+            newest.hlc >> HLC_COUNTER_BITS,
+            binascii.b2a_base64(send.payload, newline=False).decode(),
+        ),
+    )
+
+
+def _newest_first(one: Shown) -> tuple[int, str]:
+    return -one.head.last_hlc, one.row.channel_id
+
+
+def _key(uid: str, row: ConversationRow) -> ChannelKey:
+    return ChannelKey(channel_shown(row.channel_type, row.channel_id, uid), row.channel_type)
+
+
+def _channel_of(uid: str, key: ChannelKey) -> tuple[int, str]:
+    return key.channel_type, channel_of(key.channel_type, key.channel_id, uid)
+
+
+def _canonical(uid: str, channel_type: int, channel_id: str) -> str:
+    check_uid(uid)
+    return channel_of(channel_type, channel_id, uid)
+
+
+def _known(text: str) -> dict[tuple[int, str], int]:
+    """``id:type:seq|…``: what the client has of each channel. The id may hold colons."""
+    known = {}
+    for part in filter(None, text.split("|")):
+        channel_id, _, rest = part.rpartition(":")
+        channel_id, _, channel_type = channel_id.rpartition(":")
+        if not (channel_id and channel_type.isdecimal() and rest.isdecimal()):
+            raise bad_request(f"last_msg_seqs: {part[:64]!r} is not id:type:seq")
+        known[int(channel_type), channel_id] = int(rest)
+    return known
+
+
+class _Cursor(NamedTuple):
+    """Where a list goes on: behind which place, what was promised so far, since when."""
+
+    after: bytes
+    promise: int
+    since: int
+
+    @classmethod
+    def read(cls, cursor: str, coverage: str) -> _Cursor:
+        """From what the caller gives back; `Problem` for anything else."""
+        try:
+            if not cursor:
+                return cls(b"", 1 << 63, int(coverage or "0"))
+            after, promise, since = cursor.split("-")
+            return cls(bytes.fromhex(after), int(promise), int(since))
+        except ValueError:
+            raise bad_request(
+                "cursor or completed_coverage is not one that an answer gave",
+                "begin without them",
+            ) from None
+
+    def text(self) -> str:
+        """For `next_cursor`."""
+        return f"{self.after.hex()}-{self.promise}-{self.since}"

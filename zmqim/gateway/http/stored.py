@@ -1,0 +1,42 @@
+"""A stored message as the HTTP API shows it."""
+
+from __future__ import annotations
+
+import binascii
+
+from zmqim.chat.channels import peer_of
+from zmqim.chat.codes import ChannelType, MessageFlag
+from zmqim.chat.operations import decode_send
+from zmqim.chat.results import MessageRow
+from zmqim.gateway.http.shapes import HeaderAnswer, StoredMessage
+from zmqim.ids import seconds_of
+
+
+def stored_message(row: MessageRow, login_uid: str) -> StoredMessage:
+    """`row` as `login_uid` sees it: a person channel is named by the other side."""
+    message = decode_send(row.operation)
+    flags = message.flags
+    return StoredMessage(
+        HeaderAnswer(
+            int(bool(flags & MessageFlag.NO_PERSIST)),
+            int(bool(flags & MessageFlag.RED_DOT)),
+            int(bool(flags & MessageFlag.SYNC_ONCE)),
+        ),
+        message.setting,
+        row.message_id,
+        str(row.message_id),
+        message.client_msg_no,
+        row.sequence,
+        message.from_uid,
+        channel_shown(message.channel_type, message.channel_id, login_uid),
+        message.channel_type,
+        message.topic,
+        message.expire,
+        seconds_of(row.hlc),
+        binascii.b2a_base64(message.payload, newline=False).decode(),
+    )
+
+
+def channel_shown(channel_type: int, channel_id: str, login_uid: str) -> str:
+    """The name of a channel as `login_uid` knows it."""
+    return peer_of(channel_id, login_uid) if channel_type == ChannelType.PERSON else channel_id
