@@ -14,6 +14,7 @@ from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from zmqim.chat.codes import Reason
+from zmqim.chat.refusals import sentence_of
 
 
 class Problem(Exception):
@@ -38,57 +39,36 @@ class Problem(Exception):
         return answer
 
 
-REFUSALS: Final[dict[int, tuple[str, str, str]]] = {
-    Reason.NOT_SUBSCRIBER: (
-        "not_subscriber",
-        "the sender is not a member of the channel",
-        "add the sender with /channel/subscriber_add",
-    ),
-    Reason.IN_BLACKLIST: (
-        "in_blacklist",
-        "the sender is on the blacklist",
-        "remove the sender with /channel/blacklist_remove",
-    ),
-    Reason.CHANNEL_NOT_FOUND: (
-        "channel_not_found",
-        "the channel does not exist",
-        "create it with /channel",
-    ),
-    Reason.PAYLOAD_DECODE_ERROR: ("bad_payload", "the payload cannot be used", ""),
-    Reason.NOT_ALLOWED: ("not_allowed", "the sender may not write to this channel", ""),
-    Reason.NOT_IN_WHITELIST: (
-        "not_in_whitelist",
-        "the channel has a whitelist and the sender is not on it",
-        "add the sender with /channel/whitelist_add",
-    ),
-    Reason.SYSTEM_ERROR: ("system_error", "the server could not do it", "try again later"),
-    Reason.CHANNEL_ID_ERROR: ("bad_channel_id", "the channel id cannot be used", ""),
-    Reason.BANNED: ("banned", "the channel or the user is banned", ""),
-    Reason.RATE_LIMITED: ("busy", "a queue bound was reached; nothing was stored", "try again"),
+REFUSALS: Final[dict[int, tuple[str, str]]] = {
+    Reason.NOT_SUBSCRIBER: ("not_subscriber", "add the sender with /channel/subscriber_add"),
+    Reason.IN_BLACKLIST: ("in_blacklist", "remove the sender with /channel/blacklist_remove"),
+    Reason.CHANNEL_NOT_FOUND: ("channel_not_found", "create it with /channel"),
+    Reason.PAYLOAD_DECODE_ERROR: ("bad_payload", ""),
+    Reason.NOT_ALLOWED: ("not_allowed", ""),
+    Reason.NOT_IN_WHITELIST: ("not_in_whitelist", "add the sender with /channel/whitelist_add"),
+    Reason.SYSTEM_ERROR: ("system_error", "try again later"),
+    Reason.CHANNEL_ID_ERROR: ("bad_channel_id", ""),
+    Reason.BANNED: ("banned", ""),
+    Reason.RATE_LIMITED: ("busy", "try again"),
     Reason.CHANNEL_TYPE_NOT_SUPPORTED: (
         "channel_type_not_supported",
-        "this channel type is not served",
         "use 1 (person) or 2 (group)",
     ),
-    Reason.DISBANDED: (
-        "disbanded",
-        "the channel was disbanded, which is for good",
-        "use another channel_id",
-    ),
-    Reason.SEND_BANNED: ("send_banned", "sending is banned here or for this sender", ""),
+    Reason.DISBANDED: ("disbanded", "use another channel_id"),
+    Reason.SEND_BANNED: ("send_banned", ""),
     Reason.IDEMPOTENCY_CONFLICT: (
         "idempotency_conflict",
-        "this client_msg_no was used before with another payload",
         "use a new client_msg_no for a new message",
     ),
-    Reason.SEQUENCE_EXHAUSTED: ("sequence_exhausted", "the channel has no sequence left", ""),
+    Reason.SEQUENCE_EXHAUSTED: ("sequence_exhausted", ""),
 }
+"""The code and the hint of each reason; the sentence is that of `zmqim.chat.refusals`."""
 
 
 def refused(reason: int, text: str = "") -> Problem:
     """The problem for a partition's refusal with that WKProto reason code."""
-    code, msg, hint = REFUSALS.get(reason, ("refused", f"refused with reason {reason}", ""))
-    return Problem(400, code, text or msg, hint=hint, reason=reason)
+    code, hint = REFUSALS.get(reason, ("refused", ""))
+    return Problem(400, code, text or sentence_of(reason), hint=hint, reason=reason)
 
 
 def bad_request(msg: str, hint: str = "") -> Problem:
