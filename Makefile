@@ -65,7 +65,7 @@ check: lint  ## lint, and whether every promise has its test
 
 coverage: $(INSTALLED)  ## branch coverage of the pure packages
 	$(BIN)/python -m coverage run -m pytest tests/unit tests/property
-	$(BIN)/python -m coverage report --fail-under=95 --skip-covered --include='zmqim/gossip/*,zmqim/ring/*,zmqim/raft/*,zmqim/chat/*,zmqim/wkproto/*,zmqim/bus/links.py,zmqim/*/core.py,zmqim/node/supervision.py'
+	$(BIN)/python -m coverage report --fail-under=95 --skip-covered --include='zmqim/gossip/*,zmqim/ring/*,zmqim/raft/*,zmqim/chat/*,zmqim/wkproto/*,zmqim/jsonrpc/*,zmqim/bus/links.py,zmqim/*/core.py,zmqim/node/supervision.py'
 
 bench: $(INSTALLED) $(NEEDED)  ## load on a fresh quickstart; BENCH="idle --connections 10000" for another shape
 	tools/bench/run.sh $(BENCH)

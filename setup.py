@@ -16,7 +16,7 @@ from setuptools import Extension, setup
 GROUPS = {
     "storage": ("raft", "storage", "chat", "store"),
     "router": ("bus", "gossip", "router"),
-    "gateway": ("gateway", "wkproto"),
+    "gateway": ("gateway", "wkproto", "jsonrpc"),
 }
 """Packages that are translated together: within a group calls are cheapest. The groups are built
 side by side."""

@@ -11,9 +11,10 @@ MB = 1024 * KB
 
 # ---- client protocol -------------------------------------------------------------------------
 FRAME_BYTES_MAX = 1 * MB
-"""WKProto remaining length (wukongim.md 1.1). Above: the connection is closed."""
+"""WKProto remaining length (wukongim.md 1.1), and a JSON-RPC message. Above: the connection is
+closed."""
 CONNECT_FRAME_BYTES_MAX = 16 * KB
-"""A CONNECT, the only frame that an unauthenticated client may send. Above: closed.
+"""A CONNECT, the only frame or message that an unauthenticated client may send. Above: closed.
 
 Over WebSocket the message around it is cut by picows, whose bound is one for the life of a
 connection: until CONNECT_DEADLINE_MS a client can make it hold a message of FRAME_BYTES_MAX.
@@ -38,6 +39,9 @@ CONNECTS_PENDING_MAX = 4_000
 SESSION_SENDS_PENDING_MAX = 4_096
 SESSION_SEND_BYTES_PENDING_MAX = 4 * MB
 """SENDs of one session that wait for their answer. Above: reading from the socket pauses."""
+JSONRPC_REQUESTS_OPEN_MAX = 8_192
+"""Requests of one JSON-RPC connection whose ids wait for their answer. Above: error 22. Reading
+pauses long before (SESSION_SENDS_PENDING_MAX); the rest is what was read already."""
 UNACKED_PUSHES_MAX = 256
 UNACKED_BYTES_MAX = 256 * KB
 """RECVs of one session without RECVACK. Above: the session is LAGGING and pulls later."""
@@ -337,6 +341,7 @@ CLIENT_RETRY_MS_MAX = 15_000
 
 assert UNACKED_PUSHES_MAX < CLIENT_WAITING_MAX < CLIENT_RECENT_MAX
 assert CLIENT_OUTBOX_MAX < SESSION_SENDS_PENDING_MAX
+assert SESSION_SENDS_PENDING_MAX < JSONRPC_REQUESTS_OPEN_MAX
 assert SEND_DEADLINE_MS < CLIENT_SENDACK_MS_MAX
 assert SEND_DEADLINE_MS < CLIENT_API_MS_MAX
 assert CLIENT_PING_MS + CLIENT_PONG_MS_MAX < IDLE_MS_MAX
