@@ -139,7 +139,7 @@ def test_a_kick_is_told_before_the_connection_closes(cluster: RunningCluster) ->
 
 
 @pytest.mark.parametrize(
-    "message", ['{"method":"connect"}', b"\x00\x01\x02", b"\x30\x01\x00", b"\x10\xff\xff\xff\x7f"]
+    "message", ["neither this nor that", b"\x00\x01\x02", b"\x30\x01\x00", b"\x10\xff\xff\xff\x7f"]
 )
 def test_what_is_not_wkproto_closes_with_1000(
     cluster: RunningCluster, message: str | bytes

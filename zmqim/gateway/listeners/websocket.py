@@ -1,9 +1,16 @@
-"""`ws://HOST:PORT`: WKProto in binary WebSocket messages (docs/adr/0003-websocket-library.md).
+"""`ws://HOST:PORT`: WKProto or JSON-RPC over WebSocket (docs/adr/0003-websocket-library.md).
 
-Each packet out is a message of its own, because old JS SDKs lose the second of two (clients.md
-2.3); what comes in is a byte stream, however it is cut into messages and fragments. Close codes are
-1000, or 1013 where the client should come back: the Easy SDKs take 1002, 1003 and 1007 to 1009 for
-the end of all attempts.
+The first byte of a connection says which, for as long as it lives: a brace, a bracket or a space
+begins JSON, and no WKProto (it would be a packet that only a server sends, or a PING before
+CONNECT).
+
+WKProto comes in binary messages. Each packet out is a message of its own, because old JS SDKs lose
+the second of two (clients.md 2.3); what comes in is a byte stream, however it is cut into messages
+and fragments. JSON-RPC goes out in text messages and may come in either kind; there a message is a
+message, in as many fragments as the client likes.
+
+Close codes are 1000, or 1013 where the client should come back: the Easy SDKs take 1002, 1003 and
+1007 to 1009 for the end of all attempts.
 """
 
 from __future__ import annotations
@@ -23,7 +30,7 @@ from picows import (
 )
 
 from zmqim import limits
-from zmqim.gateway.listeners.client import CLOSE_GRACE_SECONDS, Client
+from zmqim.gateway.listeners.client import CLOSE_GRACE_SECONDS, Client, JsonClient, WkprotoClient
 from zmqim.gateway.listeners.server import BACKLOG, ServerListener
 from zmqim.gateway.plugin import CloseReason, GatewayPort
 from zmqim.wkproto.packets import FromServer
@@ -34,6 +41,10 @@ READ_BUFFER_BYTES: Final = 1_024
 MESSAGE_BYTES_MAX: Final = limits.FRAME_BYTES_MAX + limits.KB
 """A WebSocket frame. Above: the connection is closed."""
 HANDSHAKE_SECONDS_MAX: Final = limits.CONNECT_DEADLINE_MS / 1000
+
+_JSON_STARTS: Final = (b"{", b"[", b" ", b"\t", b"\r", b"\n")
+_BINARY: Final = (WSMsgType.BINARY, WSMsgType.CONTINUATION)
+_DATA: Final = (*_BINARY, WSMsgType.TEXT)
 
 
 class WebSocketListener(ServerListener["_Connection"]):
@@ -57,21 +68,25 @@ class WebSocketListener(ServerListener["_Connection"]):
         """None answers 404."""
         if request.path.partition(b"?")[0] != PATH:
             return None
-        return _Connection(self._port, Client(self._port, self._sharing), self._connections)
+        return _Connection(self._port, WkprotoClient(self._port, self._sharing), self._connections)
 
 
 class _Connection(WSListener):
     """One WebSocket connection."""
 
-    __slots__ = ("_client", "_connections", "_port", "_transport")
+    __slots__ = ("_client", "_connections", "_kind", "_port", "_transport", "_wkproto")
 
     def __init__(
-        self, port: GatewayPort, client: Client, connections: dict[_Connection, None]
+        self, port: GatewayPort, client: WkprotoClient, connections: dict[_Connection, None]
     ) -> None:
         self._port = port
-        self._client = client
+        self._client: Client = client
         self._connections = connections
         self._transport: WSTransport | None = None
+        self._wkproto: WkprotoClient | None = None
+        """The client, once it is known to speak WKProto."""
+        self._kind = WSMsgType.BINARY
+        """Of the messages to the client."""
 
     # ---- the transport tells -----------------------------------------------------------------
 
@@ -88,16 +103,40 @@ class _Connection(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """A message, or a fragment of one."""
         kind = frame.msg_type
-        if kind in (WSMsgType.BINARY, WSMsgType.CONTINUATION):
-            if not self._client.take(frame.get_payload_as_bytes()):
+        wkproto = self._wkproto
+        if wkproto is not None and kind in _BINARY:
+            if not wkproto.take(frame.get_payload_as_bytes()):
                 self.close(CloseReason.BAD_BYTES)
+        elif kind in _DATA:
+            self._take_other(transport, frame)
         elif kind == WSMsgType.CLOSE:
             self._client.leave()
             transport.send_close(WSCloseCode.OK)
             transport.disconnect()
-        elif kind == WSMsgType.TEXT:
+
+    def _take_other(self, transport: WSTransport, frame: WSFrame) -> None:
+        """What comes before the protocol is known, all of JSON-RPC, and text that is neither."""
+        data = frame.get_payload_as_bytes()
+        client = self._client
+        is_first = self._wkproto is None
+        if is_first and isinstance(client, WkprotoClient) and data[:1] in _JSON_STARTS:
+            client = self._client = client.speaking_json()
+            self._kind = WSMsgType.TEXT
+        if isinstance(client, JsonClient):
+            answer, goes_on = client.take(data, bool(frame.fin))
+            if answer and not transport.is_disconnected:
+                transport.send(WSMsgType.TEXT, answer)
+        elif not data:
+            return
+        elif frame.msg_type == WSMsgType.TEXT:
             self._port.count("text_messages")
-            self._client.leave()
+            client.leave()
+            goes_on = False
+        else:
+            assert isinstance(client, WkprotoClient), "a client speaks one or the other"
+            self._wkproto = client
+            goes_on = client.take(data)
+        if not goes_on:
             self.close(CloseReason.BAD_BYTES)
 
     def pause_writing(self) -> None:
@@ -120,8 +159,9 @@ class _Connection(WSListener):
         """One message a packet."""
         transport = self._transport
         if transport is not None and not transport.is_disconnected:
+            kind = self._kind
             for frame in self._client.frames_of(packets):
-                transport.send(WSMsgType.BINARY, frame)
+                transport.send(kind, frame)
 
     def close(self, reason: CloseReason) -> None:
         """Close when the client has read what was said, or after the grace."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from zmqim import limits
-from zmqim.gateway.listeners.client import CLOSE_GRACE_SECONDS, Client
+from zmqim.gateway.listeners.client import CLOSE_GRACE_SECONDS, WkprotoClient
 from zmqim.gateway.listeners.server import BACKLOG, ServerListener
 from zmqim.gateway.plugin import CloseReason
 from zmqim.wkproto.packets import FromServer
@@ -23,7 +23,7 @@ class WkprotoListener(ServerListener["_Connection"]):
 
     async def _serve(self) -> asyncio.Server:
         return await asyncio.get_running_loop().create_server(
-            lambda: _Connection(Client(self._port, self._sharing), self._connections),
+            lambda: _Connection(WkprotoClient(self._port, self._sharing), self._connections),
             self._host,
             self._port_number,
             backlog=BACKLOG,
@@ -36,7 +36,7 @@ class _Connection(asyncio.Protocol):
 
     __slots__ = ("_client", "_connections", "_transport")
 
-    def __init__(self, client: Client, connections: dict[_Connection, None]) -> None:
+    def __init__(self, client: WkprotoClient, connections: dict[_Connection, None]) -> None:
         self._client = client
         self._connections = connections
         self._transport: asyncio.Transport | None = None
