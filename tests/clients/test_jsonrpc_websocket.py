@@ -218,3 +218,34 @@ def test_a_message_comes_again_until_it_is_acknowledged(
         one.put("recvack", header={}, message_id=again["messageId"], message_seq=seq)
         other.send(uid, b'{"a":2}')
         assert one.told("recv")["payload"] == {"a": 2}
+
+
+@pytest.mark.promise("P3")
+def test_what_was_in_flight_at_the_end_may_be_sent_again(api: Api, user: OpenUser) -> None:
+    alice, bob = fresh("alice"), fresh("bob")
+    one = user(alice)
+    texts = [
+        json.dumps(
+            {
+                "id": f"s{number}",
+                "method": "send",
+                "params": {
+                    "channelId": bob,
+                    "channelType": 1,
+                    "clientMsgNo": f"n{number}",
+                    "payload": {"content": number},
+                },
+            }
+        )
+        for number in range(100)
+    ]
+    for text in texts:
+        one.socket.send(text)
+    one.socket.close()
+    two = user(alice)
+    for text in texts:
+        two.socket.send(text)
+    answers = [two.answer(f"s{number}")["result"]["messageSeq"] for number in range(100)]
+    assert answers == list(range(1, 101))
+    history = [json.loads(text)["content"] for _, text in api.history(alice, bob, limit=200)]
+    assert history == list(range(100))
