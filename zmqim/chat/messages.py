@@ -92,13 +92,18 @@ class MessageRows:
 
     def get(self, channel: Channel, sequence: int) -> MessageRow:
         """The message with that sequence, which exists."""
-        return self._read(channel, sequence, sequence)[0]
+        body = self._view.get(channel.message_prefix + sequence.to_bytes(8, "big"))
+        if body is None:
+            raise _missing(sequence)
+        return _row(sequence, body)
 
     def run(
         self, channel: Channel, first: int, last: int, *, down: bool, bytes_max: int
     ) -> list[MessageRow]:
         """Messages `first` to `last` ascending, read upwards or `down`; it stops where `bytes_max`
         is reached, but gives at least one."""
+        if first == last:
+            return [self.get(channel, first)]
         found: list[MessageRow] = []
         size = 0
         while first <= last:
@@ -122,13 +127,20 @@ class MessageRows:
         for sequence, (key, body) in enumerate(rows, first):
             if _U64.unpack_from(key, len(key) - 8)[0] != sequence:
                 break
-            message_id, hlc, red_count = _MESSAGE.unpack_from(body)
-            operation = body[_MESSAGE.size :]
-            found.append(MessageRow(sequence, message_id, hlc, red_count, operation))
+            found.append(_row(sequence, body))
         if len(found) != last - first + 1:
-            raise DamagedData(
-                f"message {first + len(found)} of a channel is missing among its rows",
-                path="state",
-                hint="The rows are damaged: nothing is served from them. Restore this storage.",
-            )
+            raise _missing(first + len(found))
         return found
+
+
+def _row(sequence: int, body: bytes) -> MessageRow:
+    message_id, hlc, red_count = _MESSAGE.unpack_from(body)
+    return MessageRow(sequence, message_id, hlc, red_count, body[_MESSAGE.size :])
+
+
+def _missing(sequence: int) -> DamagedData:
+    return DamagedData(
+        f"message {sequence} of a channel is missing among its rows",
+        path="state",
+        hint="The rows are damaged: nothing is served from them. Restore this storage.",
+    )
