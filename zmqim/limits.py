@@ -311,6 +311,9 @@ CONVERSATIONS_SHOWN_MAX = 100_000
 """Conversations of one person that a call reads. Above: the call is refused."""
 RECENT_MESSAGES_MAX = 1_000
 """Newest messages that a call may ask of each conversation."""
+COMMANDS_SHOWN_MAX = 1_000
+"""Commands that a person is shown and has not acknowledged; the row that names them is written anew
+with each call that shows more. Above: the next ones are shown later."""
 ACTIVATED_MAX = 1_000
 """Channels in one call of /conversations/activate. Above: refused."""
 RECENTS_ASKED_MAX = 20_000

@@ -229,3 +229,60 @@ def test_a_channel_may_be_put_among_the_conversations(api: Api) -> None:
     assert sync(api, two) == {}
     api.done("/conversations/activate", uid=two, channels=[channel])
     assert sync(api, two)[channel["channel_id"]]["unread"] == 1
+
+
+COMMAND = {"sync_once": 1}
+
+
+def commands(api: Api, uid: str, **more: object) -> list[tuple[int, str]]:
+    """(number, text) of what /message/sync shows."""
+    answer = api.done("/message/sync", uid=uid, **more)
+    return [(message["message_seq"], text_of(message)) for message in answer]
+
+
+def test_commands_are_shown_until_they_are_acknowledged_whatever_channel_they_are_of(
+    api: Api,
+) -> None:
+    one, two = fresh("u"), fresh("u")
+    group = group_of(api, one, two)
+    api.sent(one, group, "a", channel_type=2, header=COMMAND)
+    api.sent(one, two, "b", header=COMMAND)
+    api.sent(one, group, "c", channel_type=2, header=COMMAND)
+    wait_for(lambda: len(commands(api, two)) == 3, 30, "three commands")
+    assert commands(api, two) == [(1, "a"), (2, "b"), (3, "c")]
+    api.done("/message/syncack", uid=two, last_message_seq=2)
+    assert commands(api, two) == [(3, "c")]
+    api.sent(one, two, "d", header=COMMAND)
+    assert commands(api, two) == [(3, "c"), (4, "d")]
+    api.done("/message/syncack", uid=two, last_message_seq=4)
+    assert commands(api, two) == []
+    assert sync(api, two) == {}, "a command is no message of a conversation"
+    assert api.history(two, one) == []
+
+
+def test_the_oldest_commands_come_first_and_the_rest_after_their_acknowledgement(api: Api) -> None:
+    one, two = fresh("u"), fresh("u")
+    for number in range(5):
+        api.sent(one, two, str(number), header=COMMAND)
+    wait_for(lambda: len(commands(api, two, limit=2)) == 2, 30, "two commands")
+    for first in (0, 2, 4):
+        shown = commands(api, two, limit=2)
+        assert [text for _, text in shown] == [str(n) for n in range(first, min(first + 2, 5))]
+        api.done("/message/syncack", uid=two, last_message_seq=shown[-1][0])
+    assert commands(api, two) == []
+
+
+def test_who_joins_gets_the_commands_from_then_on_and_may_be_bound_without_joining(
+    api: Api,
+) -> None:
+    one, two, three = fresh("u"), fresh("u"), fresh("u")
+    group = group_of(api, one)
+    api.sent(one, group, "before", channel_type=2, header=COMMAND)
+    api.done("/channel/subscriber_add", channel_id=group, channel_type=2, subscribers=[two])
+    api.done("/message/cmd/bind", uid=three, channel_id=group, channel_type=2)
+    api.sent(one, group, "after", channel_type=2, header=COMMAND)
+    for uid in (two, three):
+        wait_for(lambda uid=uid: commands(api, uid), 30, "a command")
+        assert [text for _, text in commands(api, uid)] == ["after"]
+    api.done("/message/cmd/unbind", uid=three, channel_id=group, channel_type=2)
+    assert commands(api, three) == []

@@ -80,7 +80,7 @@ def add_members(
         return Change()
     told = list(dict.fromkeys(operation.uids)) if operation.reset else added
     notice = _members_changed(channel, index, told, removed, len(added), operation.reset)
-    return Change(notice, joined(channel, index, added, removed, partitions))
+    return Change(notice, joined(heads, channel, index, added, removed, partitions))
 
 
 def remove_members(
@@ -95,7 +95,7 @@ def remove_members(
         return Change()
     heads.changed(channel)
     notice = _members_changed(channel, index, [], removed, 0, everyone)
-    return Change(notice, joined(channel, index, [], removed, partitions))
+    return Change(notice, joined(heads, channel, index, [], removed, partitions))
 
 
 def change_list(

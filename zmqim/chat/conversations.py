@@ -17,9 +17,9 @@ from msgspec.structs import replace
 from zmqim.chat.channels import peers_of, route_key_of_user
 from zmqim.chat.codes import ChannelType
 from zmqim.chat.encoding import encode
-from zmqim.chat.heads import Channel
+from zmqim.chat.heads import Channel, Heads
 from zmqim.chat.keys import Keys, channel_digest, probes
-from zmqim.chat.operations import DeriveConversations, MoveCursor
+from zmqim.chat.operations import BindCommands, DeriveConversations, MoveCursor
 from zmqim.chat.rows import ConversationRow, Derived
 from zmqim.chat.view import RowView
 from zmqim.ring.partitions import partition_of
@@ -56,14 +56,17 @@ class Conversations:
         for uid in operation.uids:
             key, row = self._find(uid, operation.channel_type, operation.channel_id)
             if operation.version > row.version:
-                joined = operation.sequence if operation.present else row.joined
+                present = operation.present
+                joined = operation.sequence if present else row.joined
+                commands = operation.commands if present else row.joined_commands
                 self._put(
                     key,
                     replace(
                         row,
-                        present=operation.present,
+                        present=present,
                         version=operation.version,
                         joined=joined,
+                        joined_commands=commands,
                         hlc=hlc,
                     ),
                 )
@@ -91,6 +94,19 @@ class Conversations:
             ),
         )
 
+    def take_commands(self, uid: str, channel_type: int, channel_id: str, upto: int) -> None:
+        """The person has the commands of the channel up to that sequence."""
+        key, row = self._find(uid, channel_type, channel_id)
+        if upto > row.read_commands:
+            self._put(key, replace(row, read_commands=upto))
+
+    def bind(self, operation: BindCommands) -> None:
+        """The person wants the commands of a channel, or no longer does."""
+        key, row = self._find(operation.uid, operation.channel_type, operation.channel_id)
+        if operation.bound != row.bound:
+            read = max(row.read_commands, operation.sequence)
+            self._put(key, replace(row, bound=operation.bound, read_commands=read))
+
     def _put(self, key: bytes, row: ConversationRow) -> None:
         self._view.put(key, encode(row))
 
@@ -108,25 +124,33 @@ class Conversations:
 
 
 def joined(
-    channel: Channel, index: int, added: Iterable[str], removed: Iterable[str], partitions: int
+    heads: Heads,
+    channel: Channel,
+    index: int,
+    added: Iterable[str],
+    removed: Iterable[str],
+    partitions: int,
 ) -> list[Derived]:
     """What the members' partitions are told of a change at log index `index`."""
     head = channel.head
     if head.channel_type in _WITHOUT:
         return []
+    command = heads.find(head.channel_type, head.channel_id, command=True)
+    at = (head.last_sequence, command.head.last_sequence)
     return [
-        *_derived(channel, index, added, True, partitions),
-        *_derived(channel, index, removed, False, partitions),
+        *_derived(channel, index, added, True, at, partitions),
+        *_derived(channel, index, removed, False, at, partitions),
     ]
 
 
 def begun(channel: Channel, index: int, partitions: int) -> list[Derived]:
-    """What the two parties' partitions are told when the first message of their channel came."""
+    """What the two parties' partitions are told when the first message of their channel came, or
+    its first command."""
     head = channel.head
     if head.channel_type not in _BEGUN_BY_MESSAGE:
         return []
     both = dict.fromkeys(peers_of(head.channel_id))
-    return _derived(channel, index, both, True, partitions, sequence=0)
+    return _derived(channel, index, both, True, (0, 0), partitions)
 
 
 def _derived(
@@ -134,13 +158,12 @@ def _derived(
     index: int,
     uids: Iterable[str],
     present: bool,
+    at: tuple[int, int],
     partitions: int,
-    *,
-    sequence: int | None = None,
 ) -> list[Derived]:
-    """One operation for each partition that holds some of `uids`."""
+    """One operation for each partition that holds some of `uids`; `at` are the channel's last
+    sequences."""
     head = channel.head
-    at = head.last_sequence if sequence is None else sequence
     places: dict[int, list[str]] = {}
     for uid in uids:
         place = partition_of(route_key_of_user(uid), partitions)
@@ -150,7 +173,7 @@ def _derived(
             route_key_of_user(together[0]),
             encode(
                 DeriveConversations(
-                    head.channel_type, head.channel_id, together, present, index, at
+                    head.channel_type, head.channel_id, together, present, index, *at
                 )
             ),
         )

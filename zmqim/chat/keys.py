@@ -16,6 +16,7 @@ Every key is ``partition u16 | install u32 | tag | ...`` in big-endian, so that 
     V index8                 a notice that is not a message's, until it was acknowledged
     X number8                outbox
     N len4 uid chan16        a person in a channel: member, cursors
+    J uid                    commands that a person was shown and has not acknowledged
     Y chan16 uid             last sequence of a sender whom the head names no longer
 
 `chan16` is xxh3_128 over type and id of a channel and whether it is the command channel of that
@@ -145,6 +146,10 @@ class Keys:
     def _conversations_of(self, uid: str) -> bytes:
         name = uid.encode()
         return self.prefix + b"N" + _U32.pack(len(name)) + name
+
+    def pending(self, uid: str) -> bytes:
+        """Commands that a person was shown."""
+        return self.prefix + b"J" + uid.encode()
 
     def sender(self, chan16: bytes, uid: str) -> bytes:
         """Last sequence that `uid` sent into a channel."""

@@ -140,6 +140,8 @@ class DeriveConversations(Value, tag=40, frozen=True):
     present: bool
     version: int
     sequence: int
+    commands: int = 0
+    """The last sequence of its commands."""
 
 
 class MoveCursor(Value, tag=41, frozen=True):
@@ -156,6 +158,44 @@ class MoveCursor(Value, tag=41, frozen=True):
     deleted: int = 0
     marked_count: int = -1
     listed: bool = False
+    request_id: bytes = b""
+
+
+class CommandPlace(Value, frozen=True):
+    """A command message: its channel and its sequence there."""
+
+    channel_type: int
+    channel_id: str
+    sequence: int
+
+
+class NoteCommands(Value, tag=42, frozen=True):
+    """`uid` is shown these commands, under the numbers behind `after`. Rejected if `after` is not
+    the last number given, which another call has moved."""
+
+    uid: str
+    after: int
+    commands: list[CommandPlace]
+    request_id: bytes = b""
+
+
+class AcknowledgeCommands(Value, tag=43, frozen=True):
+    """`uid` has taken what it was shown under the numbers up to `upto`."""
+
+    uid: str
+    upto: int
+    request_id: bytes = b""
+
+
+class BindCommands(Value, tag=44, frozen=True):
+    """`uid` wants, or no longer wants, the commands of a channel of which it is no member: those
+    above `sequence`."""
+
+    uid: str
+    channel_type: int
+    channel_id: str
+    bound: bool
+    sequence: int = 0
     request_id: bytes = b""
 
 
@@ -185,6 +225,9 @@ Operation = (
     | Notified
     | DeriveConversations
     | MoveCursor
+    | NoteCommands
+    | AcknowledgeCommands
+    | BindCommands
 )
 
 _operation: Final[msgspec.msgpack.Decoder[Operation]] = msgspec.msgpack.Decoder(Operation)

@@ -97,6 +97,27 @@ class HeadsQuery(Value, tag=21, frozen=True):
     channels: list[HeadWanted]
 
 
+class CommandsWanted(Value, frozen=True):
+    """The commands of a channel above a sequence."""
+
+    channel_type: int
+    channel_id: str
+    above: int
+
+
+class CommandsQuery(Value, tag=22, frozen=True):
+    """The oldest commands of channels, up to `limit` of each. Answered by `CommandsPage`."""
+
+    channels: list[CommandsWanted]
+    limit: int = 200
+
+
+class PendingQuery(Value, tag=23, frozen=True):
+    """What `uid` was shown and has not acknowledged. Answered by `PendingCommands`."""
+
+    uid: str
+
+
 class OutboxQuery(Value, tag=7, frozen=True):
     """Answered by `Done` once every outbox row up to `upto` is delivered (or not, at deadline)."""
 
@@ -113,6 +134,8 @@ Query = (
     | OutboxQuery
     | ConversationsQuery
     | HeadsQuery
+    | CommandsQuery
+    | PendingQuery
 )
 
 _query: Final[msgspec.msgpack.Decoder[Query]] = msgspec.msgpack.Decoder(Query)

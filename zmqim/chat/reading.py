@@ -11,6 +11,7 @@ from zmqim.chat.heads import Channel
 from zmqim.chat.keys import MEMBER_TAG
 from zmqim.chat.queries import (
     ChannelQuery,
+    CommandsQuery,
     ConversationsQuery,
     HeadsQuery,
     HeadWanted,
@@ -18,18 +19,22 @@ from zmqim.chat.queries import (
     MembersQuery,
     MessagesQuery,
     OutboxQuery,
+    PendingQuery,
     Probe,
     Query,
     UserQuery,
 )
 from zmqim.chat.results import (
     ChannelRow,
+    CommandsOf,
+    CommandsPage,
     ConversationsPage,
     Done,
     HeadsPage,
     HeadView,
     MembersPage,
     MessagesPage,
+    PendingCommands,
     Result,
 )
 from zmqim.chat.state import ChatState
@@ -59,6 +64,11 @@ def answer(state: ChatState, query: Query) -> Result:
             return _conversations(state, query)
         case HeadsQuery():
             return _heads(state, query)
+        case CommandsQuery():
+            return _commands(state, query)
+        case PendingQuery():
+            row = state.commands.pending(query.uid)
+            return PendingCommands(row.last_number, row.commands)
         case _:
             assert_never(query)
 
@@ -154,6 +164,23 @@ def _head(state: ChatState, uid: str, wanted: HeadWanted) -> HeadView:
     newest = messages[-1:] or ([state.messages.get(channel, last)] if last else [])
     read_to = floor_leaving(state.messages, channel, wanted.leaving) if wanted.leaving >= 0 else 0
     return HeadView(last, newest[0].hlc if newest else 0, unread, sent, messages, read_to)
+
+
+def _commands(state: ChatState, query: CommandsQuery) -> CommandsPage:
+    found: list[CommandsOf] = []
+    room = PULL_BYTES_MAX
+    for wanted in query.channels:
+        channel = state.heads.find(wanted.channel_type, wanted.channel_id, command=True)
+        last = channel.head.last_sequence
+        stop = min(last, wanted.above + max(1, min(query.limit, PULL_MESSAGES_MAX)))
+        messages = state.messages.run(
+            channel, wanted.above + 1, stop, down=False, bytes_max=PULL_BYTES_MAX
+        )
+        room -= sum([len(message.operation) for message in messages])
+        if room < 0 and found:
+            break
+        found.append(CommandsOf(last, messages))
+    return CommandsPage(found)
 
 
 def _visible(state: ChatState, query: MessagesQuery, channel: Channel) -> int:

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from zmqim.chat.encoding import Value
-from zmqim.chat.rows import ConversationRow
+from zmqim.chat.rows import ConversationRow, PendingCommand
 from zmqim.errors import WireError
 
 
@@ -120,6 +120,26 @@ class HeadsPage(Value, tag=21, frozen=True):
     promise: int
 
 
+class CommandsOf(Value, frozen=True):
+    """Commands of a channel, ascending, and the last sequence of its commands."""
+
+    last_sequence: int
+    messages: list[MessageRow]
+
+
+class CommandsPage(Value, tag=22, frozen=True):
+    """The first of the channels asked for, as many as fit; ask again for the others."""
+
+    channels: list[CommandsOf]
+
+
+class PendingCommands(Value, tag=23, frozen=True):
+    """What somebody was shown and has not acknowledged, and the last number given."""
+
+    last_number: int
+    commands: list[PendingCommand]
+
+
 Result = (
     Sent
     | Rejected
@@ -131,6 +151,8 @@ Result = (
     | MessagesPage
     | ConversationsPage
     | HeadsPage
+    | CommandsPage
+    | PendingCommands
 )
 
 _result: Final[msgspec.msgpack.Decoder[Result]] = msgspec.msgpack.Decoder(Result)

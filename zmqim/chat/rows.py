@@ -84,6 +84,26 @@ class ConversationRow(msgspec.Struct, array_like=True, frozen=True):
     marked_count: int = 0
     marked_at: int = 0
     hlc: int = 0
+    joined_commands: int = 0
+    read_commands: int = 0
+    bound: bool = False
+    """Its commands are wanted although the person is no member (`BindCommands`)."""
+
+
+class PendingCommand(msgspec.Struct, array_like=True, frozen=True):
+    """A command that a person was shown as `number`, and has not acknowledged."""
+
+    number: int
+    channel_type: int
+    channel_id: str
+    sequence: int
+
+
+class PendingRow(msgspec.Struct, array_like=True, frozen=True):
+    """Row `J`: the commands that a person was shown, ascending, and the last number given."""
+
+    last_number: int = 0
+    commands: list[PendingCommand] = msgspec.field(default_factory=list)
 
 
 class Derived(NamedTuple):

@@ -28,6 +28,7 @@ from zmqim.chat.changes import (
     upsert_channel,
 )
 from zmqim.chat.codes import MessageFlag, Reason
+from zmqim.chat.commands import Commands
 from zmqim.chat.conversations import Conversations, begun
 from zmqim.chat.digest import FACTOR, U64, DigestNotes, fold
 from zmqim.chat.encoding import encode
@@ -37,12 +38,15 @@ from zmqim.chat.members import MemberSets
 from zmqim.chat.messages import MessageRows, next_message_id
 from zmqim.chat.notices import MessageNotice, Notice
 from zmqim.chat.operations import (
+    AcknowledgeCommands,
     AddMembers,
+    BindCommands,
     ChangeList,
     ClearToken,
     DeriveConversations,
     DerivePersonRule,
     MoveCursor,
+    NoteCommands,
     Notified,
     Operation,
     OutboxDone,
@@ -80,6 +84,9 @@ _Change = (
     | RemoveMembers
     | ChangeList
     | MoveCursor
+    | BindCommands
+    | NoteCommands
+    | AcknowledgeCommands
 )
 """Operations that somebody asked for over HTTP, once per request id."""
 _Booked = DerivePersonRule | DeriveConversations | Notified | OutboxDone
@@ -122,6 +129,7 @@ class ChatState:
         self.sets = MemberSets(self.keys, view)
         self.users = Users(self.keys, view)
         self.conversations = Conversations(self.keys, view)
+        self.commands = Commands(self.keys, view, self.conversations)
         self.senders = Senders(self.keys, view)
         self.messages = MessageRows(self.keys, view)
         self._notice_rows = self._numbers_of(self.keys.notice(0), self.keys.notice(_NEVER))
@@ -254,8 +262,8 @@ class ChatState:
             head.red_count += 1
         if log is base:
             self.senders.note(log, send.from_uid)
-            if sequence == 1:
-                self._put_outbox(begun(log, self.applied.index, self._partitions))
+        if sequence == 1:
+            self._put_outbox(begun(log, self.applied.index, self._partitions))
         applied = self.applied
         message_id = next_message_id(applied.last_message_id, hlc, self._partition)
         applied.last_message_id = message_id
@@ -285,7 +293,7 @@ class ChatState:
         """Apply once per request id: within the memory, a repeated one gets its first result."""
         request_id = operation.request_id
         if not request_id:
-            return self._change(index, operation)
+            return self._change(index, hlc, operation)
         key = self.keys.request(request_id)
         body = self._view.get(key)
         if body is not None:
@@ -294,7 +302,7 @@ class ChatState:
                 return remembered.result, None
             self._view.delete(self.keys.request_age(remembered.hlc, request_id))
         self._forget_requests(hlc)
-        result, notice = self._change(index, operation)
+        result, notice = self._change(index, hlc, operation)
         self._view.put(key, encode(Remembered(hlc, result)))
         self._view.put(self.keys.request_age(hlc, request_id), b"")
         return result, notice
@@ -306,7 +314,7 @@ class ChatState:
             self._view.delete(key)
             self._view.delete(self.keys.request(self.keys.request_of_age(key)))
 
-    def _change(self, index: int, operation: _Change) -> Outcome:
+    def _change(self, index: int, hlc: int, operation: _Change) -> Outcome:
         result: Result = Done(index)
         notice: Notice | None = None
         changed: Rejected | Change | None = None
@@ -330,7 +338,13 @@ class ChatState:
             case ChangeList():
                 changed = change_list(self.heads, self.sets, index, operation)
             case MoveCursor():
-                self.conversations.move(self.applied.hlc, operation)
+                self.conversations.move(hlc, operation)
+            case BindCommands():
+                self.conversations.bind(operation)
+            case NoteCommands():
+                changed = self.commands.note(operation)
+            case AcknowledgeCommands():
+                self.commands.acknowledge(operation)
             case _:
                 assert_never(operation)
         if isinstance(changed, Rejected):

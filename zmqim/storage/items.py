@@ -7,15 +7,17 @@ from zmqim.chat.operations import (
     AddMembers,
     ChangeList,
     DeriveConversations,
+    NoteCommands,
     Notified,
     OutboxDone,
     RemoveMembers,
 )
-from zmqim.chat.queries import HeadsQuery
+from zmqim.chat.queries import CommandsQuery, HeadsQuery
 from zmqim.errors import WireError
 from zmqim.limits import (
     BATCH_BYTES_MAX,
     BATCH_ITEMS_MAX,
+    COMMANDS_SHOWN_MAX,
     HEADS_PER_QUERY_MAX,
     MEMBERS_PER_ENTRY_MAX,
 )
@@ -30,11 +32,13 @@ def check_change(operation: object) -> None:
         and len(operation.uids) > MEMBERS_PER_ENTRY_MAX
     ):
         raise WireError(f"more than {MEMBERS_PER_ENTRY_MAX} uids in one operation")
+    if isinstance(operation, NoteCommands) and len(operation.commands) > COMMANDS_SHOWN_MAX:
+        raise WireError(f"more than {COMMANDS_SHOWN_MAX} commands in one operation")
 
 
 def check_query(query: object) -> None:
     """Raise `WireError` for what asks too much at once."""
-    if isinstance(query, HeadsQuery) and len(query.channels) > HEADS_PER_QUERY_MAX:
+    if isinstance(query, HeadsQuery | CommandsQuery) and len(query.channels) > HEADS_PER_QUERY_MAX:
         raise WireError(f"more than {HEADS_PER_QUERY_MAX} channels in one query")
 
 

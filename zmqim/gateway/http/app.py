@@ -16,7 +16,7 @@ from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 import zmqim
-from zmqim.gateway.http import channels, conversations, messages, system, users
+from zmqim.gateway.http import channels, commands, conversations, messages, system, users
 from zmqim.gateway.http.asking import Asking
 from zmqim.gateway.http.directory import Directory
 from zmqim.gateway.http.problems import (
@@ -76,6 +76,7 @@ def make_app(port: GatewayPort) -> Litestar:
             users.online_status,
             channels.channel_router(),
             conversations.conversation_router(),
+            commands.command_router(),
             messages.send_message,
             messages.message_sync,
             system.route,

@@ -16,7 +16,7 @@ from zmqim.gateway.http.shapes import (
     Text,
     TypeNumber,
 )
-from zmqim.limits import CONVERSATIONS_SHOWN_MAX, RECENT_MESSAGES_MAX
+from zmqim.limits import COMMANDS_SHOWN_MAX, CONVERSATIONS_SHOWN_MAX, RECENT_MESSAGES_MAX
 
 MessageCount = Annotated[int, Meta(ge=0, le=RECENT_MESSAGES_MAX)]
 ChannelKeys = Annotated[list[ChannelKey], Meta(max_length=CONVERSATIONS_SHOWN_MAX)]
@@ -87,6 +87,29 @@ class SetUnreadRequest(Struct):
 
 class DeleteConversationRequest(Struct):
     """POST /conversations/delete"""
+
+    uid: Text
+    channel_id: Text
+    channel_type: TypeNumber
+
+
+class CommandsRequest(Struct):
+    """POST /message/sync"""
+
+    uid: Text
+    message_seq: SequenceNumber = 0
+    limit: Annotated[int, Meta(ge=0, le=COMMANDS_SHOWN_MAX)] = 200
+
+
+class CommandsAckRequest(Struct):
+    """POST /message/syncack"""
+
+    uid: Text
+    last_message_seq: SequenceNumber
+
+
+class CommandChannelRequest(Struct):
+    """POST /message/cmd/bind and /message/cmd/unbind"""
 
     uid: Text
     channel_id: Text

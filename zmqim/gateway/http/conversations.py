@@ -128,7 +128,7 @@ async def set_unread(data: SetUnreadRequest, directory: GivenDirectory) -> Ok:
         return await _read(directory, data.uid, data.channel_type, data.channel_id, 0)
     channel_id = _canonical(data.uid, data.channel_type, data.channel_id)
     head = await directory.head(data.uid, data.channel_type, channel_id, data.unread)
-    await directory.move(
+    await directory.write(
         MoveCursor(
             data.uid,
             data.channel_type,
@@ -146,7 +146,7 @@ async def delete_conversation(data: DeleteConversationRequest, directory: GivenD
     """Hide a conversation until a newer message comes; older ones stay hidden in it."""
     channel_id = _canonical(data.uid, data.channel_type, data.channel_id)
     head = await directory.head(data.uid, data.channel_type, channel_id, -1)
-    await directory.move(
+    await directory.write(
         MoveCursor(
             data.uid,
             data.channel_type,
@@ -218,7 +218,7 @@ async def activate(data: ConversationRetryRequest, directory: GivenDirectory) ->
         raise bad_request(f"more than {limits.ACTIVATED_MAX} channels", "ask several times")
     for channel_type, channel_id in [_channel_of(data.uid, key) for key in data.channels]:
         request_id = secrets.token_bytes(REQUEST_ID_BYTES)
-        await directory.move(
+        await directory.write(
             MoveCursor(data.uid, channel_type, channel_id, listed=True, request_id=request_id)
         )
     return Ok()
@@ -263,7 +263,7 @@ async def _read(
     channel_id = _canonical(uid, channel_type, channel_id)
     last = (await directory.head(uid, channel_type, channel_id, -1)).last_sequence
     everything = not 0 < upto < last
-    await directory.move(
+    await directory.write(
         MoveCursor(
             uid,
             channel_type,

@@ -14,9 +14,23 @@ from typing import NamedTuple
 
 from zmqim import limits
 from zmqim.chat.channels import route_key_of_channel, route_key_of_user
-from zmqim.chat.operations import MoveCursor
-from zmqim.chat.queries import ConversationsQuery, HeadsQuery, HeadWanted
-from zmqim.chat.results import ConversationsPage, HeadsPage, HeadView
+from zmqim.chat.operations import AcknowledgeCommands, BindCommands, MoveCursor, NoteCommands
+from zmqim.chat.queries import (
+    CommandsQuery,
+    CommandsWanted,
+    ConversationsQuery,
+    HeadsQuery,
+    HeadWanted,
+    PendingQuery,
+)
+from zmqim.chat.results import (
+    CommandsPage,
+    ConversationsPage,
+    HeadsPage,
+    HeadView,
+    MessageRow,
+    PendingCommands,
+)
 from zmqim.chat.rows import ConversationRow
 from zmqim.gateway.http.asking import Asking
 from zmqim.gateway.http.problems import Problem, bad_request
@@ -94,14 +108,52 @@ class Directory:
             )
         return found, promise
 
+    async def commands(
+        self, wanted: Sequence[CommandsWanted], limit: int
+    ) -> list[tuple[CommandsWanted, MessageRow]]:
+        """The oldest commands of those channels, up to `limit` of each; `Problem` if a partition
+        does not answer."""
+        places: dict[int, list[CommandsWanted]] = {}
+        for one in wanted:
+            key = route_key_of_channel(one.channel_type, one.channel_id)
+            places.setdefault(partition_of(key, self._partitions), []).append(one)
+        parts = await asyncio.gather(*(self._commands_of(some, limit) for some in places.values()))
+        return [found for part in parts for found in part]
+
+    async def _commands_of(
+        self, wanted: list[CommandsWanted], limit: int
+    ) -> list[tuple[CommandsWanted, MessageRow]]:
+        key = route_key_of_channel(wanted[0].channel_type, wanted[0].channel_id)
+        found: list[tuple[CommandsWanted, MessageRow]] = []
+        while wanted:
+            some = wanted[: limits.HEADS_PER_QUERY_MAX]
+            page = await self._asking.read(key, CommandsQuery(some, limit), CommandsPage)
+            for one, told in zip(some, page.channels, strict=False):
+                found += [(one, message) for message in told.messages]
+            wanted = wanted[len(page.channels) :]
+        return found
+
+    async def last_command(self, channel_type: int, channel_id: str) -> int:
+        """The last sequence among the commands of a channel."""
+        key = route_key_of_channel(channel_type, channel_id)
+        query = CommandsQuery([CommandsWanted(channel_type, channel_id, 0)], 1)
+        page = await self._asking.read(key, query, CommandsPage)
+        return page.channels[0].last_sequence
+
+    async def pending(self, uid: str) -> PendingCommands:
+        """The commands that `uid` was shown and has not acknowledged."""
+        return await self._asking.read(route_key_of_user(uid), PendingQuery(uid), PendingCommands)
+
     async def head(self, uid: str, channel_type: int, channel_id: str, leaving: int) -> HeadView:
         """One channel, and where to read to so that `leaving` messages are left unread."""
         wanted = HeadWanted(channel_type, channel_id, 0, leaving=leaving)
         return (await self.all_heads(uid, [wanted]))[0][0]
 
-    async def move(self, cursor: MoveCursor) -> None:
+    async def write(
+        self, change: MoveCursor | NoteCommands | AcknowledgeCommands | BindCommands
+    ) -> None:
         """Store how far a person is."""
-        await self._asking.write(route_key_of_user(cursor.uid), cursor)
+        await self._asking.write(route_key_of_user(change.uid), change)
 
     async def _heads_of(
         self,

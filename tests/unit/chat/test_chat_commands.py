@@ -1,0 +1,75 @@
+"""What a person was shown of commands, and what an acknowledgement takes."""
+
+from __future__ import annotations
+
+from chat_partition import Partition
+
+from zmqim.chat.codes import ChannelType, Reason
+from zmqim.chat.commands import PENDING_MAX
+from zmqim.chat.operations import AcknowledgeCommands, BindCommands, CommandPlace, NoteCommands
+from zmqim.chat.queries import ConversationsQuery, PendingQuery
+from zmqim.chat.results import ConversationsPage, PendingCommands, Rejected
+from zmqim.limits import COMMANDS_SHOWN_MAX
+
+GROUP = int(ChannelType.GROUP)
+
+
+def places(*numbers: int, channel: str = "g") -> list[CommandPlace]:
+    return [CommandPlace(GROUP, channel, number) for number in numbers]
+
+
+def pending(partition: Partition) -> list[tuple[int, str, int]]:
+    row = partition.query(PendingQuery("a"))
+    assert isinstance(row, PendingCommands)
+    return [(one.number, one.channel_id, one.sequence) for one in row.commands]
+
+
+def read(partition: Partition) -> dict[str, int]:
+    page = partition.query(ConversationsQuery("a"))
+    assert isinstance(page, ConversationsPage)
+    return {row.channel_id: row.read_commands for row in page.rows}
+
+
+def test_an_acknowledgement_takes_what_was_shown_up_to_its_number() -> None:
+    partition = Partition()
+    partition.apply(NoteCommands("a", 0, places(5, 6) + places(1, channel="h")))
+    partition.apply(AcknowledgeCommands("a", 1))
+    assert read(partition) == {"g": 5}
+    partition.turn()
+    partition.open()
+    assert pending(partition) == [(2, "g", 6), (3, "h", 1)]
+    partition.apply(AcknowledgeCommands("a", 99))
+    assert (read(partition), pending(partition)) == ({"g": 6, "h": 1}, [])
+    partition.apply(NoteCommands("a", 3, places(7)))
+    assert pending(partition) == [(4, "g", 7)]
+
+
+def test_of_two_who_show_at_once_the_second_is_refused() -> None:
+    partition = Partition()
+    partition.apply(NoteCommands("a", 0, places(1)))
+    refused = partition.apply(NoteCommands("a", 0, places(1)))
+    assert isinstance(refused, Rejected)
+    assert refused.reason == Reason.IDEMPOTENCY_CONFLICT
+    assert pending(partition) == [(1, "g", 1)]
+
+
+def test_what_is_never_acknowledged_is_bounded() -> None:
+    partition = Partition()
+    for turn in range(3):
+        first = turn * COMMANDS_SHOWN_MAX
+        numbers = range(first + 1, first + COMMANDS_SHOWN_MAX + 1)
+        partition.apply(NoteCommands("a", first, places(*numbers)))
+    kept = pending(partition)
+    assert len(kept) == PENDING_MAX
+    assert kept[-1] == (3 * COMMANDS_SHOWN_MAX, "g", 3 * COMMANDS_SHOWN_MAX)
+
+
+def test_who_is_bound_wants_what_comes_from_then_on() -> None:
+    partition = Partition()
+    partition.apply(BindCommands("a", GROUP, "g", True, 7))
+    partition.apply(BindCommands("a", GROUP, "g", True, 9))
+    assert read(partition) == {"g": 7}
+    partition.apply(BindCommands("a", GROUP, "g", False))
+    page = partition.query(ConversationsQuery("a"))
+    assert isinstance(page, ConversationsPage)
+    assert [(row.bound, row.present) for row in page.rows] == [(False, False)]
