@@ -175,6 +175,12 @@ MEMBERS_PER_ENTRY_MAX = 1_000
 """Members, uids or list rows changed by one log entry; longer lists are cut."""
 PULL_MESSAGES_MAX = 10_000
 PULL_BYTES_MAX = 4 * MB
+MESSAGES_BY_MAX = 500
+"""Sequences, ids or client_msg_nos of one look-up, each. Above: HTTP 400. An id costs a binary
+search, some 20 reads of a row."""
+LOOK_UP_STEPS_MAX = 4_096
+"""Rows read for the client_msg_nos of one question, so that nobody waits long behind it. Above: the
+asker goes on behind the last sender."""
 MEMBERS_PAGE_MAX = 10_000
 
 # ---- replication -----------------------------------------------------------------------------

@@ -9,10 +9,12 @@ from zmqim.chat.channels import peers_of
 from zmqim.chat.codes import ChannelType, ListName
 from zmqim.chat.heads import Channel
 from zmqim.chat.keys import MEMBER_TAG
+from zmqim.chat.look_up import messages_by
 from zmqim.chat.queries import (
     ChannelQuery,
     ListQuery,
     MembersQuery,
+    MessagesBy,
     MessagesQuery,
     OutboxQuery,
     Probe,
@@ -42,6 +44,9 @@ def answer(state: ChatState, query: Query) -> Result:
             return _list(state, query)
         case MessagesQuery():
             return _messages(state, query)
+        case MessagesBy():
+            channel = state.heads.find(query.channel_type, query.channel_id)
+            return messages_by(state, channel, query, _visible(state, query, channel))
         case _:
             assert_never(query)
 
@@ -108,13 +113,14 @@ def _messages(state: ChatState, query: MessagesQuery) -> MessagesPage:
     return MessagesPage(found, more, visible)
 
 
-def _visible(state: ChatState, query: MessagesQuery, channel: Channel) -> int:
+def _visible(state: ChatState, query: MessagesQuery | MessagesBy, channel: Channel) -> int:
     """The last sequence that the asker may see: someone removed sees what was before (P5)."""
     last = channel.head.last_sequence
     if query.login_uid and query.channel_type != ChannelType.PERSON:
         base = state.heads.find(query.channel_type, query.channel_id)
         membership = state.sets.get(MEMBER_TAG, base, query.login_uid)
         if membership is not None and not membership.present:
-            removed = membership.last_command if query.command else membership.last_sequence
+            command = channel.head.command
+            removed = membership.last_command if command else membership.last_sequence
             return min(last, removed)
     return last

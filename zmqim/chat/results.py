@@ -89,7 +89,27 @@ class MessagesPage(Value, tag=8, frozen=True):
     last_sequence: int
 
 
-Result = Sent | Rejected | Done | UserRow | ChannelRow | MembersPage | MessageRow | MessagesPage
+class MessagesFound(Value, tag=10, frozen=True):
+    """Ascending by sequence, without repeats. `cut`: PULL_BYTES_MAX was reached, ask for the rest
+    by itself. `after_uid`: not all senders were looked through, ask again with it; "" if they
+    were."""
+
+    messages: list[MessageRow]
+    cut: bool = False
+    after_uid: str = ""
+
+
+Result = (
+    Sent
+    | Rejected
+    | Done
+    | UserRow
+    | ChannelRow
+    | MembersPage
+    | MessageRow
+    | MessagesPage
+    | MessagesFound
+)
 
 _result: Final[msgspec.msgpack.Decoder[Result]] = msgspec.msgpack.Decoder(Result)
 
