@@ -304,6 +304,14 @@ CAUGHT_UP_ENTRIES_MAX = 1_000
 HTTP_BODY_BYTES_MAX = 8 * MB
 HTTP_LIST_MAX = 100_000
 """Uids in one call: a 100,000-member group can be created at once."""
+HTTP_ASKS_AT_ONCE_MAX = 16
+"""Questions to partitions that one call has open. Above: the others wait for their turn."""
+HTTP_ANSWER_BYTES_MAX = 16 * MB
+"""Messages in one answer about many channels. Above: the channels left say so."""
+SYNC_BATCH_ITEMS_MAX = 200
+"""Channels of one /channel/messagesyncbatch (wukongim.md 3.4)."""
+LOOK_UP_MS_MAX = READ_DEADLINE_MS
+"""Going through the senders of a group. Passed: an error that says so."""
 
 # ---- client SDK ------------------------------------------------------------------------------
 CLIENT_OUTBOX_MAX = 1_000

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from http_calls import Api
 
+from zmqim.chat.channels import person_channel_id
+
 
 @pytest.fixture(scope="module")
 def api(cluster: Any) -> Api:
@@ -139,6 +141,38 @@ def test_history_pages_in_both_directions(api: Api) -> None:
     assert (message["channel_id"], message["from_uid"]) == (one, one)
     assert message["timestamp"] > 1_700_000_000
     assert message["header"] == {"no_persist": 0, "red_dot": 0, "sync_once": 0}
+
+
+@pytest.mark.promise("P5")
+def test_single_messages_are_found_by_sequence_id_and_number(api: Api) -> None:
+    one, two, stranger = fresh("u"), fresh("u"), fresh("u")
+    first = api.sent(one, two, "hello", client_msg_no="n1")
+    second = api.sent(two, one, "hello back", client_msg_no="n2")
+    channel = {"channel_id": two, "channel_type": 1, "login_uid": one}
+    found = api.done("/messages", message_seqs=[1, 9], client_msg_nos=["n2"], **channel)
+    assert [message["message_seq"] for message in found["messages"]] == [1, 2]
+    message = api.done("/message", message_id=second["message_id"], **channel)
+    assert (message["client_msg_no"], message["from_uid"]) == ("n2", two)
+    assert api.done("/message", client_msg_no="n1", **channel)["message_seq"] == 1
+    assert api.done("/message", message_id=first["message_id"] + 1, **channel) == {"status": 404}
+    both = person_channel_id(one, two)
+    path = f"/message/byclientmsgno?channel_id={both}&channel_type=1&client_msg_no=n2"
+    assert api.call("GET", path)[1]["message_id"] == second["message_id"]
+    for query in ("max_message_seq", "last_message"):
+        path = f"/channel/{query}?channel_id={both}&channel_type=1&login_uid="
+        assert api.call("GET", path + one)[1]["message_seq"] == 2
+        assert api.call("GET", path + stranger)[0] == 400
+
+
+def test_histories_of_many_channels_come_in_one_call(api: Api) -> None:
+    me, peers = fresh("u"), [fresh("u") for _ in range(40)]
+    for peer in peers:
+        api.sent(peer, me, f"from {peer}")
+    items = [{"channel_id": peer, "channel_type": 1, "limit": 1} for peer in peers]
+    pages = api.done("/channel/messagesyncbatch", login_uid=me, items=items)["items"]
+    assert [page["channel_id"] for page in pages] == peers
+    assert [page["messages"][0]["from_uid"] for page in pages] == peers
+    assert not any(page["error"] for page in pages)
 
 
 def test_a_channel_that_never_was_cannot_be_disbanded(api: Api) -> None:

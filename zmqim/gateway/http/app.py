@@ -16,7 +16,7 @@ from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 import zmqim
-from zmqim.gateway.http import channels, messages, system, users
+from zmqim.gateway.http import channels, history, look_up, messages, system, users
 from zmqim.gateway.http.asking import Asking
 from zmqim.gateway.http.problems import (
     Problem,
@@ -71,7 +71,13 @@ def make_app(port: GatewayPort) -> Litestar:
             users.online_status,
             channels.channel_router(),
             messages.send_message,
-            messages.message_sync,
+            history.message_sync,
+            history.message_sync_batch,
+            history.max_message_seq,
+            history.last_message,
+            look_up.messages,
+            look_up.message,
+            look_up.message_by_client_msg_no,
             system.route,
             system.healthz,
             system.readyz,

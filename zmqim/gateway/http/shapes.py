@@ -9,9 +9,16 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
+from litestar.params import Parameter
 from msgspec import Meta, Struct
 
-from zmqim.limits import HTTP_LIST_MAX, PAYLOAD_BYTES_MAX, PULL_MESSAGES_MAX
+from zmqim.limits import (
+    HTTP_LIST_MAX,
+    MESSAGES_BY_MAX,
+    PAYLOAD_BYTES_MAX,
+    PULL_MESSAGES_MAX,
+    SYNC_BATCH_ITEMS_MAX,
+)
 
 Text = Annotated[str, Meta(min_length=1, max_length=512)]
 OptionalText = Annotated[str, Meta(max_length=512)]
@@ -19,7 +26,31 @@ Flag = bool | Annotated[int, Meta(ge=0, le=1)]
 TypeNumber = Annotated[int, Meta(ge=1, le=255)]
 DeviceFlag = Annotated[int, Meta(ge=0, le=255)]
 SequenceNumber = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+MessageId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Uids = Annotated[list[Text], Meta(max_length=HTTP_LIST_MAX)]
+
+
+ChannelId = Annotated[
+    str,
+    Parameter(
+        min_length=1,
+        max_length=512,
+        description="For a person channel the peer's uid, or both uids joined by @.",
+    ),
+]
+TypeOfChannel = Annotated[int, Parameter(ge=1, le=255, description="1 person, 2 group.")]
+ClientMsgNo = Annotated[
+    str,
+    Parameter(min_length=1, max_length=512, description="As the sender or the server named it."),
+]
+LoginUid = Annotated[
+    str,
+    Parameter(
+        max_length=512,
+        description="Who asks; nothing that this user may not see is shown. Without it everything "
+        "is, and a person channel must be named by both uids.",
+    ),
+]
 
 
 class TokenRequest(Struct):
@@ -138,10 +169,9 @@ class SendAnswer(Struct):
     status: int = 200
 
 
-class MessageSyncRequest(Struct):
-    """POST /channel/messagesync"""
+class SyncItem(Struct):
+    """A page of one channel. limit 0 means 50."""
 
-    login_uid: Text
     channel_id: Text
     channel_type: TypeNumber
     start_message_seq: SequenceNumber = 0
@@ -149,6 +179,40 @@ class MessageSyncRequest(Struct):
     limit: Annotated[int, Meta(ge=0, le=PULL_MESSAGES_MAX)] = 50
     pull_mode: Annotated[int, Meta(ge=0, le=1)] = 0
     event_summary_mode: OptionalText = ""
+
+
+class MessageSyncRequest(SyncItem, kw_only=True):
+    """POST /channel/messagesync"""
+
+    login_uid: Text
+
+
+class SyncBatchRequest(Struct):
+    """POST /channel/messagesyncbatch"""
+
+    login_uid: Text
+    items: Annotated[list[SyncItem], Meta(max_length=SYNC_BATCH_ITEMS_MAX)]
+
+
+class MessagesRequest(Struct):
+    """POST /messages: what any of the lists names"""
+
+    channel_id: Text
+    channel_type: TypeNumber
+    login_uid: OptionalText = ""
+    message_seqs: Annotated[list[SequenceNumber], Meta(max_length=MESSAGES_BY_MAX)] = []
+    message_ids: Annotated[list[MessageId], Meta(max_length=MESSAGES_BY_MAX)] = []
+    client_msg_nos: Annotated[list[Text], Meta(max_length=MESSAGES_BY_MAX)] = []
+
+
+class MessageRequest(Struct):
+    """POST /message: by message_id, or without one by client_msg_no"""
+
+    channel_id: Text
+    channel_type: TypeNumber
+    login_uid: OptionalText = ""
+    message_id: MessageId = 0
+    client_msg_no: OptionalText = ""
 
 
 class HeaderAnswer(Struct):
@@ -184,6 +248,36 @@ class MessageSyncAnswer(Struct):
     end_message_seq: int
     more: int
     messages: list[StoredMessage]
+
+
+class SyncBatchPage(Struct):
+    """One channel of /channel/messagesyncbatch; with an `error` it has no messages."""
+
+    channel_id: str
+    channel_type: int
+    start_message_seq: int
+    end_message_seq: int
+    more: int = 0
+    messages: list[StoredMessage] = []
+    error: str = ""
+
+
+class SyncBatchAnswer(Struct):
+    """Answer of /channel/messagesyncbatch, in the order of the items asked for."""
+
+    items: list[SyncBatchPage]
+
+
+class MaxSequenceAnswer(Struct):
+    """Answer of /channel/max_message_seq"""
+
+    message_seq: int
+
+
+class NotThere(Struct):
+    """There is no such message. The HTTP status is 200, as WuKongIM has it."""
+
+    status: int = 404
 
 
 class RouteAnswer(Struct):

@@ -1,0 +1,40 @@
+"""A message of a partition's rows as the HTTP API shows it (the message object of wukongim.md
+3.2)."""
+
+from __future__ import annotations
+
+import binascii
+
+from zmqim.chat.channels import peer_of
+from zmqim.chat.codes import ChannelType, MessageFlag
+from zmqim.chat.operations import decode_send
+from zmqim.chat.results import MessageRow
+from zmqim.gateway.http.shapes import HeaderAnswer, StoredMessage
+from zmqim.ids import seconds_of
+
+
+def stored_message(row: MessageRow, login_uid: str) -> StoredMessage:
+    """`row` as `login_uid` sees it: a person channel is named by the other side, or for nobody in
+    particular ("") by both."""
+    message = decode_send(row.operation)
+    flags = message.flags
+    by_peer = message.channel_type == ChannelType.PERSON and login_uid
+    return StoredMessage(
+        HeaderAnswer(
+            int(bool(flags & MessageFlag.NO_PERSIST)),
+            int(bool(flags & MessageFlag.RED_DOT)),
+            int(bool(flags & MessageFlag.SYNC_ONCE)),
+        ),
+        message.setting,
+        row.message_id,
+        str(row.message_id),
+        message.client_msg_no,
+        row.sequence,
+        message.from_uid,
+        peer_of(message.channel_id, login_uid) if by_peer else message.channel_id,
+        message.channel_type,
+        message.topic,
+        message.expire,
+        seconds_of(row.hlc),
+        binascii.b2a_base64(message.payload, newline=False).decode(),
+    )
