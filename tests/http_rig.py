@@ -15,15 +15,17 @@ from types import SimpleNamespace, TracebackType
 from typing import Any, cast
 
 import structlog
-from chat_partition import Partition
+from chat_partition import HLC, Partition
 from gateway_rig import Rig
 from litestar.testing import TestClient
 
 from zmqim.bus.effects import View
 from zmqim.bus.messages import ItemKind, OutcomeCode
+from zmqim.chat.codes import Reason
 from zmqim.chat.encoding import encode
-from zmqim.chat.operations import decode_operation
+from zmqim.chat.operations import OutboxDone, SendMessage, decode_operation
 from zmqim.chat.queries import decode_query
+from zmqim.chat.results import Rejected, Result, Sent
 from zmqim.errors import WireError
 from zmqim.gateway.http.app import make_app
 from zmqim.gateway.plugin import Answer, GatewayPort
@@ -85,13 +87,24 @@ class HttpPort:
         if self.code is not OutcomeCode.DONE:
             return Answer(self.code, b"")
         try:
-            if kind == ItemKind.READ:
-                result = self.partition.query(decode_query(body))
-            else:
-                result = self.partition.apply(decode_operation(body))
+            result = self._result(kind, body)
         except WireError as error:
             return Answer(OutcomeCode.BAD_REQUEST, str(error).encode())
         return Answer(OutcomeCode.DONE, encode(result))
+
+    def _result(self, kind: int, body: bytes) -> Result:
+        if kind == ItemKind.READ:
+            return self.partition.query(decode_query(body))
+        operation = decode_operation(body)
+        if kind == ItemKind.TRANSIENT:
+            assert isinstance(operation, SendMessage)
+            reason = self.partition.state.judge_transient(operation)
+            return Sent(0, 1, HLC) if reason is Reason.SUCCESS else Rejected(reason)
+        result = self.partition.apply(operation)
+        for number, row in self.partition.state.outbox_after(0, 1_000):
+            self.partition.apply(decode_operation(row.operation))
+            self.partition.apply(OutboxDone(number))
+        return result
 
     async def online(self, uids: Sequence[str]) -> list[tuple[str, int]]:
         return []

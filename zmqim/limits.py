@@ -306,6 +306,10 @@ HTTP_LIST_MAX = 100_000
 """Uids in one call: a 100,000-member group can be created at once."""
 HTTP_ASKS_AT_ONCE_MAX = 16
 """Questions to partitions that one call has open. Above: the others wait for their turn."""
+HTTP_SENDS_AT_ONCE_MAX = 256
+"""Messages of one /message/sendbatch on their way. Above: the others wait for their turn."""
+SEND_BATCH_MS_MAX = 60_000
+"""One /message/sendbatch. Passed: the uids left are answered as not sent."""
 HTTP_ANSWER_BYTES_MAX = 16 * MB
 """Messages in one answer about many channels. Above: the channels left say so."""
 SYNC_BATCH_ITEMS_MAX = 200

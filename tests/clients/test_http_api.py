@@ -164,6 +164,17 @@ def test_single_messages_are_found_by_sequence_id_and_number(api: Api) -> None:
         assert api.call("GET", path + stranger)[0] == 400
 
 
+@pytest.mark.promise("P3")
+def test_one_message_to_many_users_can_be_repeated(api: Api) -> None:
+    sender, users = fresh("u"), [fresh("u") for _ in range(300)]
+    body = {"from_uid": sender, "payload": "aGk=", "client_msg_no": "n1"}
+    for _ in range(2):
+        answer = api.done("/message/sendbatch", subscribers=users, **body)
+        assert answer == {"fail_uids": [], "reason": []}
+    for uid in (users[0], users[-1]):
+        assert api.history(uid, sender) == [(1, "hi")]
+
+
 def test_histories_of_many_channels_come_in_one_call(api: Api) -> None:
     me, peers = fresh("u"), [fresh("u") for _ in range(40)]
     for peer in peers:

@@ -16,7 +16,7 @@ from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 import zmqim
-from zmqim.gateway.http import channels, history, look_up, messages, system, users
+from zmqim.gateway.http import channels, history, look_up, messages, send_batch, system, users
 from zmqim.gateway.http.asking import Asking
 from zmqim.gateway.http.problems import (
     Problem,
@@ -71,6 +71,7 @@ def make_app(port: GatewayPort) -> Litestar:
             users.online_status,
             channels.channel_router(),
             messages.send_message,
+            send_batch.send_batch,
             history.message_sync,
             history.message_sync_batch,
             history.max_message_seq,

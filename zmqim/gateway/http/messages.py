@@ -25,15 +25,8 @@ async def send_message(data: SendRequest, asking: Given) -> SendAnswer:
     """Send a message. Answered when it is committed, with its id and sequence, or refused with the
     reason. The same client_msg_no again gets the first answer."""
     operation = _operation_of(data)
-    if not operation.privileged:
-        await _check_sender(asking, operation.from_uid)
-    transient = bool(operation.flags & MessageFlag.NO_PERSIST)
-    key = route_key_of_channel(operation.channel_type, operation.channel_id)
-    kind = ItemKind.TRANSIENT if transient else ItemKind.WRITE
-    result = await asking.send(key, operation, kind)
-    if isinstance(result, Rejected):
-        raise refused(result.reason, result.text)
-    assert isinstance(result, Sent)
+    await check_sender(asking, operation.from_uid)
+    result = await commit(asking, operation)
     return SendAnswer(
         SendData(
             result.message_id,
@@ -45,17 +38,29 @@ async def send_message(data: SendRequest, asking: Given) -> SendAnswer:
     )
 
 
+async def commit(asking: Asking, operation: SendMessage) -> Sent:
+    """Ask the channel's partition until the message is committed; `Problem` if it is not."""
+    key = route_key_of_channel(operation.channel_type, operation.channel_id)
+    transient = operation.flags & MessageFlag.NO_PERSIST
+    kind = ItemKind.TRANSIENT if transient else ItemKind.WRITE
+    result = await asking.send(key, operation, kind)
+    if isinstance(result, Rejected):
+        raise refused(result.reason, result.text)
+    assert isinstance(result, Sent)
+    return result
+
+
 def _operation_of(data: SendRequest) -> SendMessage:
     """The operation that a valid request asks for; `Problem` for any other."""
     if data.subscribers:
         raise bad_request(
-            "sending to a list of uids is not served", "create a group and send to it"
+            "sending to a list of uids is not served", "use /message/sendbatch, or a group"
         )
     if not data.channel_id:
         raise bad_request("channel_id is missing")
-    sender = data.from_uid or SYSTEM_UID
-    if sender != SYSTEM_UID:
-        check_uid(sender)
+    if data.from_uid and data.sender_uid and data.from_uid != data.sender_uid:
+        raise bad_request("from_uid and sender_uid are not the same", "give one of them")
+    sender = sender_of(data.from_uid or data.sender_uid)
     if data.channel_type == ChannelType.PERSON and "@" not in data.channel_id:
         check_uid(data.channel_id)
     return SendMessage(
@@ -63,9 +68,9 @@ def _operation_of(data: SendRequest) -> SendMessage:
         channel_of(data.channel_type, data.channel_id, sender),
         sender,
         data.client_msg_no or secrets.token_hex(16),
-        _payload_of(data.payload),
+        payload_of(data.payload),
         data.setting,
-        _flags_of(data.header),
+        flags_of(data.header),
         data.expire,
         data.topic,
         0,
@@ -73,7 +78,15 @@ def _operation_of(data: SendRequest) -> SendMessage:
     )
 
 
-def _payload_of(text: str) -> bytes:
+def sender_of(uid: str) -> str:
+    """Who sends: the system if nobody is named; `Problem` for what can be no user."""
+    if uid and uid != SYSTEM_UID:
+        check_uid(uid)
+    return uid or SYSTEM_UID
+
+
+def payload_of(text: str) -> bytes:
+    """The bytes of a base64 payload; `Problem` if it is none, or too long."""
     try:
         payload = binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error:
@@ -83,7 +96,8 @@ def _payload_of(text: str) -> bytes:
     return payload
 
 
-def _flags_of(header: MessageHeader) -> int:
+def flags_of(header: MessageHeader) -> int:
+    """The `MessageFlag`s of a header."""
     return (
         (MessageFlag.NO_PERSIST if header.no_persist else 0)
         | (MessageFlag.RED_DOT if header.red_dot else 0)
@@ -91,8 +105,10 @@ def _flags_of(header: MessageHeader) -> int:
     )
 
 
-async def _check_sender(asking: Asking, uid: str) -> None:
-    """A user's own bans are facts of the user's partition, as at CONNECT."""
+async def check_sender(asking: Asking, uid: str) -> None:
+    """A user's own bans are facts of the user's partition, as at CONNECT. The system has none."""
+    if uid == SYSTEM_UID:
+        return
     row = await asking.read(route_key_of_user(uid), UserQuery(uid, 0), UserRow)
     if row.ban:
         raise refused(Reason.BANNED)

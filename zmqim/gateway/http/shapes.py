@@ -27,6 +27,7 @@ TypeNumber = Annotated[int, Meta(ge=1, le=255)]
 DeviceFlag = Annotated[int, Meta(ge=0, le=255)]
 SequenceNumber = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 MessageId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Payload = Annotated[str, Meta(max_length=PAYLOAD_BYTES_MAX * 4 // 3 + 4)]
 Uids = Annotated[list[Text], Meta(max_length=HTTP_LIST_MAX)]
 
 
@@ -142,7 +143,7 @@ class SendRequest(Struct):
 
     channel_id: OptionalText
     channel_type: TypeNumber
-    payload: Annotated[str, Meta(max_length=PAYLOAD_BYTES_MAX * 4 // 3 + 4)]
+    payload: Payload
     from_uid: OptionalText = ""
     client_msg_no: OptionalText = ""
     header: MessageHeader = msgspec.field(default_factory=MessageHeader)
@@ -150,6 +151,27 @@ class SendRequest(Struct):
     expire: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
     topic: OptionalText = ""
     subscribers: Uids = msgspec.field(default_factory=list)
+    sender_uid: OptionalText = ""
+    """Another name of from_uid (v3)."""
+    device_id: OptionalText = ""
+    """Accepted, and without effect (v3)."""
+
+
+class SendBatchRequest(Struct):
+    """POST /message/sendbatch; the payload is base64"""
+
+    subscribers: Uids
+    payload: Payload
+    from_uid: OptionalText = ""
+    header: MessageHeader = msgspec.field(default_factory=MessageHeader)
+    client_msg_no: OptionalText = ""
+
+
+class SendBatchAnswer(Struct):
+    """Who of /message/sendbatch did not get the message, and why, in the same order."""
+
+    fail_uids: list[str]
+    reason: list[str]
 
 
 class SendData(Struct):
