@@ -28,7 +28,7 @@ from zmqim.chat.queries import decode_query
 from zmqim.chat.results import Rejected, Result, Sent
 from zmqim.errors import WireError
 from zmqim.gateway.http.app import make_app
-from zmqim.gateway.plugin import Answer, GatewayPort
+from zmqim.gateway.plugin import Answer, GatewayPort, SessionsPage
 from zmqim.telemetry.metrics import Metrics
 from zmqim.topology import parse
 
@@ -80,7 +80,7 @@ class HttpPort:
         return self.missing
 
     def view(self) -> View:
-        return View((), (), self.alive)
+        return View(self.alive, (), ())
 
     async def ask(self, kind: int, key: bytes, body: bytes, deadline_ms: int) -> Answer:
         self.asked.append(kind)
@@ -108,6 +108,17 @@ class HttpPort:
 
     async def online(self, uids: Sequence[str]) -> list[tuple[str, int]]:
         return []
+
+    uptime_ms = 90_061_000
+
+    def sessions(
+        self, uid: str, order: str, descending: bool, offset: int, limit: int
+    ) -> SessionsPage:
+        rig = self._gateway
+        return rig.core.sessions(rig.now, uid, order, descending, offset, limit)
+
+    def dismiss_session(self, session: int, uid: str, kick: bool) -> bool:
+        return self._gateway.core.dismiss_session(self._gateway.now, session, uid, kick)
 
     def counters(self) -> Mapping[str, int]:
         core = self._gateway.core

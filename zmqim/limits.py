@@ -314,6 +314,8 @@ HTTP_ANSWER_BYTES_MAX = 16 * MB
 """Messages in one answer about many channels. Above: the channels left say so."""
 SYNC_BATCH_ITEMS_MAX = 200
 """Channels of one /channel/messagesyncbatch (wukongim.md 3.4)."""
+CONNECTIONS_PAGE_MAX = 1_000
+"""Rows of one /connz. Above: HTTP 400; `offset` goes on."""
 LOOK_UP_MS_MAX = READ_DEADLINE_MS
 """Going through the senders of a group. Passed: an error that says so."""
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from http_calls import Api
+from raw_client import RawClient
 
 from zmqim.chat.channels import person_channel_id
+from zmqim.wkproto.packets import Disconnect
 
 
 @pytest.fixture(scope="module")
@@ -262,6 +264,35 @@ def test_route_answers_the_listeners(cluster: Any, api: Api) -> None:
     assert status == 200
     assert answer["tcp_addr"].rpartition(":")[2] == str(cluster.tcp).rpartition(":")[2]
     assert answer["ws_addr"].rpartition(":")[2] == str(cluster.ws).rpartition(":")[2]
+    assert answer["node_id"] == 1
+    assert api.call("POST", "/route/batch", ["a", "b"]) == (200, [answer | {"uids": ["a", "b"]}])
+
+
+def test_an_operator_sees_connections_and_ends_them(cluster: Any, api: Api) -> None:
+    kicked, removed = fresh("u"), fresh("u")
+    for uid, path in ((kicked, "/conn/kick"), (removed, "/conn/remove")):
+        with RawClient.login(cluster, api, uid, device_id="phone") as client:
+            assert client.send(uid, b"to myself").reason == 1
+            answer = api.call("GET", f"/connz?uid={uid}")[1]
+            assert answer["total"] == 1
+            row = answer["connections"][0]
+            assert (row["uid"], row["device_id"], row["in_msgs"]) == (uid, "phone", 1)
+            assert row["port"] == client.socket.getsockname()[1]
+            status, refusal = api.post(path, uid="someone", conn_id=row["id"])
+            assert (status, refusal["code"]) == (404, "not_found")
+            api.done(path, uid=uid, conn_id=row["id"], node_id=row["node_id"])
+            if path == "/conn/kick":
+                assert client.expect(Disconnect).reason == 12
+            assert client.is_closed()
+    assert api.call("GET", f"/connz?uid={kicked}")[1]["total"] == 0
+
+
+def test_the_server_says_how_it_is(api: Api) -> None:
+    assert api.call("GET", "/health", headers={}) == (200, {"status": "ok"})
+    answer = api.call("GET", "/varz?show=conn")[1]
+    assert (answer["server_id"], answer["server_name"]) == ("1", "gateway-1")
+    assert len(answer["conns"]) == answer["connections"]
+    assert api.call("GET", "/varz/setting")[1]["prometheus_on"] == 1
 
 
 def test_metrics_are_prometheus_text(api: Api) -> None:

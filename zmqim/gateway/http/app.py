@@ -16,7 +16,16 @@ from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 import zmqim
-from zmqim.gateway.http import channels, history, look_up, messages, send_batch, system, users
+from zmqim.gateway.http import (
+    channels,
+    connections,
+    history,
+    look_up,
+    messages,
+    send_batch,
+    system,
+    users,
+)
 from zmqim.gateway.http.asking import Asking
 from zmqim.gateway.http.problems import (
     Problem,
@@ -28,7 +37,33 @@ from zmqim.gateway.http.reference_page import reference_page
 from zmqim.gateway.plugin import GatewayPort
 from zmqim.limits import HTTP_BODY_BYTES_MAX
 
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/docs", "/docs/openapi.json"})
+OPEN_PATHS: Final = frozenset({"/health", "/healthz", "/readyz", "/docs", "/docs/openapi.json"})
+
+HANDLERS: Final = (
+    users.set_token,
+    users.device_quit,
+    users.online_status,
+    messages.send_message,
+    send_batch.send_batch,
+    history.message_sync,
+    history.message_sync_batch,
+    history.max_message_seq,
+    history.last_message,
+    look_up.messages,
+    look_up.message,
+    look_up.message_by_client_msg_no,
+    system.route,
+    system.route_batch,
+    system.health,
+    system.healthz,
+    system.readyz,
+    system.metrics,
+    connections.connections,
+    connections.kick_connection,
+    connections.remove_connection,
+    connections.varz,
+    connections.varz_setting,
+)
 
 
 def key_given(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
@@ -65,25 +100,7 @@ def make_app(port: GatewayPort) -> Litestar:
         return port
 
     return Litestar(
-        route_handlers=[
-            users.set_token,
-            users.device_quit,
-            users.online_status,
-            channels.channel_router(),
-            messages.send_message,
-            send_batch.send_batch,
-            history.message_sync,
-            history.message_sync_batch,
-            history.max_message_seq,
-            history.last_message,
-            look_up.messages,
-            look_up.message,
-            look_up.message_by_client_msg_no,
-            system.route,
-            system.healthz,
-            system.readyz,
-            system.metrics,
-        ],
+        route_handlers=[*HANDLERS, channels.channel_router()],
         guards=[check_key],
         dependencies={
             "asking": Provide(give_asking),
@@ -110,8 +127,8 @@ def openapi_config() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="zmqim HTTP API",
         version=zmqim.__version__,
-        description="For backends: users, channels, messages. Every call but /healthz, /readyz and "
-        "/docs needs the API key in the header `token` or as `Authorization: Bearer`.",
+        description="For backends: users, channels, messages. Every call but /health, /healthz, "
+        "/readyz and /docs needs the API key in the header `token` or as `Authorization: Bearer`.",
         path="/docs",
         render_plugins=[ReferencePlugin(), JsonRenderPlugin(path="/openapi.json")],
         components=Components(

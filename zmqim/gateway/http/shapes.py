@@ -6,7 +6,7 @@ the peer's backends send both.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from litestar.params import Parameter
@@ -51,6 +51,11 @@ LoginUid = Annotated[
         description="Who asks; nothing that this user may not see is shown. Without it everything "
         "is, and a person channel must be named by both uids.",
     ),
+]
+
+Intranet = Annotated[
+    int,
+    Parameter(ge=0, le=1, description="1: the listeners' own addresses, not the advertised ones."),
 ]
 
 
@@ -308,6 +313,20 @@ class RouteAnswer(Struct):
     tcp_addr: str
     ws_addr: str
     wss_addr: str
+    node_id: int
+
+
+class RouteGroup(RouteAnswer):
+    """POST /route/batch: where these users connect"""
+
+    uids: list[str]
+
+
+class HealthAnswer(Struct, omit_defaults=True):
+    """GET /health: status "ok", or "error" with the reason"""
+
+    status: Literal["ok", "error"]
+    message: str = ""
 
 
 class Ok(Struct):
