@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from http_calls import Api
-from raw_client import RawClient
+from raw_client import APP, WEB, RawClient
 
 from zmqim.chat.channels import person_channel_id
 from zmqim.wkproto.packets import Disconnect
@@ -311,3 +311,15 @@ def test_the_reference_page_lists_every_call(api: Api) -> None:
 
 def test_nobody_online_is_a_status(api: Api) -> None:
     assert api.call("POST", "/user/onlinestatus", [fresh("u")]) == (200, {"status": 200})
+
+
+def test_who_is_online_is_told_by_device(cluster: Any, api: Api) -> None:
+    uid, away = fresh("u"), fresh("u")
+    with (
+        RawClient.login(cluster, api, uid),
+        RawClient.login(cluster, api, uid, flag=WEB, device_id="browser"),
+    ):
+        rows = api.call("POST", "/user/onlinestatus", [uid, away])[1]
+    assert sorted(rows, key=lambda row: int(row["device_flag"])) == [
+        {"uid": uid, "device_flag": flag, "online": 1} for flag in (APP, WEB)
+    ]

@@ -14,6 +14,7 @@ from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from zmqim.chat.codes import Reason
+from zmqim.gateway.http.not_built import instead_of
 
 
 class Problem(Exception):
@@ -109,6 +110,11 @@ def litestar_response(
     if isinstance(error, ValidationException):
         sentence = _validation_sentence(error) if _has_body(request) else "the body is missing"
         return problem_response(request, bad_request(sentence, "see /docs"))
+    instead = instead_of(request.scope["path"]) if status == 404 else None
+    if instead is not None:
+        msg = f"zmqim does not have this call of WuKongIM: {instead}"
+        hint = "docs/COMPATIBILITY.md names every call and what there is instead"
+        return problem_response(request, Problem(404, "not_built", msg, hint=hint))
     codes = {401: "no_key", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
     code = codes.get(status, "bad_request" if status < 500 else "internal")
     return problem_response(request, Problem(status, code, error.detail, hint="see /docs"))
