@@ -17,6 +17,7 @@ from typing import Any, cast
 import structlog
 from chat_partition import HLC, Partition
 from gateway_rig import Rig
+from httpx import Response
 from litestar.testing import TestClient
 
 from zmqim.bus.effects import View
@@ -26,7 +27,7 @@ from zmqim.chat.encoding import encode
 from zmqim.chat.operations import OutboxDone, SendMessage, decode_operation
 from zmqim.chat.queries import decode_query
 from zmqim.chat.results import Rejected, Result, Sent
-from zmqim.errors import WireError
+from zmqim.errors import DeadlinePassed, WireError
 from zmqim.gateway.http.app import make_app
 from zmqim.gateway.plugin import Answer, GatewayPort, SessionsPage
 from zmqim.telemetry.metrics import Metrics
@@ -107,7 +108,9 @@ class HttpPort:
         return result
 
     async def online(self, uids: Sequence[str]) -> list[tuple[str, int]]:
-        return []
+        if self.missing:
+            raise DeadlinePassed("No router answered who is online.", hint="Try again.")
+        return [(uid, 0) for uid in uids if uid == "ada"]
 
     uptime_ms = 90_061_000
 
@@ -149,8 +152,15 @@ class HttpRig:
 
     def get(self, path: str, **query: object) -> tuple[int, Any]:
         """(status, JSON) of a GET."""
-        answer = self._client.get(path, params=cast(Any, query), headers={"token": KEY})
+        answer = self._get(path, query)
         return answer.status_code, answer.json()
+
+    def status_of(self, path: str, **query: object) -> int:
+        """The status of a GET whose answer need not be JSON."""
+        return self._get(path, query).status_code
+
+    def _get(self, path: str, query: dict[str, object]) -> Response:
+        return self._client.get(path, params=cast(Any, query), headers={"token": KEY})
 
     def post(self, path: str, body: object = None, **fields: object) -> tuple[int, Any]:
         """(status, JSON) of a POST of `body` or of an object of `fields`."""

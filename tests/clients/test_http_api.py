@@ -225,6 +225,7 @@ def test_large_member_lists_are_taken_whole(api: Api) -> None:
             {"channel_id": "g", "subscribers": ["u"], "temp_subscriber": 1},
         ),
         ("/message/send", {"channel_id": "u", "channel_type": 1, "payload": "no base64!"}),
+        ("/message/send", {"channel_id": "u", "channel_type": 1, "payload": "\u009bäöü"}),
         ("/message/send", {"channel_id": "", "channel_type": 1, "payload": ""}),
         ("/message/send", {"channel_id": "a@b", "channel_type": 1, "payload": "", "from_uid": "c"}),
         ("/message/send", {"channel_id": "u", "channel_type": 300, "payload": ""}),

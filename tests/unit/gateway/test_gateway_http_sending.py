@@ -117,6 +117,7 @@ def test_a_banned_sender_reaches_nobody(rig: HttpRig, ban: str) -> None:
         {"subscribers": "bob"},
         {"subscribers": ["u"] * (limits.HTTP_LIST_MAX + 1)},
         {"payload": "no base64!"},
+        {"payload": "\u009bäöü"},
         {"payload": base64.b64encode(bytes(limits.PAYLOAD_BYTES_MAX + 1)).decode()},
         {"from_uid": "a@b"},
     ],

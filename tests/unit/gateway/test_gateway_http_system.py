@@ -65,6 +65,16 @@ def test_a_batch_of_routes_is_grouped_by_gateway_and_agrees_with_single_ones(rig
     assert rig.post("/route/batch", {"uid": "a"})[0] == 400
 
 
+def test_nobodys_answer_to_who_is_online_is_no_fault_of_ours(rig: HttpRig) -> None:
+    assert rig.done("/user/onlinestatus", ["ada", "bob"]) == [
+        {"uid": "ada", "device_flag": 0, "online": 1}
+    ]
+    assert rig.done("/user/onlinestatus", ["bob"]) == {"status": 200}
+    rig.port.missing = "no router is linked"
+    status, answer = rig.post("/user/onlinestatus", ["ada"])
+    assert (status, answer["code"]) == (503, "unavailable")
+
+
 # ---- connections ---------------------------------------------------------------------------------
 
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import hmac
 from typing import Any, Final
 
-from litestar import Litestar, MediaType, Request, Response
+from litestar import Litestar, Request, Response
 from litestar.config.app import AppConfig
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, InternalServerException
 from litestar.handlers import BaseRouteHandler
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
 
-import zmqim
+from zmqim.errors import DeadlinePassed
 from zmqim.gateway.http import (
     channels,
     connections,
@@ -27,17 +24,16 @@ from zmqim.gateway.http import (
     users,
 )
 from zmqim.gateway.http.asking import Asking
+from zmqim.gateway.http.document import OPEN_PATHS, openapi_config
 from zmqim.gateway.http.problems import (
     Problem,
+    late_response,
     litestar_response,
     problem_response,
     unreadable_response,
 )
-from zmqim.gateway.http.reference_page import reference_page
 from zmqim.gateway.plugin import GatewayPort
 from zmqim.limits import HTTP_BODY_BYTES_MAX
-
-OPEN_PATHS: Final = frozenset({"/health", "/healthz", "/readyz", "/docs", "/docs/openapi.json"})
 
 HANDLERS: Final = (
     users.set_token,
@@ -109,6 +105,7 @@ def make_app(port: GatewayPort) -> Litestar:
         exception_handlers={
             Problem: problem_response,
             HTTPException: litestar_response,
+            DeadlinePassed: late_response,
             UnicodeDecodeError: unreadable_response,
             RecursionError: unreadable_response,
             InternalServerException: internal_error(port),
@@ -120,36 +117,6 @@ def make_app(port: GatewayPort) -> Litestar:
         logging_config=None,
         on_app_init=[without_debug],
     )
-
-
-def openapi_config() -> OpenAPIConfig:
-    """Title, security scheme and place of the OpenAPI document."""
-    return OpenAPIConfig(
-        title="zmqim HTTP API",
-        version=zmqim.__version__,
-        description="For backends: users, channels, messages. Every call but /health, /healthz, "
-        "/readyz and /docs needs the API key in the header `token` or as `Authorization: Bearer`.",
-        path="/docs",
-        render_plugins=[ReferencePlugin(), JsonRenderPlugin(path="/openapi.json")],
-        components=Components(
-            security_schemes={
-                "key": SecurityScheme(type="apiKey", name="token", security_scheme_in="header"),
-                "bearer": SecurityScheme(type="http", scheme="bearer"),
-            }
-        ),
-        security=[{"key": []}, {"bearer": []}],
-    )
-
-
-class ReferencePlugin(OpenAPIRenderPlugin):
-    """The calls as a page, at the root of the OpenAPI path."""
-
-    def __init__(self) -> None:
-        super().__init__(path="/", media_type=MediaType.HTML)
-
-    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        """The page for `openapi_schema`."""
-        return reference_page(openapi_schema).encode()
 
 
 def without_debug(config: AppConfig) -> AppConfig:

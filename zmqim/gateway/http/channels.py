@@ -24,12 +24,14 @@ from zmqim.gateway.http.given import Given
 from zmqim.gateway.http.problems import Problem, bad_request, refused
 from zmqim.gateway.http.shapes import (
     ChannelCreateRequest,
+    ChannelId,
     ChannelKey,
     ChannelRequest,
     ListRequest,
     ListRow,
     Ok,
     SubscribersRequest,
+    TypeOfChannel,
 )
 
 ChannelKeyed = ChannelRequest | SubscribersRequest
@@ -257,7 +259,9 @@ def _list_calls(which: ListName, name: str) -> list[HTTPRouteHandler]:
 
 
 @get("/channel/whitelist", tags=["lists"])
-async def whitelist(channel_id: str, channel_type: int, asking: Given) -> list[ListRow]:
+async def whitelist(
+    channel_id: ChannelId, channel_type: TypeOfChannel, asking: Given
+) -> list[ListRow]:
     """The whitelist of a channel, in byte order."""
     key = _list_key(channel_type, channel_id)
     uids: list[str] = []

@@ -89,7 +89,7 @@ def payload_of(text: str) -> bytes:
     """The bytes of a base64 payload; `Problem` if it is none, or too long."""
     try:
         payload = binascii.a2b_base64(text, strict_mode=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one; text beyond ASCII is plainly one.
         raise bad_request("payload is not base64", "encode the message body as base64") from None
     if len(payload) > limits.PAYLOAD_BYTES_MAX:
         raise bad_request(f"payload is above {limits.PAYLOAD_BYTES_MAX} bytes")

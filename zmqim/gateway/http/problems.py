@@ -14,6 +14,7 @@ from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from zmqim.chat.codes import Reason
+from zmqim.errors import DeadlinePassed
 from zmqim.gateway.http.not_built import instead_of
 
 
@@ -118,6 +119,11 @@ def litestar_response(
     codes = {401: "no_key", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
     code = codes.get(status, "bad_request" if status < 500 else "internal")
     return problem_response(request, Problem(status, code, error.detail, hint="see /docs"))
+
+
+def late_response(request: Request[Any, Any, Any], error: DeadlinePassed) -> Response[Any]:
+    """Nobody answered in time a question that changes nothing."""
+    return problem_response(request, Problem(503, "unavailable", error.what, hint=error.hint))
 
 
 def unreadable_response(request: Request[Any, Any, Any], _: Exception) -> Response[dict[str, Any]]:

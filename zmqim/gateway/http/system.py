@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 import xxhash
-from litestar import Response, get, post
+from litestar import MediaType, Response, get, post
 from msgspec import Meta
 
 from zmqim.gateway.http.given import GivenPort
@@ -71,7 +71,7 @@ async def readyz(port: GivenPort) -> Ok:
     return Ok()
 
 
-@get("/metrics", tags=["system"])
+@get("/metrics", tags=["system"], media_type=MediaType.TEXT)
 async def metrics(port: GivenPort) -> Response[bytes]:
     """The gateway's metrics as Prometheus text."""
     return Response(port.context.metrics.exposition(), media_type=METRICS_TYPE)
