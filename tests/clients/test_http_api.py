@@ -220,6 +220,10 @@ def test_large_member_lists_are_taken_whole(api: Api) -> None:
         ("/channel", {"channel_id": "g#1", "channel_type": 2}),
         ("/channel", {"channel_id": "g", "channel_type": 2, "subscribers": ["a@b"]}),
         ("/channel", {"channel_id": "g", "channel_type": 2, "ban": 2}),
+        ("/channel/subscriber_remove", {"channel_id": "g", "subscribers": ["a@b"]}),
+        ("/channel/blacklist_add", {"channel_id": "g#1", "channel_type": 2, "uids": ["a"]}),
+        ("/channel/whitelist_set", {"channel_id": "g", "channel_type": 2, "uids": ["a@b"]}),
+        ("/channel/whitelist_remove_all", {"channel_id": "a@b", "channel_type": 1}),
         (
             "/channel/subscriber_add",
             {"channel_id": "g", "subscribers": ["u"], "temp_subscriber": 1},
