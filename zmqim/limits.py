@@ -179,6 +179,12 @@ MEMBERS_PER_ENTRY_MAX = 1_000
 """Members, uids or list rows changed by one log entry; longer lists are cut."""
 PULL_MESSAGES_MAX = 10_000
 PULL_BYTES_MAX = 4 * MB
+MESSAGES_BY_MAX = 500
+"""Sequences, ids or client_msg_nos of one look-up, each. Above: HTTP 400. An id costs a binary
+search, some 20 reads of a row."""
+LOOK_UP_STEPS_MAX = 4_096
+"""Rows read for the client_msg_nos of one question, so that nobody waits long behind it. Above: the
+asker goes on behind the last sender."""
 MEMBERS_PAGE_MAX = 10_000
 CONVERSATIONS_PAGE_MAX = 1_000
 """Conversations of one person in one answer of their partition."""
@@ -320,6 +326,20 @@ RECENTS_ASKED_MAX = 20_000
 """Newest messages of all conversations in one answer. Above: each gets fewer, at least one."""
 HTTP_LIST_MAX = 100_000
 """Uids in one call: a 100,000-member group can be created at once."""
+HTTP_ASKS_AT_ONCE_MAX = 16
+"""Questions to partitions that one call has open. Above: the others wait for their turn."""
+HTTP_SENDS_AT_ONCE_MAX = 256
+"""Messages of one /message/sendbatch on their way. Above: the others wait for their turn."""
+SEND_BATCH_MS_MAX = 60_000
+"""One /message/sendbatch. Passed: the uids left are answered as not sent."""
+HTTP_ANSWER_BYTES_MAX = 16 * MB
+"""Messages in one answer about many channels. Above: the channels left say so."""
+SYNC_BATCH_ITEMS_MAX = 200
+"""Channels of one /channel/messagesyncbatch (wukongim.md 3.4)."""
+CONNECTIONS_PAGE_MAX = 1_000
+"""Rows of one /connz. Above: HTTP 400; `offset` goes on."""
+LOOK_UP_MS_MAX = READ_DEADLINE_MS
+"""Going through the senders of a group. Passed: an error that says so."""
 
 # ---- client SDK ------------------------------------------------------------------------------
 CLIENT_OUTBOX_MAX = 1_000

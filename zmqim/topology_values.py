@@ -131,6 +131,11 @@ class Topology:
         names = [process.name for process in self.processes()]
         raise UsageError(f"The topology has no process {name!r}{did_you_mean(name, names)}.")
 
+    def gateway_number(self, name: NodeName) -> int:
+        """A gateway's place among the gateways, from 1: what clients and the HTTP API call its node
+        id."""
+        return [gateway.name for gateway in self.gateways].index(name) + 1
+
     def notes(self) -> tuple[str, ...]:
         """What is allowed but should be known; about replicas see `zmqim.ring.guarantee`."""
         found = []

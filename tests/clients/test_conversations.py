@@ -184,6 +184,15 @@ def test_the_channels_and_some_of_them_by_name(api: Api) -> None:
     assert [(conversation["channel_id"], conversation["unread"]) for conversation in answer] == [
         (two, 1)
     ]
+    for text in "yz":
+        api.sent(two, one, text)
+    known = [{"channel_id": two, "channel_type": 1, "last_msg_seq": 1}]
+    for newest_first, texts in ((0, ["y", "z"]), (1, ["z", "y"])):
+        (recent,) = api.done(
+            "/conversation/syncMessages", uid=one, channels=known, order_by_last=newest_first
+        )
+        assert [text_of(message) for message in recent["messages"]] == texts
+        assert (recent["channel_id"], recent["user_last_msg_seq"]) == (two, 0)
 
 
 def test_the_list_of_v3_in_pages_with_what_changed_and_what_is_gone(api: Api) -> None:

@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 from http_calls import Api
+from raw_client import APP, WEB, RawClient
+
+from zmqim.chat.channels import person_channel_id
+from zmqim.wkproto.packets import Disconnect
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +145,49 @@ def test_history_pages_in_both_directions(api: Api) -> None:
     assert message["header"] == {"no_persist": 0, "red_dot": 0, "sync_once": 0}
 
 
+@pytest.mark.promise("P5")
+def test_single_messages_are_found_by_sequence_id_and_number(api: Api) -> None:
+    one, two, stranger = fresh("u"), fresh("u"), fresh("u")
+    first = api.sent(one, two, "hello", client_msg_no="n1")
+    second = api.sent(two, one, "hello back", client_msg_no="n2")
+    channel = {"channel_id": two, "channel_type": 1, "login_uid": one}
+    found = api.done("/messages", message_seqs=[1, 9], client_msg_nos=["n2"], **channel)
+    assert [message["message_seq"] for message in found["messages"]] == [1, 2]
+    message = api.done("/message", message_id=second["message_id"], **channel)
+    assert (message["client_msg_no"], message["from_uid"]) == ("n2", two)
+    assert api.done("/message", client_msg_no="n1", **channel)["message_seq"] == 1
+    assert api.done("/message", message_id=first["message_id"] + 1, **channel) == {"status": 404}
+    both = person_channel_id(one, two)
+    path = f"/message/byclientmsgno?channel_id={both}&channel_type=1&client_msg_no=n2"
+    assert api.call("GET", path)[1]["message_id"] == second["message_id"]
+    for query in ("max_message_seq", "last_message"):
+        path = f"/channel/{query}?channel_id={both}&channel_type=1&login_uid="
+        assert api.call("GET", path + one)[1]["message_seq"] == 2
+        assert api.call("GET", path + stranger)[0] == 400
+
+
+@pytest.mark.promise("P3")
+def test_one_message_to_many_users_can_be_repeated(api: Api) -> None:
+    sender, users = fresh("u"), [fresh("u") for _ in range(300)]
+    body = {"from_uid": sender, "payload": "aGk=", "client_msg_no": "n1"}
+    for _ in range(2):
+        answer = api.done("/message/sendbatch", subscribers=users, **body)
+        assert answer == {"fail_uids": [], "reason": []}
+    for uid in (users[0], users[-1]):
+        assert api.history(uid, sender) == [(1, "hi")]
+
+
+def test_histories_of_many_channels_come_in_one_call(api: Api) -> None:
+    me, peers = fresh("u"), [fresh("u") for _ in range(40)]
+    for peer in peers:
+        api.sent(peer, me, f"from {peer}")
+    items = [{"channel_id": peer, "channel_type": 1, "limit": 1} for peer in peers]
+    pages = api.done("/channel/messagesyncbatch", login_uid=me, items=items)["items"]
+    assert [page["channel_id"] for page in pages] == peers
+    assert [page["messages"][0]["from_uid"] for page in pages] == peers
+    assert not any(page["error"] for page in pages)
+
+
 def test_a_channel_that_never_was_cannot_be_disbanded(api: Api) -> None:
     group, member = fresh("g"), fresh("u")
     status, answer = api.post("/channel/delete", channel_id=group, channel_type=2)
@@ -173,11 +220,16 @@ def test_large_member_lists_are_taken_whole(api: Api) -> None:
         ("/channel", {"channel_id": "g#1", "channel_type": 2}),
         ("/channel", {"channel_id": "g", "channel_type": 2, "subscribers": ["a@b"]}),
         ("/channel", {"channel_id": "g", "channel_type": 2, "ban": 2}),
+        ("/channel/subscriber_remove", {"channel_id": "g", "subscribers": ["a@b"]}),
+        ("/channel/blacklist_add", {"channel_id": "g#1", "channel_type": 2, "uids": ["a"]}),
+        ("/channel/whitelist_set", {"channel_id": "g", "channel_type": 2, "uids": ["a@b"]}),
+        ("/channel/whitelist_remove_all", {"channel_id": "a@b", "channel_type": 1}),
         (
             "/channel/subscriber_add",
             {"channel_id": "g", "subscribers": ["u"], "temp_subscriber": 1},
         ),
         ("/message/send", {"channel_id": "u", "channel_type": 1, "payload": "no base64!"}),
+        ("/message/send", {"channel_id": "u", "channel_type": 1, "payload": "\u009bäöü"}),
         ("/message/send", {"channel_id": "", "channel_type": 1, "payload": ""}),
         ("/message/send", {"channel_id": "a@b", "channel_type": 1, "payload": "", "from_uid": "c"}),
         ("/message/send", {"channel_id": "u", "channel_type": 300, "payload": ""}),
@@ -217,6 +269,35 @@ def test_route_answers_the_listeners(cluster: Any, api: Api) -> None:
     assert status == 200
     assert answer["tcp_addr"].rpartition(":")[2] == str(cluster.tcp).rpartition(":")[2]
     assert answer["ws_addr"].rpartition(":")[2] == str(cluster.ws).rpartition(":")[2]
+    assert answer["node_id"] == 1
+    assert api.call("POST", "/route/batch", ["a", "b"]) == (200, [answer | {"uids": ["a", "b"]}])
+
+
+def test_an_operator_sees_connections_and_ends_them(cluster: Any, api: Api) -> None:
+    kicked, removed = fresh("u"), fresh("u")
+    for uid, path in ((kicked, "/conn/kick"), (removed, "/conn/remove")):
+        with RawClient.login(cluster, api, uid, device_id="phone") as client:
+            assert client.send(uid, b"to myself").reason == 1
+            answer = api.call("GET", f"/connz?uid={uid}")[1]
+            assert answer["total"] == 1
+            row = answer["connections"][0]
+            assert (row["uid"], row["device_id"], row["in_msgs"]) == (uid, "phone", 1)
+            assert row["port"] == client.socket.getsockname()[1]
+            status, refusal = api.post(path, uid="someone", conn_id=row["id"])
+            assert (status, refusal["code"]) == (404, "not_found")
+            api.done(path, uid=uid, conn_id=row["id"], node_id=row["node_id"])
+            if path == "/conn/kick":
+                assert client.expect(Disconnect).reason == 12
+            assert client.is_closed()
+    assert api.call("GET", f"/connz?uid={kicked}")[1]["total"] == 0
+
+
+def test_the_server_says_how_it_is(api: Api) -> None:
+    assert api.call("GET", "/health", headers={}) == (200, {"status": "ok"})
+    answer = api.call("GET", "/varz?show=conn")[1]
+    assert (answer["server_id"], answer["server_name"]) == ("1", "gateway-1")
+    assert len(answer["conns"]) == answer["connections"]
+    assert api.call("GET", "/varz/setting")[1]["prometheus_on"] == 1
 
 
 def test_metrics_are_prometheus_text(api: Api) -> None:
@@ -235,3 +316,15 @@ def test_the_reference_page_lists_every_call(api: Api) -> None:
 
 def test_nobody_online_is_a_status(api: Api) -> None:
     assert api.call("POST", "/user/onlinestatus", [fresh("u")]) == (200, {"status": 200})
+
+
+def test_who_is_online_is_told_by_device(cluster: Any, api: Api) -> None:
+    uid, away = fresh("u"), fresh("u")
+    with (
+        RawClient.login(cluster, api, uid),
+        RawClient.login(cluster, api, uid, flag=WEB, device_id="browser"),
+    ):
+        rows = api.call("POST", "/user/onlinestatus", [uid, away])[1]
+    assert sorted(rows, key=lambda row: int(row["device_flag"])) == [
+        {"uid": uid, "device_flag": flag, "online": 1} for flag in (APP, WEB)
+    ]

@@ -21,8 +21,8 @@ from zmqim.chat.operations import (
     SendMessage,
     UpsertChannel,
 )
-from zmqim.chat.queries import ListQuery, MembersQuery, MessagesQuery
-from zmqim.chat.results import Done, MembersPage, MessagesPage, Rejected, Sent
+from zmqim.chat.queries import ListQuery, MembersQuery, MessagesBy, MessagesQuery
+from zmqim.chat.results import Done, MembersPage, MessagesFound, MessagesPage, Rejected, Sent
 
 pytestmark = [pytest.mark.promise("P2"), pytest.mark.promise("P3"), pytest.mark.promise("P5")]
 
@@ -50,6 +50,12 @@ class Model:
     denies: dict[str, bool] = field(default_factory=dict)
     messages: dict[bool, list[bytes]] = field(default_factory=lambda: {False: [], True: []})
     answers: dict[tuple[bool, str, str], tuple[int, int, bytes]] = field(default_factory=dict)
+
+    def visible_to(self, uid: str) -> int:
+        """The last sequence of the history that `uid` may see."""
+        if uid in self.removed_at and uid not in self.members:
+            return self.removed_at[uid]
+        return len(self.messages[False])
 
     def verdict(self, kind: int, channel: str, sender: str, privileged: bool) -> Reason:
         if self.ban:
@@ -186,6 +192,39 @@ class ChatMachine(RuleBasedStateMachine):
         self.partition.apply(change)
         self.model((PERSON, channel)).denies[owner] = present
 
+    @rule(
+        name=names,
+        uid=st.sampled_from(("", *UIDS)),
+        sequences=st.lists(st.integers(0, 9), max_size=3),
+        near=st.lists(st.tuples(st.integers(0, 9), st.sampled_from((-1, 0, 1))), max_size=3),
+        numbers=st.lists(st.sampled_from("1234"), max_size=3),
+    )
+    def look_up(
+        self,
+        name: tuple[int, str],
+        uid: str,
+        sequences: list[int],
+        near: list[tuple[int, int]],
+        numbers: list[str],
+    ) -> None:
+        """By sequences, by ids that exist and their neighbours, and by client_msg_nos."""
+        model = self.model(name)
+        history = {
+            (sequence, message_id, number)
+            for (command, _, number), (sequence, message_id, _) in model.answers.items()
+            if not command and sequence <= model.visible_to(uid)
+        }
+        known = sorted(message_id for _, message_id, _ in history) or [1]
+        ids = [known[place % len(known)] + step for place, step in near]
+        result = self.partition.query(MessagesBy(*name, uid, sequences, ids, numbers))
+        assert isinstance(result, MessagesFound)
+        assert [(row.sequence, row.message_id) for row in result.messages] == sorted(
+            (sequence, message_id)
+            for sequence, message_id, number in history
+            if sequence in sequences or message_id in ids or number in numbers
+        )
+        assert (result.cut, result.after_uid) == (False, "")
+
     @rule()
     def turn(self) -> None:
         self.partition.turn()
@@ -220,10 +259,7 @@ class ChatMachine(RuleBasedStateMachine):
         for uid in UIDS:
             pulled = self.partition.query(MessagesQuery(kind, channel, uid, limit=999))
             assert isinstance(pulled, MessagesPage)
-            visible = len(page.messages)
-            if uid in model.removed_at and uid not in model.members:
-                visible = model.removed_at[uid]
-            assert len(pulled.messages) == visible
+            assert len(pulled.messages) == model.visible_to(uid)
 
     def teardown(self) -> None:
         if hasattr(self, "partition"):

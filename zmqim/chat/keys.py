@@ -86,6 +86,22 @@ class Keys:
         start = self.message_tag + chan16
         return start + _U64.pack(first), start + _U64.pack(last + 1)
 
+    def firsts(self, chan16: bytes, behind: str | None) -> tuple[bytes, bytes]:
+        """Range of the rows that know messages again: all, or those that stand behind the ones of
+        the sender `behind`."""
+        start = self.duplicate_tag + chan16
+        stop = start + b"\xff" * 4
+        if behind is None:
+            return start, stop
+        name = behind.encode()
+        return start + _U32.pack(len(name)) + name + b"\xff", stop
+
+    def sender_of_first(self, key: bytes) -> str:
+        """The sender in the key of such a row."""
+        start = len(self.duplicate_tag) + 20
+        (length,) = _U32.unpack_from(key, start - 4)
+        return key[start : start + length].decode()
+
     def member(self, tag: bytes, chan16: bytes, uid: str) -> bytes:
         """Row of `uid` in the set `tag` of a channel."""
         return self.prefix + tag + chan16 + uid.encode()

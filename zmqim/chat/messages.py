@@ -76,8 +76,19 @@ class MessageRows:
 
     def first(self, channel: Channel, key: bytes) -> MessageRow | None:
         """The message of `channel` that was stored under that `first_key`, if there is one."""
+        sequence = self.first_sequence(key)
+        return None if sequence is None else self.get(channel, sequence)
+
+    def first_sequence(self, key: bytes) -> int | None:
+        """The sequence of that message."""
         body = self._view.get(key)
-        return None if body is None else self.get(channel, *_U64.unpack(body))
+        return None if body is None else int.from_bytes(body, "big")
+
+    def sender_behind(self, channel: Channel, behind: str | None) -> str | None:
+        """The next of all who ever sent into the stored `channel`, in the order of the rows; None
+        behind the last."""
+        rows = self._view.scan(*self._keys.firsts(channel.chan16, behind), limit=1)
+        return self._keys.sender_of_first(rows[0][0]) if rows else None
 
     def put(
         self, channel: Channel, message_id: int, hlc: int, operation: bytes, first_key: bytes
@@ -96,6 +107,13 @@ class MessageRows:
         if body is None:
             raise _missing(sequence)
         return _row(sequence, body)
+
+    def id_of(self, channel: Channel, sequence: int) -> int:
+        """The id of the message with that sequence, which exists."""
+        body = self._view.get(channel.message_prefix + sequence.to_bytes(8, "big"))
+        if body is None:
+            raise _missing(sequence)
+        return int.from_bytes(body[:8], "big")
 
     def run(
         self, channel: Channel, first: int, last: int, *, down: bool, bytes_max: int

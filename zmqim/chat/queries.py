@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
 from zmqim.chat.encoding import Value
 from zmqim.errors import WireError
+from zmqim.limits import MESSAGES_BY_MAX
+
+_T = TypeVar("_T")
+_Few = Annotated[list[_T], msgspec.Meta(max_length=MESSAGES_BY_MAX)]
 
 
 class Probe(Value, tag=1, frozen=True):
@@ -124,6 +128,24 @@ class OutboxQuery(Value, tag=7, frozen=True):
     upto: int
 
 
+class MessagesBy(Value, tag=10, frozen=True):
+    """Messages of a history by their sequences, ids and client_msg_nos, MESSAGES_BY_MAX of each.
+    Answered by `MessagesFound`.
+
+    What `login_uid` may not see is not found, as in `MessagesQuery`. In a channel with many senders
+    not all of them are looked through at once: `after_uid` goes on behind the sender that the
+    answer before named.
+    """
+
+    channel_type: int
+    channel_id: str
+    login_uid: str = ""
+    sequences: _Few[int] = msgspec.field(default_factory=list)
+    message_ids: _Few[int] = msgspec.field(default_factory=list)
+    client_msg_nos: _Few[str] = msgspec.field(default_factory=list)
+    after_uid: str = ""
+
+
 Query = (
     Probe
     | UserQuery
@@ -136,6 +158,7 @@ Query = (
     | HeadsQuery
     | CommandsQuery
     | PendingQuery
+    | MessagesBy
 )
 
 _query: Final[msgspec.msgpack.Decoder[Query]] = msgspec.msgpack.Decoder(Query)

@@ -9,6 +9,7 @@ from zmqim.chat.channels import peers_of
 from zmqim.chat.codes import ChannelType, ListName
 from zmqim.chat.heads import Channel
 from zmqim.chat.keys import MEMBER_TAG
+from zmqim.chat.look_up import messages_by
 from zmqim.chat.queries import (
     ChannelQuery,
     CommandsQuery,
@@ -17,6 +18,7 @@ from zmqim.chat.queries import (
     HeadWanted,
     ListQuery,
     MembersQuery,
+    MessagesBy,
     MessagesQuery,
     OutboxQuery,
     PendingQuery,
@@ -69,6 +71,9 @@ def answer(state: ChatState, query: Query) -> Result:
         case PendingQuery():
             row = state.commands.pending(query.uid)
             return PendingCommands(row.last_number, row.commands)
+        case MessagesBy():
+            channel = state.heads.find(query.channel_type, query.channel_id)
+            return messages_by(state, channel, query, _visible(state, query, channel))
         case _:
             assert_never(query)
 
@@ -183,13 +188,14 @@ def _commands(state: ChatState, query: CommandsQuery) -> CommandsPage:
     return CommandsPage(found)
 
 
-def _visible(state: ChatState, query: MessagesQuery, channel: Channel) -> int:
+def _visible(state: ChatState, query: MessagesQuery | MessagesBy, channel: Channel) -> int:
     """The last sequence that the asker may see: someone removed sees what was before (P5)."""
     last = channel.head.last_sequence
     if query.login_uid and query.channel_type != ChannelType.PERSON:
         base = state.heads.find(query.channel_type, query.channel_id)
         membership = state.sets.get(MEMBER_TAG, base, query.login_uid)
         if membership is not None and not membership.present:
-            removed = membership.last_command if query.command else membership.last_sequence
+            command = channel.head.command
+            removed = membership.last_command if command else membership.last_sequence
             return min(last, removed)
     return last

@@ -140,6 +140,16 @@ class PendingCommands(Value, tag=23, frozen=True):
     commands: list[PendingCommand]
 
 
+class MessagesFound(Value, tag=10, frozen=True):
+    """Ascending by sequence, without repeats. `cut`: PULL_BYTES_MAX was reached, ask for the rest
+    by itself. `after_uid`: not all senders were looked through, ask again with it; "" if they
+    were."""
+
+    messages: list[MessageRow]
+    cut: bool = False
+    after_uid: str = ""
+
+
 Result = (
     Sent
     | Rejected
@@ -153,6 +163,7 @@ Result = (
     | HeadsPage
     | CommandsPage
     | PendingCommands
+    | MessagesFound
 )
 
 _result: Final[msgspec.msgpack.Decoder[Result]] = msgspec.msgpack.Decoder(Result)

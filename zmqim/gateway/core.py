@@ -42,7 +42,8 @@ from zmqim.gateway.connecting import Connecting
 from zmqim.gateway.counters import Counters
 from zmqim.gateway.delivery import FanOut
 from zmqim.gateway.effects import Effect
-from zmqim.gateway.plugin import CloseReason
+from zmqim.gateway.listing import page
+from zmqim.gateway.plugin import CloseReason, SessionsPage
 from zmqim.gateway.presence import Presence
 from zmqim.gateway.pushing import Pushing
 from zmqim.gateway.questions import Questions
@@ -84,8 +85,10 @@ class GatewayCore:
         bounds: Limits,
         random: Random,
         now: Milliseconds,
+        node_id: int = 0,
     ) -> None:
-        """`partitions` of the ring; `bounds` what the topology says of limits."""
+        """`partitions` of the ring; `bounds` what the topology says of limits; `node_id` what
+        clients are told of this gateway (0: a part of the node uuid)."""
         self.name = name
         self.counters = Counters()
         number = int.from_bytes(node_uuid[:ORIGIN_BYTES])
@@ -116,7 +119,7 @@ class GatewayCore:
             self._wheel,
             numbers,
             self.counters,
-            number,
+            node_id or number,
         )
         self._questions = Questions(self._requests, self._routers, self._wheel, numbers, partitions)
         self._presence.start(now)
@@ -188,6 +191,7 @@ class GatewayCore:
         if found is None:
             return
         found.active_at = now
+        found.packets_in += len(packets)
         send, acknowledged = self._sending.send, self._pushing.acknowledged
         for packet in packets:
             kind = type(packet)
@@ -244,6 +248,23 @@ class GatewayCore:
     def online(self, now: Milliseconds, token: int, uids: Sequence[str]) -> None:
         """Who of `uids` is online; answered once by `OnlineFound` with `token`."""
         self._questions.online(now, token, list(uids))
+
+    def sessions(
+        self, now: Milliseconds, uid: str, order: str, descending: bool, offset: int, limit: int
+    ) -> SessionsPage:
+        """Some sessions, for operators; see `zmqim.gateway.plugin.GatewayPort`."""
+        return page(self._sessions, now, uid, order, descending, offset, limit)
+
+    def dismiss_session(self, now: Milliseconds, session: int, uid: str, kick: bool) -> bool:
+        """End a session of `uid`; see `zmqim.gateway.plugin.GatewayPort`."""
+        found = self._sessions.by_number.get(session)
+        if found is None or found.phase is not OPEN or found.uid != uid:
+            return False
+        if kick:
+            self._sessions.dismiss(found, Reason.KICKED, "the login was ended")
+        else:
+            self._sessions.end(found, CloseReason.REMOVED)
+        return True
 
     def drain(self, now: Milliseconds) -> None:
         """Take nothing new; what is in flight goes on. Over when `in_flight` is 0."""

@@ -37,6 +37,8 @@ class CloseReason(StrEnum):
     """CONNACK told why."""
     KICKED = "kicked"
     """DISCONNECT told why."""
+    REMOVED = "removed"
+    """An operator dropped the connection without a word."""
     REPLACED = "replaced"
     """The same device came back on a new connection."""
     IDLE = "idle"
@@ -63,6 +65,7 @@ _TEMPORARY: Final = frozenset(
         CloseReason.UNKNOWN_OUTCOME,
         CloseReason.TOO_FAR_BEHIND,
         CloseReason.DRAINING,
+        CloseReason.REMOVED,
     }
 )
 
@@ -73,6 +76,39 @@ class Answer(NamedTuple):
 
     code: int
     result: bytes
+
+
+class SessionRow(NamedTuple):
+    """A client connection as operators see it. Messages count once, however often they are pushed
+    again; bytes are those of messages with their overhead on the bus."""
+
+    session: int
+    uid: str
+    peer_address: str
+    """``host:port``."""
+    device_flag: int
+    device_level: int
+    device_id: str
+    version: int
+    """Of the client protocol, as the client asked for it."""
+    age_ms: int
+    idle_ms: int
+    """Since the last packet of the client."""
+    sends: int
+    send_bytes: int
+    pushes: int
+    push_bytes: int
+    packets_in: int
+    packets_out: int
+    pending_bytes: int
+    """Pushed and not acknowledged."""
+
+
+class SessionsPage(NamedTuple):
+    """Some of the sessions that a question is about, and how many there are."""
+
+    rows: list[SessionRow]
+    total: int
 
 
 class Connection(Protocol):
@@ -131,6 +167,22 @@ class GatewayPort(Protocol):
 
     async def online(self, uids: Sequence[str]) -> list[tuple[str, int]]:
         """(uid, device flag) of whoever of `uids` is online; `DeadlinePassed` without a router."""
+
+    def sessions(
+        self, uid: str, order: str, descending: bool, offset: int, limit: int
+    ) -> SessionsPage:
+        """Sessions past CONNACK whose uid contains `uid`, ordered by that field of `SessionRow`.
+
+        It looks at every session: for operators, not for each message.
+        """
+
+    def dismiss_session(self, session: int, uid: str, kick: bool) -> bool:
+        """End that session if it is `uid`'s; False: there is none such here. `kick` tells the
+        client with DISCONNECT 12, so that its SDK stays away; else the connection just ends."""
+
+    @property
+    def uptime_ms(self) -> int:
+        """Since this process began to serve."""
 
     def count(self, counter: str, by: int = 1) -> None:
         """Add to a counter of the gateway's metrics, e.g. ``wire_errors``."""

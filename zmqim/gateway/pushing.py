@@ -187,6 +187,7 @@ class Pushing:
             self._counters.transient_dropped += 1
             return
         self._counters.pushed += 1
+        session.pushes += 1
         self._sessions.tell(session, message.for_uid(session.uid))
 
     def _put(self, now: int, session: Session, message: Message) -> None:
@@ -202,7 +203,8 @@ class Pushing:
             self._sessions.tell(session, recv)
         due = now + _FIRST_PAUSE
         session.window[message.message_id] = Unacked(recv, due, message.size)
-        session.window_bytes += message.size
+        session.pushes += 1
+        session.push_bytes += message.size
         self._counters.pushed += 1
         if not session.redeliver_at or due < session.redeliver_at:
             session.redeliver_at = due
@@ -222,7 +224,7 @@ class Pushing:
         """RECVACK: the message is out of the window; a lagging session may go on."""
         unacked = session.window.pop(message_id, None)
         if unacked is not None:
-            session.window_bytes -= unacked.size
+            session.push_bytes_done += unacked.size
             self._counters.pushes_acknowledged += 1
             if session.lagging:
                 self.relieve(now, session)
@@ -242,7 +244,7 @@ class Pushing:
                 unacked.tries += 1
                 if unacked.tries == len(_PAUSES):
                     del session.window[message_id]
-                    session.window_bytes -= unacked.size
+                    session.push_bytes_done += unacked.size
                     self._counters.pushes_given_up += 1
                     continue
                 due = unacked.due = now + _PAUSES[unacked.tries]
@@ -401,7 +403,7 @@ def _has_room(session: Session) -> bool:
     return (
         session.writable
         and len(session.window) < _WINDOW_MAX
-        and session.window_bytes < _WINDOW_BYTES_MAX
+        and session.push_bytes - session.push_bytes_done < _WINDOW_BYTES_MAX
     )
 
 

@@ -213,8 +213,8 @@ class Sending:
         )
         self._waiting[request] = waiting
         lane.queue.append(waiting)
-        session.sends_pending += 1
-        session.send_bytes_pending += size
+        session.sends += 1
+        session.send_bytes += size
         if not lane.ready and not lane.flight:
             lane.ready = True
             self._ready.append(lane)
@@ -363,8 +363,8 @@ class Sending:
         del self._waiting[waiting.item.request]
         lane = waiting.lane
         session = lane.session
-        session.sends_pending -= 1
-        session.send_bytes_pending -= waiting.size
+        session.sends_done += 1
+        session.send_bytes_done += waiting.size
         if reason == 1:
             self._counters.sends_acknowledged += 1
         else:

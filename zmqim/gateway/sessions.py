@@ -49,27 +49,36 @@ class Session:
         "connect",
         "cursors",
         "device_flag",
+        "device_id",
         "device_level",
         "lagging",
         "lanes",
         "number",
+        "opened_at",
         "out",
+        "packets_in",
+        "packets_out",
         "peer_address",
         "phase",
         "pulls",
+        "push_bytes",
+        "push_bytes_done",
+        "pushes",
         "reading",
         "redeliver_at",
         "refused_in",
         "send_ban",
-        "send_bytes_pending",
-        "sends_pending",
+        "send_bytes",
+        "send_bytes_done",
+        "sends",
+        "sends_done",
         "tokens",
         "tokens_at",
         "uid",
         "unwritable_at",
         "user_version",
+        "version",
         "window",
-        "window_bytes",
         "writable",
     )
 
@@ -77,23 +86,32 @@ class Session:
         self.number = number
         self.peer_address = peer_address
         self.phase = Phase.NEW
+        self.opened_at = now
         self.active_at = now
         self.connect: Connect | None = None
         self.uid = ""
         self.device_flag = 0
         self.device_level = 0
+        self.device_id = ""
+        self.version = 0
+        """Of the protocol, as the client asked for it."""
         self.send_ban = False
         self.user_version = -1
         """Version of the user's row that admitted it; -1: not read yet."""
         self.out: list[FromServer] = []
+        self.packets_in = 0
+        self.packets_out = 0
         # sending
         self.tokens = tokens
         self.tokens_at = now
         self.refused_in = -1
         """The turn in which a SEND found no room: what comes behind it finds none either."""
         self.lanes: dict[tuple[int, str], Lane] = {}
-        self.sends_pending = 0
-        self.send_bytes_pending = 0
+        self.sends = 0
+        self.send_bytes = 0
+        """SENDs that were taken; `_done` of them are answered."""
+        self.sends_done = 0
+        self.send_bytes_done = 0
         self.reading = True
         # pushing
         self.writable = True
@@ -101,11 +119,20 @@ class Session:
         self.lagging = False
         self.cursors: dict[tuple[int, str, bool], int] = {}
         self.window: dict[int, Unacked] = {}
-        self.window_bytes = 0
+        self.pushes = 0
+        self.push_bytes = 0
+        """Messages that were pushed, repeats not counted; `_done` of the bytes are out of the
+        window."""
+        self.push_bytes_done = 0
         self.redeliver_at = 0
         self.behind: dict[tuple[int, str, bool], Behind] = {}
         self.behind_count = 0
         self.pulls = 0
+
+    @property
+    def window_bytes(self) -> int:
+        """Of the pushes without RECVACK."""
+        return self.push_bytes - self.push_bytes_done
 
 
 class Sessions:
@@ -145,6 +172,8 @@ class Sessions:
         session.connect = connect
         session.uid = connect.uid
         session.device_flag = connect.device_flag
+        session.device_id = connect.device_id
+        session.version = connect.version
         self._by_uid.setdefault(connect.uid, []).append(session)
 
     def opened(self, session: Session) -> None:
@@ -200,8 +229,9 @@ class Sessions:
         share = 1 if session.reading else 2
         on = (
             session.writable
-            and session.sends_pending * share <= limits.SESSION_SENDS_PENDING_MAX
-            and session.send_bytes_pending * share <= limits.SESSION_SEND_BYTES_PENDING_MAX
+            and (session.sends - session.sends_done) * share <= limits.SESSION_SENDS_PENDING_MAX
+            and (session.send_bytes - session.send_bytes_done) * share
+            <= limits.SESSION_SEND_BYTES_PENDING_MAX
             and not self.draining
         )
         if on != session.reading and session.phase is not Phase.CLOSED:
@@ -219,6 +249,7 @@ class Sessions:
         effects: list[Effect] = []
         for session in self._spoken_to:
             if session.out:
+                session.packets_out += len(session.out)
                 effects.append(ToClient(session.number, session.out))
                 session.out = []
         self._spoken_to = []

@@ -26,7 +26,7 @@ from zmqim.bus.messages import Load
 from zmqim.errors import DeadlinePassed, UsageError
 from zmqim.gateway.core import GatewayCore
 from zmqim.gateway.effects import Answered, CloseClient, Effect, OnlineFound, SetReading, ToClient
-from zmqim.gateway.plugin import ENTRY_POINT_GROUP, Answer, Connection, Listener
+from zmqim.gateway.plugin import ENTRY_POINT_GROUP, Answer, Connection, Listener, SessionsPage
 from zmqim.ids import Milliseconds, WallMilliseconds
 from zmqim.process import ProcessContext
 from zmqim.ring.document import ring_of
@@ -107,6 +107,7 @@ class Shell:
             topology.limits,
             random,
             now,
+            topology.gateway_number(context.me.name),
         )
         self._endpoint = Endpoint(context.identity, topology, ring_of(topology), random, now)
         self._listeners: dict[str, tuple[Listener, str]] = {}
@@ -120,6 +121,7 @@ class Shell:
         self._load_at = now
         self._lag_ms = 0
         self._was_ready = False
+        self._started = now
 
     # ---- life --------------------------------------------------------------------------------
 
@@ -372,6 +374,22 @@ class Shell:
         future = self._loop.create_future()
         self._asked[self._last_token] = future
         return self._last_token, future
+
+    def sessions(
+        self, uid: str, order: str, descending: bool, offset: int, limit: int
+    ) -> SessionsPage:
+        """Some sessions; see `zmqim.gateway.plugin.GatewayPort`."""
+        return self._core.sessions(_now(), uid, order, descending, offset, limit)
+
+    def dismiss_session(self, session: int, uid: str, kick: bool) -> bool:
+        """End a session; see `zmqim.gateway.plugin.GatewayPort`."""
+        self._want_turn()
+        return self._core.dismiss_session(_now(), session, uid, kick)
+
+    @property
+    def uptime_ms(self) -> int:
+        """Since this process began to serve."""
+        return _now() - self._started
 
     def count(self, counter: str, by: int = 1) -> None:
         """Add to a counter of this gateway."""

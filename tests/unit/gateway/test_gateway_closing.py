@@ -6,7 +6,7 @@ import pytest
 
 from zmqim.gateway.plugin import CloseReason
 
-TEMPORARY = ["unavailable", "unknown_outcome", "too_far_behind", "draining"]
+TEMPORARY = ["removed", "unavailable", "unknown_outcome", "too_far_behind", "draining"]
 
 
 @pytest.mark.promise("P6")

@@ -5,31 +5,64 @@ from __future__ import annotations
 import hmac
 from typing import Any, Final
 
-from litestar import Litestar, MediaType, Request, Response
+from litestar import Litestar, Request, Response
 from litestar.config.app import AppConfig
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, InternalServerException
 from litestar.handlers import BaseRouteHandler
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
 
-import zmqim
-from zmqim.gateway.http import channels, commands, conversations, messages, system, users
+from zmqim.errors import DeadlinePassed
+from zmqim.gateway.http import (
+    channels,
+    commands,
+    connections,
+    conversations,
+    history,
+    look_up,
+    messages,
+    send_batch,
+    system,
+    users,
+)
 from zmqim.gateway.http.asking import Asking
 from zmqim.gateway.http.directory import Directory
+from zmqim.gateway.http.document import OPEN_PATHS, openapi_config
 from zmqim.gateway.http.problems import (
     Problem,
+    late_response,
     litestar_response,
     problem_response,
     unreadable_response,
 )
-from zmqim.gateway.http.reference_page import reference_page
 from zmqim.gateway.plugin import GatewayPort
 from zmqim.limits import HTTP_BODY_BYTES_MAX
 
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/docs", "/docs/openapi.json"})
+HANDLERS: Final = (
+    users.set_token,
+    users.device_quit,
+    users.online_status,
+    messages.send_message,
+    send_batch.send_batch,
+    history.message_sync,
+    history.message_sync_batch,
+    history.max_message_seq,
+    history.last_message,
+    look_up.messages,
+    look_up.message,
+    look_up.message_by_client_msg_no,
+    system.route,
+    system.route_batch,
+    system.health,
+    system.healthz,
+    system.readyz,
+    system.metrics,
+    connections.connections,
+    connections.kick_connection,
+    connections.remove_connection,
+    connections.varz,
+    connections.varz_setting,
+)
 
 
 def key_given(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
@@ -71,18 +104,10 @@ def make_app(port: GatewayPort) -> Litestar:
 
     return Litestar(
         route_handlers=[
-            users.set_token,
-            users.device_quit,
-            users.online_status,
+            *HANDLERS,
             channels.channel_router(),
             conversations.conversation_router(),
             commands.command_router(),
-            messages.send_message,
-            messages.message_sync,
-            system.route,
-            system.healthz,
-            system.readyz,
-            system.metrics,
         ],
         guards=[check_key],
         dependencies={
@@ -93,6 +118,7 @@ def make_app(port: GatewayPort) -> Litestar:
         exception_handlers={
             Problem: problem_response,
             HTTPException: litestar_response,
+            DeadlinePassed: late_response,
             UnicodeDecodeError: unreadable_response,
             RecursionError: unreadable_response,
             InternalServerException: internal_error(port),
@@ -104,36 +130,6 @@ def make_app(port: GatewayPort) -> Litestar:
         logging_config=None,
         on_app_init=[without_debug],
     )
-
-
-def openapi_config() -> OpenAPIConfig:
-    """Title, security scheme and place of the OpenAPI document."""
-    return OpenAPIConfig(
-        title="zmqim HTTP API",
-        version=zmqim.__version__,
-        description="For backends: users, channels, messages. Every call but /healthz, /readyz and "
-        "/docs needs the API key in the header `token` or as `Authorization: Bearer`.",
-        path="/docs",
-        render_plugins=[ReferencePlugin(), JsonRenderPlugin(path="/openapi.json")],
-        components=Components(
-            security_schemes={
-                "key": SecurityScheme(type="apiKey", name="token", security_scheme_in="header"),
-                "bearer": SecurityScheme(type="http", scheme="bearer"),
-            }
-        ),
-        security=[{"key": []}, {"bearer": []}],
-    )
-
-
-class ReferencePlugin(OpenAPIRenderPlugin):
-    """The calls as a page, at the root of the OpenAPI path."""
-
-    def __init__(self) -> None:
-        super().__init__(path="/", media_type=MediaType.HTML)
-
-    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        """The page for `openapi_schema`."""
-        return reference_page(openapi_schema).encode()
 
 
 def without_debug(config: AppConfig) -> AppConfig:

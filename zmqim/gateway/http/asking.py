@@ -12,7 +12,12 @@ from typing import Final, TypeVar
 
 from zmqim import limits
 from zmqim.bus.messages import ItemKind, OutcomeCode
-from zmqim.chat.channels import canonical_channel_id, is_valid_uid, route_key_of_channel
+from zmqim.chat.channels import (
+    canonical_channel_id,
+    is_valid_uid,
+    peers_of,
+    route_key_of_channel,
+)
 from zmqim.chat.codes import ChannelType, Reason
 from zmqim.chat.encoding import encode
 from zmqim.chat.operations import Operation, SendMessage
@@ -138,6 +143,20 @@ def channel_of(channel_type: int, channel_id: str, uid: str) -> str:
     if channel_type != ChannelType.PERSON:
         return channel_id
     canonical = canonical_channel_id(channel_type, channel_id, uid)
-    if uid not in canonical.split("@"):
-        raise bad_request(f"{uid!r} is not one of the two users of {channel_id!r}")
+    both = peers_of(canonical)
+    check_uids(both)
+    if uid not in both:
+        raise bad_request(f"{uid[:64]!r} is not one of the two users of {channel_id[:64]!r}")
     return canonical
+
+
+def channel_read_by(channel_type: int, channel_id: str, login_uid: str) -> str:
+    """The same for a reader, who may be nobody in particular ("") where the id names both users."""
+    if channel_type == ChannelType.PERSON and not login_uid:
+        if "@" not in channel_id:
+            raise bad_request(
+                "login_uid is missing: it is one of the two users of a person channel",
+                "give login_uid, or both uids joined by @ as channel_id",
+            )
+        login_uid = peers_of(channel_id)[0]
+    return channel_of(channel_type, channel_id, login_uid)

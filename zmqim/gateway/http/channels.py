@@ -14,7 +14,7 @@ from litestar import Router, get, post
 from litestar.handlers import HTTPRouteHandler
 
 from zmqim import limits
-from zmqim.chat.channels import route_key_of_channel, route_key_of_user
+from zmqim.chat.channels import route_key_of_user
 from zmqim.chat.codes import ChannelType, ListAction, ListName, Reason
 from zmqim.chat.operations import AddMembers, ChangeList, RemoveMembers, SetUser, UpsertChannel
 from zmqim.chat.queries import ChannelQuery, ListQuery, OutboxQuery
@@ -24,12 +24,14 @@ from zmqim.gateway.http.given import Given
 from zmqim.gateway.http.problems import Problem, bad_request, refused
 from zmqim.gateway.http.shapes import (
     ChannelCreateRequest,
+    ChannelId,
     ChannelKey,
     ChannelRequest,
     ListRequest,
     ListRow,
     Ok,
     SubscribersRequest,
+    TypeOfChannel,
 )
 
 ChannelKeyed = ChannelRequest | SubscribersRequest
@@ -114,6 +116,7 @@ async def add_subscribers(data: SubscribersRequest, asking: Given) -> Ok:
 async def remove_subscribers(data: SubscribersRequest, asking: Given) -> Ok:
     """Remove members: nothing that is sequenced afterwards reaches them."""
     key = check_group(data.channel_type, data.channel_id)
+    check_uids(data.subscribers)
     operations = [
         RemoveMembers(data.channel_type, data.channel_id, uids, False, _request_id())
         for uids in slices(data.subscribers)
@@ -202,7 +205,7 @@ def _list_key(channel_type: int, channel_id: str) -> bytes:
     if channel_type == ChannelType.PERSON:
         check_uid(channel_id)
         return route_key_of_user(channel_id)
-    return route_key_of_channel(channel_type, channel_id)
+    return check_group(channel_type, channel_id)
 
 
 async def _outbox_drained(asking: Asking, key: bytes, upto: int) -> None:
@@ -257,7 +260,9 @@ def _list_calls(which: ListName, name: str) -> list[HTTPRouteHandler]:
 
 
 @get("/channel/whitelist", tags=["lists"])
-async def whitelist(channel_id: str, channel_type: int, asking: Given) -> list[ListRow]:
+async def whitelist(
+    channel_id: ChannelId, channel_type: TypeOfChannel, asking: Given
+) -> list[ListRow]:
     """The whitelist of a channel, in byte order."""
     key = _list_key(channel_type, channel_id)
     uids: list[str] = []

@@ -66,6 +66,32 @@ class ConversationsByChannelsRequest(Struct):
     msg_count: MessageCount = 0
 
 
+class KnownChannel(Struct):
+    """A channel, and up to where the client has it."""
+
+    channel_id: Text
+    channel_type: TypeNumber
+    last_msg_seq: SequenceNumber = 0
+
+
+class RecentMessagesRequest(Struct):
+    """POST /conversation/syncMessages"""
+
+    uid: Text
+    channels: Annotated[list[KnownChannel], Meta(max_length=CONVERSATIONS_SHOWN_MAX)]
+    msg_count: MessageCount = 15
+    order_by_last: Flag = False
+
+
+class RecentMessages(Struct):
+    """The newest messages of a channel."""
+
+    channel_id: str
+    channel_type: int
+    messages: list[StoredMessage]
+    user_last_msg_seq: int
+
+
 class ClearUnreadRequest(Struct):
     """POST /conversations/clearUnread; message_seq 0: everything is read"""
 

@@ -36,6 +36,8 @@ from zmqim.gateway.http.conversation_shapes import (
     DeleteConversationRequest,
     LastMessage,
     ListedConversation,
+    RecentMessages,
+    RecentMessagesRequest,
     SetUnreadRequest,
     UidRequest,
 )
@@ -112,6 +114,31 @@ async def conversation_channels(data: UidRequest, directory: GivenDirectory) -> 
     check_uid(data.uid)
     rows, _ = await directory.rows(data.uid)
     return [_key(data.uid, row) for row in rows if row.present]
+
+
+@post("/conversation/syncMessages", status_code=200)
+async def sync_messages(
+    data: RecentMessagesRequest, directory: GivenDirectory
+) -> list[RecentMessages]:
+    """The newest messages behind `last_msg_seq` of the channels named, as far as they are among the
+    person's conversations."""
+    check_uid(data.uid)
+    known = {
+        _channel_of(data.uid, ChannelKey(one.channel_id, one.channel_type)): one.last_msg_seq
+        for one in data.channels
+    }
+    rows, _ = await directory.rows(data.uid)
+    rows = [row for row in rows if row.present and (row.channel_type, row.channel_id) in known]
+    answers = []
+    for row, head in (await _shown(directory, data.uid, rows, max(1, data.msg_count)))[0]:
+        above = known[row.channel_type, row.channel_id]
+        found = [one for one in head.messages[-data.msg_count :] if one.sequence > above]
+        messages = [stored_message(one, data.uid) for one in found if data.msg_count]
+        name = channel_shown(row.channel_type, row.channel_id, data.uid)
+        if data.order_by_last:
+            messages.reverse()
+        answers.append(RecentMessages(name, row.channel_type, messages, head.sent))
+    return answers
 
 
 @post("/conversations/clearUnread", status_code=200)
@@ -232,6 +259,7 @@ def conversation_router() -> Router:
             conversation_sync,
             sync_by_channels,
             conversation_channels,
+            sync_messages,
             clear_unread,
             set_unread,
             delete_conversation,

@@ -1,4 +1,4 @@
-"""Calls about messages: send (answered after commit) and history."""
+"""Sending: answered after commit, with the reason where it is refused."""
 
 from __future__ import annotations
 
@@ -12,20 +12,12 @@ from zmqim.bus.messages import ItemKind
 from zmqim.chat.channels import SYSTEM_UID, route_key_of_channel, route_key_of_user
 from zmqim.chat.codes import ChannelType, MessageFlag, Reason
 from zmqim.chat.operations import SendMessage
-from zmqim.chat.queries import MessagesQuery, UserQuery
-from zmqim.chat.results import MessagesPage, Rejected, Sent, UserRow
+from zmqim.chat.queries import UserQuery
+from zmqim.chat.results import Rejected, Sent, UserRow
 from zmqim.gateway.http.asking import Asking, channel_of, check_uid
 from zmqim.gateway.http.given import Given
 from zmqim.gateway.http.problems import bad_request, refused
-from zmqim.gateway.http.shapes import (
-    MessageHeader,
-    MessageSyncAnswer,
-    MessageSyncRequest,
-    SendAnswer,
-    SendData,
-    SendRequest,
-)
-from zmqim.gateway.http.stored import stored_message
+from zmqim.gateway.http.shapes import MessageHeader, SendAnswer, SendData, SendRequest
 
 
 @post("/message/send", status_code=200, tags=["messages"])
@@ -33,15 +25,8 @@ async def send_message(data: SendRequest, asking: Given) -> SendAnswer:
     """Send a message. Answered when it is committed, with its id and sequence, or refused with the
     reason. The same client_msg_no again gets the first answer."""
     operation = _operation_of(data)
-    if not operation.privileged:
-        await _check_sender(asking, operation.from_uid)
-    transient = bool(operation.flags & MessageFlag.NO_PERSIST)
-    key = route_key_of_channel(operation.channel_type, operation.channel_id)
-    kind = ItemKind.TRANSIENT if transient else ItemKind.WRITE
-    result = await asking.send(key, operation, kind)
-    if isinstance(result, Rejected):
-        raise refused(result.reason, result.text)
-    assert isinstance(result, Sent)
+    await check_sender(asking, operation.from_uid)
+    result = await commit(asking, operation)
     return SendAnswer(
         SendData(
             result.message_id,
@@ -53,17 +38,29 @@ async def send_message(data: SendRequest, asking: Given) -> SendAnswer:
     )
 
 
+async def commit(asking: Asking, operation: SendMessage) -> Sent:
+    """Ask the channel's partition until the message is committed; `Problem` if it is not."""
+    key = route_key_of_channel(operation.channel_type, operation.channel_id)
+    transient = operation.flags & MessageFlag.NO_PERSIST
+    kind = ItemKind.TRANSIENT if transient else ItemKind.WRITE
+    result = await asking.send(key, operation, kind)
+    if isinstance(result, Rejected):
+        raise refused(result.reason, result.text)
+    assert isinstance(result, Sent)
+    return result
+
+
 def _operation_of(data: SendRequest) -> SendMessage:
     """The operation that a valid request asks for; `Problem` for any other."""
     if data.subscribers:
         raise bad_request(
-            "sending to a list of uids is not served", "create a group and send to it"
+            "sending to a list of uids is not served", "use /message/sendbatch, or a group"
         )
     if not data.channel_id:
         raise bad_request("channel_id is missing")
-    sender = data.from_uid or SYSTEM_UID
-    if sender != SYSTEM_UID:
-        check_uid(sender)
+    if data.from_uid and data.sender_uid and data.from_uid != data.sender_uid:
+        raise bad_request("from_uid and sender_uid are not the same", "give one of them")
+    sender = sender_of(data.from_uid or data.sender_uid)
     if data.channel_type == ChannelType.PERSON and "@" not in data.channel_id:
         check_uid(data.channel_id)
     return SendMessage(
@@ -71,9 +68,9 @@ def _operation_of(data: SendRequest) -> SendMessage:
         channel_of(data.channel_type, data.channel_id, sender),
         sender,
         data.client_msg_no or secrets.token_hex(16),
-        _payload_of(data.payload),
+        payload_of(data.payload),
         data.setting,
-        _flags_of(data.header),
+        flags_of(data.header),
         data.expire,
         data.topic,
         0,
@@ -81,17 +78,26 @@ def _operation_of(data: SendRequest) -> SendMessage:
     )
 
 
-def _payload_of(text: str) -> bytes:
+def sender_of(uid: str) -> str:
+    """Who sends: the system if nobody is named; `Problem` for what can be no user."""
+    if uid and uid != SYSTEM_UID:
+        check_uid(uid)
+    return uid or SYSTEM_UID
+
+
+def payload_of(text: str) -> bytes:
+    """The bytes of a base64 payload; `Problem` if it is none, or too long."""
     try:
         payload = binascii.a2b_base64(text, strict_mode=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one; text beyond ASCII is plainly one.
         raise bad_request("payload is not base64", "encode the message body as base64") from None
     if len(payload) > limits.PAYLOAD_BYTES_MAX:
         raise bad_request(f"payload is above {limits.PAYLOAD_BYTES_MAX} bytes")
     return payload
 
 
-def _flags_of(header: MessageHeader) -> int:
+def flags_of(header: MessageHeader) -> int:
+    """The `MessageFlag`s of a header."""
     return (
         (MessageFlag.NO_PERSIST if header.no_persist else 0)
         | (MessageFlag.RED_DOT if header.red_dot else 0)
@@ -99,32 +105,12 @@ def _flags_of(header: MessageHeader) -> int:
     )
 
 
-async def _check_sender(asking: Asking, uid: str) -> None:
-    """A user's own bans are facts of the user's partition, as at CONNECT."""
+async def check_sender(asking: Asking, uid: str) -> None:
+    """A user's own bans are facts of the user's partition, as at CONNECT. The system has none."""
+    if uid == SYSTEM_UID:
+        return
     row = await asking.read(route_key_of_user(uid), UserQuery(uid, 0), UserRow)
     if row.ban:
         raise refused(Reason.BANNED)
     if row.send_ban:
         raise refused(Reason.SEND_BANNED)
-
-
-@post("/channel/messagesync", status_code=200, tags=["messages"])
-async def message_sync(data: MessageSyncRequest, asking: Given) -> MessageSyncAnswer:
-    """A page of history, ascending. pull_mode 1: start inclusive upwards, end exclusive; pull_mode
-    0: start inclusive downwards (0 = newest), end exclusive. A removed member sees up to the
-    removal."""
-    channel_id = channel_of(data.channel_type, data.channel_id, data.login_uid)
-    query = MessagesQuery(
-        data.channel_type,
-        channel_id,
-        data.login_uid,
-        data.start_message_seq,
-        data.end_message_seq,
-        data.limit or 50,
-        data.pull_mode,
-    )
-    page = await asking.read(
-        route_key_of_channel(data.channel_type, channel_id), query, MessagesPage
-    )
-    messages = [stored_message(row, data.login_uid) for row in page.messages]
-    return MessageSyncAnswer(data.start_message_seq, data.end_message_seq, int(page.more), messages)

@@ -15,6 +15,8 @@ from litestar.exceptions import HTTPException, ValidationException
 
 from zmqim.chat.codes import Reason
 from zmqim.chat.refusals import sentence_of
+from zmqim.errors import DeadlinePassed
+from zmqim.gateway.http.not_built import instead_of
 
 
 class Problem(Exception):
@@ -89,9 +91,19 @@ def litestar_response(
     if isinstance(error, ValidationException):
         sentence = _validation_sentence(error) if _has_body(request) else "the body is missing"
         return problem_response(request, bad_request(sentence, "see /docs"))
+    instead = instead_of(request.scope["path"]) if status == 404 else None
+    if instead is not None:
+        msg = f"zmqim does not have this call of WuKongIM: {instead}"
+        hint = "docs/COMPATIBILITY.md names every call and what there is instead"
+        return problem_response(request, Problem(404, "not_built", msg, hint=hint))
     codes = {401: "no_key", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
     code = codes.get(status, "bad_request" if status < 500 else "internal")
     return problem_response(request, Problem(status, code, error.detail, hint="see /docs"))
+
+
+def late_response(request: Request[Any, Any, Any], error: DeadlinePassed) -> Response[Any]:
+    """Nobody answered in time a question that changes nothing."""
+    return problem_response(request, Problem(503, "unavailable", error.what, hint=error.hint))
 
 
 def unreadable_response(request: Request[Any, Any, Any], _: Exception) -> Response[dict[str, Any]]:

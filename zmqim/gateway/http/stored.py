@@ -1,4 +1,5 @@
-"""A stored message as the HTTP API shows it."""
+"""A message of a partition's rows as the HTTP API shows it (the message object of wukongim.md
+3.2)."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from zmqim.ids import seconds_of
 
 
 def stored_message(row: MessageRow, login_uid: str) -> StoredMessage:
-    """`row` as `login_uid` sees it: a person channel is named by the other side."""
+    """`row` as `login_uid` sees it: a person channel is named by the other side, or for nobody in
+    particular ("") by both."""
     message = decode_send(row.operation)
     flags = message.flags
     return StoredMessage(
@@ -38,5 +40,6 @@ def stored_message(row: MessageRow, login_uid: str) -> StoredMessage:
 
 
 def channel_shown(channel_type: int, channel_id: str, login_uid: str) -> str:
-    """The name of a channel as `login_uid` knows it."""
-    return peer_of(channel_id, login_uid) if channel_type == ChannelType.PERSON else channel_id
+    """The name of a channel as `login_uid`, or nobody in particular (""), knows it."""
+    is_peers = channel_type == ChannelType.PERSON and login_uid
+    return peer_of(channel_id, login_uid) if is_peers else channel_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from litestar import post
 from msgspec import Meta
@@ -57,7 +57,7 @@ async def device_quit(data: DeviceQuitRequest, asking: Given) -> Ok:
 @post("/user/onlinestatus", status_code=200, tags=["users"])
 async def online_status(
     data: Annotated[list[Text], Meta(max_length=ONLINE_UIDS_MAX)], port: GivenPort
-) -> Any:
+) -> list[OnlineDevice] | Ok:
     """Which devices of these users are online; nobody: `{"status": 200}`."""
     devices = await port.online(data)
     return [OnlineDevice(uid, flag) for uid, flag in devices] or Ok()

@@ -1,0 +1,129 @@
+"""Sending over HTTP: names of the sender, and one message to many."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from http_rig import HttpRig
+
+from zmqim import limits
+from zmqim.bus.messages import ItemKind, OutcomeCode
+
+PAYLOAD = base64.b64encode(b"hi").decode()
+
+
+@pytest.fixture
+def rig() -> Iterator[HttpRig]:
+    with HttpRig() as rig:
+        yield rig
+
+
+def last(rig: HttpRig, uid: str, sender: str = "ada") -> dict[str, Any]:
+    """The last message between the two, or the status that there is none."""
+    channel = {"channel_id": sender, "channel_type": 1, "login_uid": uid}
+    answer: dict[str, Any] = rig.get("/channel/last_message", **channel)[1]
+    return answer
+
+
+def batch(rig: HttpRig, *uids: str, **fields: object) -> tuple[int, Any]:
+    body: dict[str, object] = {"from_uid": "ada", "subscribers": list(uids), "payload": PAYLOAD}
+    return rig.post("/message/sendbatch", body | fields)
+
+
+def test_the_sender_may_be_called_sender_uid_and_name_a_device(rig: HttpRig) -> None:
+    body = {"channel_id": "bob", "channel_type": 1, "payload": PAYLOAD}
+    rig.done("/message/send", sender_uid="ada", device_id="phone", **body)
+    assert last(rig, "bob")["from_uid"] == "ada"
+    rig.done("/message/send", sender_uid="ada", from_uid="ada", **body)
+    status, answer = rig.post("/message/send", sender_uid="ada", from_uid="bob", **body)
+    assert (status, answer["code"]) == (400, "bad_request")
+    assert last(rig, "bob")["message_seq"] == 2
+
+
+def test_each_of_many_gets_a_message_of_its_own(rig: HttpRig) -> None:
+    uids = [f"u{number}" for number in range(600)]
+    assert batch(rig, *uids, uids[0]) == (200, {"fail_uids": [], "reason": []})
+    for uid in (uids[0], uids[-1]):
+        message = last(rig, uid)
+        assert (message["message_seq"], message["payload"]) == (1, PAYLOAD)
+    everybody = rig.done("/message/sendbatch", subscribers=["u1"], payload=PAYLOAD)
+    assert everybody == {"fail_uids": [], "reason": []}
+    assert last(rig, "u1", "____system")["from_uid"] == "____system"
+
+
+@pytest.mark.promise("P3")
+def test_a_repeated_batch_sends_only_what_is_missing(rig: HttpRig) -> None:
+    batch(rig, "bob", client_msg_no="n1")
+    assert batch(rig, "bob", "cid", client_msg_no="n1") == (200, {"fail_uids": [], "reason": []})
+    for uid in ("bob", "cid"):
+        message = last(rig, uid)
+        assert (message["message_seq"], message["client_msg_no"]) == (1, f"n1:{uid}")
+    batch(rig, "bob")
+    batch(rig, "bob")
+    assert last(rig, "bob")["message_seq"] == 3
+
+
+@pytest.mark.promise("P9")
+def test_who_did_not_get_it_is_named_with_the_reason(rig: HttpRig) -> None:
+    rig.done("/channel/blacklist_add", channel_id="bob", channel_type=1, uids=["ada"])
+    status, answer = batch(rig, "cid", "bob", "dan")
+    assert (status, answer["fail_uids"]) == (200, ["bob"])
+    assert answer["reason"] == ["the sender is on the blacklist"]
+    assert last(rig, "dan")["message_seq"] == 1
+
+
+def test_without_an_answer_the_reason_says_so(rig: HttpRig) -> None:
+    rig.port.code = OutcomeCode.UNKNOWN
+    body = {"subscribers": ["bob", "cid"], "payload": PAYLOAD}
+    answer = rig.done("/message/sendbatch", body)
+    assert answer["fail_uids"] == ["bob", "cid"]
+    assert all("may or may not" in reason for reason in answer["reason"])
+
+
+def test_what_is_left_when_the_call_takes_too_long_is_named(
+    rig: HttpRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SEND_BATCH_MS_MAX", -1)
+    asked = len(rig.port.asked)
+    _, answer = batch(rig, "bob")
+    assert (answer["fail_uids"], "not sent" in answer["reason"][0]) == (["bob"], True)
+    assert rig.port.asked[asked:] == [ItemKind.READ]
+
+
+def test_a_batch_without_persistence_is_never_logged(rig: HttpRig) -> None:
+    asked = len(rig.port.asked)
+    batch(rig, "bob", header={"no_persist": 1})
+    assert rig.port.asked[asked:] == [ItemKind.READ, ItemKind.TRANSIENT]
+
+
+@pytest.mark.parametrize("ban", ["ban", "send_ban"])
+def test_a_banned_sender_reaches_nobody(rig: HttpRig, ban: str) -> None:
+    rig.done("/channel/info", channel_id="ada", channel_type=1, **{ban: 1})
+    status, answer = batch(rig, "bob")
+    assert (status, answer["code"]) == (400, {"ban": "banned", "send_ban": "send_banned"}[ban])
+    assert last(rig, "bob") == {"status": 404}
+
+
+@pytest.mark.promise("P9")
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"subscribers": []},
+        {"subscribers": ["bob", "a@b"]},
+        {"subscribers": ["bob", ""]},
+        {"subscribers": "bob"},
+        {"subscribers": ["u"] * (limits.HTTP_LIST_MAX + 1)},
+        {"payload": "no base64!"},
+        {"payload": "\u009bäöü"},
+        {"payload": base64.b64encode(bytes(limits.PAYLOAD_BYTES_MAX + 1)).decode()},
+        {"from_uid": "a@b"},
+    ],
+    ids=str,
+)
+def test_a_bad_batch_touches_nothing(rig: HttpRig, fields: dict[str, Any]) -> None:
+    status, answer = batch(rig, "bob", **fields)
+    assert (status, answer["code"]) == (400, "bad_request")
+    assert rig.port.asked == []
