@@ -26,7 +26,7 @@ from zmqim.chat.operations import (
     RemoveMembers,
     UpsertChannel,
 )
-from zmqim.chat.permissions import SERVED_TYPES
+from zmqim.chat.permissions import MEMBER_TYPES, SERVED_TYPES
 from zmqim.chat.results import Rejected
 from zmqim.chat.rows import PersonRule
 
@@ -62,8 +62,11 @@ def add_members(
     heads: Heads, sets: MemberSets, index: int, operation: AddMembers
 ) -> Rejected | MembersNotice | None:
     """Add members; with `reset`, everybody else leaves."""
-    if operation.channel_type == ChannelType.PERSON or operation.channel_type not in SERVED_TYPES:
-        return _type_not_served(operation.channel_type)
+    if operation.channel_type not in MEMBER_TYPES:
+        return Rejected(
+            Reason.CHANNEL_TYPE_NOT_SUPPORTED,
+            f"a channel of type {operation.channel_type} has no members of its own",
+        )
     channel = heads.find(operation.channel_type, operation.channel_id)
     if channel.head.disband:
         return Rejected(Reason.DISBANDED, "the channel is disbanded")

@@ -13,6 +13,7 @@ from zmqim.chat.codes import ChannelType
 from zmqim.limits import UID_BYTES_MAX
 
 COMMAND_SUFFIX: Final = "____cmd"
+TEMPORARY_SUFFIX: Final = "@tmp"
 SYSTEM_UID: Final = "____system"
 FORBIDDEN_UID_CHARACTERS: Final = frozenset("@#&")
 USER_KIND: Final = 0
@@ -41,11 +42,36 @@ def peer_of(person_channel: str, uid: str) -> str:
     return second if uid == first else first
 
 
+def named_in(channel_type: int, channel_id: str) -> tuple[str, ...]:
+    """The uids that a canonical id names: they belong to the channel without being its members.
+
+    Both sides of a person and of an agent channel, the visitor of the others.
+    """
+    if channel_type in (ChannelType.PERSON, ChannelType.AGENT):
+        one, other = peers_of(channel_id)
+        return (one, other) if one != other else (one,)
+    if channel_type == ChannelType.VISITORS:
+        return (channel_id,)
+    if channel_type == ChannelType.CUSTOMER_SERVICE:
+        return (channel_id.partition("|")[0],)
+    return ()
+
+
+def members_channel(channel_type: int, channel_id: str) -> tuple[int, str]:
+    """The channel whose members hear this one: a topic has those of its community."""
+    if channel_type == ChannelType.COMMUNITY_TOPIC:
+        return int(ChannelType.COMMUNITY), channel_id.partition("@")[0]
+    return channel_type, channel_id
+
+
 def canonical_channel_id(channel_type: int, channel_id: str, uid: str) -> str:
     """The canonical id of the channel that `uid` calls `channel_id` on the wire.
 
-    A person channel is named by the peer, or by its joined id if `uid` is one of the two.
+    A person channel is named by the peer, or by its joined id if `uid` is one of the two; an agent
+    channel by ``uid@agent``, which the uid may call by the agent alone.
     """
+    if channel_type == ChannelType.AGENT and "@" not in channel_id:
+        return f"{uid}@{channel_id}"
     if channel_type != ChannelType.PERSON:
         return channel_id
     if "@" in channel_id:
@@ -61,6 +87,30 @@ def is_valid_uid(uid: str) -> bool:
         and FORBIDDEN_UID_CHARACTERS.isdisjoint(uid)
         and len(uid.encode()) <= UID_BYTES_MAX
     )
+
+
+_PLAIN_NAME: Final = f"printable characters without @ # &, at most {UID_BYTES_MAX} bytes"
+
+
+def fault_of_name(channel_type: int, channel_id: str) -> str:
+    """Why a channel of that type cannot have that canonical id, as a sentence; empty if it can."""
+    if channel_id.endswith(COMMAND_SUFFIX):
+        return f"no channel_id may end with {COMMAND_SUFFIX}"
+    match channel_type:
+        case ChannelType.PERSON | ChannelType.AGENT:
+            parts, rule = channel_id.split("@", 1), "two uids joined by @"
+        case ChannelType.COMMUNITY_TOPIC:
+            parts, rule = channel_id.split("@", 1), "the community's id, @ and the topic's name"
+        case ChannelType.CUSTOMER_SERVICE:
+            parts, rule = channel_id.split("|", 1), "the visitor's uid, | and a name"
+        case ChannelType.TEMPORARY:
+            parts, rule = [channel_id.removesuffix(TEMPORARY_SUFFIX)], _PLAIN_NAME
+        case _:
+            parts, rule = [channel_id], _PLAIN_NAME
+    count = 1 if rule is _PLAIN_NAME else 2
+    if len(parts) == count and all(is_valid_uid(part) for part in parts):
+        return ""
+    return f"channel_id {channel_id[:64]!r} cannot be of type {channel_type}: it is {rule}"
 
 
 def route_key_of_channel(channel_type: int, channel_id: str) -> bytes:

@@ -6,7 +6,7 @@ from enum import IntEnum, IntFlag
 
 
 class ChannelType(IntEnum):
-    """wukongim.md 1.7; the types that this version serves in full are PERSON and GROUP."""
+    """wukongim.md 1.7; docs/CHANNELS.md says who writes to each and who hears it."""
 
     PERSON = 1
     GROUP = 2

@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Final
 from zmqim import limits
 from zmqim.bus.messages import Item, ItemKind
 from zmqim.chat.channels import (
-    COMMAND_SUFFIX,
     SYSTEM_UID,
     canonical_channel_id,
-    is_valid_uid,
+    fault_of_name,
     peers_of,
     route_key_of_channel,
 )
@@ -444,13 +443,13 @@ def _batch_of(queue: list[Waiting]) -> tuple[list[Waiting], list[Waiting]]:
 
 def _channel_refusal(packet: Send, uid: str) -> int:
     """The reason why `uid` cannot send to the channel by its name alone, 0 if it can."""
-    name = packet.channel_id
-    if not 1 <= packet.channel_type <= ChannelType.AGENT_GROUP:
+    name, channel_type = packet.channel_id, packet.channel_type
+    if not 1 <= channel_type <= ChannelType.AGENT_GROUP:
         return Reason.CHANNEL_TYPE_NOT_SUPPORTED
-    if not name or name.endswith(COMMAND_SUFFIX):
+    if not name:
         return Reason.CHANNEL_ID_ERROR
-    if packet.channel_type == ChannelType.PERSON:
-        both = peers_of(name) if "@" in name else (uid, name)
-        if uid not in both or not all(is_valid_uid(one) for one in both):
-            return Reason.CHANNEL_ID_ERROR
-    return 0
+    channel_id = canonical_channel_id(channel_type, name, uid)
+    if fault_of_name(channel_type, channel_id):
+        return Reason.CHANNEL_ID_ERROR
+    is_others = channel_type == ChannelType.PERSON and uid not in peers_of(channel_id)
+    return Reason.CHANNEL_ID_ERROR if is_others else 0

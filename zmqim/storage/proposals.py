@@ -197,7 +197,7 @@ class Proposals:
             return encode(Rejected(reason))
         hlc = max(group.raft.log.hlc, wall_ms << HLC_COUNTER_BITS)
         message_id = self._transient_ids.next(hlc, group.partition)
-        version = group.state.heads.find(send.channel_type, send.channel_id).head.member_version
+        version = group.state.member_version(send)
         notice = MessageNotice(
             send.channel_type, send.channel_id, 0, message_id, hlc, version, body
         )

@@ -33,6 +33,51 @@ def _rule(which: ListName, present: bool, version: int = 1, force: bool = False)
 MEMBERS = AddMembers(GROUP, "g", ["alice", "bob"])
 DENY, ALLOW = ListName.DENY, ListName.ALLOW
 
+SUCCESS, STRANGER, DENIED = Reason.SUCCESS, Reason.NOT_SUBSCRIBER, Reason.IN_BLACKLIST
+UNLISTED = Reason.NOT_IN_WHITELIST
+COMMUNITY, TOPIC = ChannelType.COMMUNITY, ChannelType.COMMUNITY_TOPIC
+INFO, VISITORS = ChannelType.INFO, ChannelType.VISITORS
+
+MADE = (
+    ChannelType.GROUP,
+    ChannelType.COMMUNITY,
+    ChannelType.DATA,
+    ChannelType.TEMPORARY,
+    ChannelType.LIVE,
+    ChannelType.AGENT_GROUP,
+)
+"""Types whose channels somebody must have made."""
+NAMES = dict.fromkeys(ChannelType, "x") | {
+    ChannelType.CUSTOMER_SERVICE: "v|desk",
+    COMMUNITY: "c",
+    TOPIC: "c@t",
+    VISITORS: "v",
+    ChannelType.AGENT: "u@a",
+}
+WRITERS = dict.fromkeys(MADE, "ann") | {
+    ChannelType.CUSTOMER_SERVICE: "v",
+    TOPIC: "ann",
+    INFO: "anybody",
+    VISITORS: "v",
+    ChannelType.AGENT: "a",
+}
+"""Who may write to each, once it is made."""
+
+
+def _members(kind: ChannelType) -> AddMembers:
+    return AddMembers(kind, NAMES[kind], ["ann"])
+
+
+def _list(kind: ChannelType, which: ListName, uid: str) -> ChangeList:
+    return ChangeList(kind, NAMES[kind], which, ListAction.ADD, [uid])
+
+
+HOME = AddMembers(COMMUNITY, "c", ["ann"])
+IN_TOPIC = (TOPIC, "c@t", "ann", False)
+MAKING: dict[ChannelType, list[AddMembers]] = {
+    kind: [_members(kind)] if kind in MADE else [HOME] if kind == TOPIC else [] for kind in WRITERS
+}
+
 TABLE = [
     ("a member of a group may send", [MEMBERS], GROUP, "g", "alice", False, Reason.SUCCESS),
     ("an unknown group", [], GROUP, "g", "alice", False, Reason.CHANNEL_NOT_FOUND),
@@ -179,14 +224,85 @@ TABLE = [
         False,
         Reason.NOT_ALLOWED,
     ),
+    *[
+        row
+        for kind in MADE
+        for row in (
+            (
+                f"{kind.name}: a stranger",
+                [_members(kind)],
+                kind,
+                NAMES[kind],
+                "eve",
+                False,
+                STRANGER,
+            ),
+            (f"{kind.name}: never made", [], kind, "y", "ann", False, Reason.CHANNEL_NOT_FOUND),
+        )
+    ],
+    *[
+        (f"{kind.name}: {words}", [*MAKING[kind], *before], kind, NAMES[kind], sender, False, why)
+        for kind, sender in WRITERS.items()
+        for words, before, why in (
+            ("a writer", [], Reason.SUCCESS),
+            ("a denied writer", [_list(kind, DENY, sender)], Reason.IN_BLACKLIST),
+            ("a send ban", [UpsertChannel(kind, NAMES[kind], send_ban=True)], Reason.SEND_BANNED),
+            ("a ban", [UpsertChannel(kind, NAMES[kind], ban=True)], Reason.BANNED),
+            ("disbanded", [UpsertChannel(kind, NAMES[kind], disband=True)], Reason.DISBANDED),
+        )
+    ],
+    *[
+        (f"{kind.name}: privileged", before, kind, NAMES[kind], "sys", True, Reason.SUCCESS)
+        for kind in WRITERS
+        for before in (
+            [*MAKING[kind], _list(kind, DENY, "sys"), _list(kind, ALLOW, "ann")],
+            [*MAKING[kind], UpsertChannel(kind, NAMES[kind], send_ban=True)],
+        )
+    ],
+    ("info: off its allow list", [_list(INFO, ALLOW, "ann")], INFO, "x", "eve", False, UNLISTED),
+    ("info: on its allow list", [_list(INFO, ALLOW, "eve")], INFO, "x", "eve", False, SUCCESS),
     (
-        "live is not served",
-        [],
-        ChannelType.LIVE,
-        "l",
-        "eve",
+        "the allow list does not stop the visitor",
+        [_list(VISITORS, ALLOW, "staff")],
+        VISITORS,
+        "v",
+        "v",
         False,
-        Reason.CHANNEL_TYPE_NOT_SUPPORTED,
+        SUCCESS,
+    ),
+    (
+        "it stops a member of the visitor's channel",
+        [AddMembers(VISITORS, "v", ["ann"]), _list(VISITORS, ALLOW, "staff")],
+        VISITORS,
+        "v",
+        "ann",
+        False,
+        UNLISTED,
+    ),
+    ("a topic of no community", [], TOPIC, "c@t", "ann", False, Reason.CHANNEL_NOT_FOUND),
+    ("the same, privileged", [], TOPIC, "c@t", "ann", True, Reason.CHANNEL_NOT_FOUND),
+    ("a stranger in a topic", [HOME], TOPIC, "c@t", "eve", False, STRANGER),
+    ("a topic's allow list", [HOME, _list(TOPIC, ALLOW, "x")], *IN_TOPIC, UNLISTED),
+    ("the community denies", [HOME, _list(COMMUNITY, DENY, "ann")], *IN_TOPIC, DENIED),
+    ("the community's allow list", [HOME, _list(COMMUNITY, ALLOW, "x")], *IN_TOPIC, UNLISTED),
+    ("both lists allow", [HOME, _list(TOPIC, ALLOW, "ann")], *IN_TOPIC, SUCCESS),
+    (
+        "the community is banned",
+        [HOME, UpsertChannel(COMMUNITY, "c", ban=True)],
+        *IN_TOPIC,
+        Reason.BANNED,
+    ),
+    (
+        "the community is disbanded",
+        [HOME, UpsertChannel(COMMUNITY, "c", disband=True)],
+        *IN_TOPIC,
+        Reason.DISBANDED,
+    ),
+    (
+        "the community may send nothing",
+        [HOME, UpsertChannel(COMMUNITY, "c", send_ban=True)],
+        *IN_TOPIC,
+        Reason.SEND_BANNED,
     ),
     ("an unknown type", [], 200, "l", "sys", True, Reason.CHANNEL_TYPE_NOT_SUPPORTED),
 ]

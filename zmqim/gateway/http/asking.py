@@ -12,7 +12,12 @@ from typing import Final, TypeVar
 
 from zmqim import limits
 from zmqim.bus.messages import ItemKind, OutcomeCode
-from zmqim.chat.channels import canonical_channel_id, is_valid_uid, route_key_of_channel
+from zmqim.chat.channels import (
+    canonical_channel_id,
+    fault_of_name,
+    is_valid_uid,
+    route_key_of_channel,
+)
 from zmqim.chat.codes import ChannelType, Reason
 from zmqim.chat.encoding import encode
 from zmqim.chat.operations import Operation, SendMessage
@@ -120,24 +125,35 @@ def check_uids(uids: Sequence[str]) -> None:
 
 
 def check_group(channel_type: int, channel_id: str) -> bytes:
-    """The route key of a channel that has members; `Problem` for a person channel."""
+    """The route key of a channel that is none between two persons; `Problem` for an id that its
+    type cannot have. A type that there is not is left to the partition to refuse."""
     if channel_type == ChannelType.PERSON:
         raise bad_request(
             "a person channel has exactly its two users", "use a group (channel_type 2)"
         )
-    if not is_valid_uid(channel_id) and channel_type == ChannelType.GROUP:
-        raise bad_request(
-            f"channel_id {channel_id[:64]!r} cannot be used",
-            f"printable characters without @ # &, at most {limits.UID_BYTES_MAX} bytes",
-        )
+    fault = fault_of_name(channel_type, channel_id)
+    if fault:
+        raise bad_request(fault, "docs/CHANNELS.md lists the ids of each type")
     return route_key_of_channel(channel_type, channel_id)
+
+
+def check_members(channel_type: int, channel_id: str) -> bytes:
+    """The route key of a channel that has members of its own; `Problem` for any other."""
+    key = check_group(channel_type, channel_id)
+    if channel_type == ChannelType.AGENT:
+        raise bad_request(
+            "an agent channel has exactly its two parties", "use an agent group (channel_type 12)"
+        )
+    if channel_type == ChannelType.COMMUNITY_TOPIC:
+        raise bad_request(
+            "a topic has the members of its community", "add them to the community (channel_type 4)"
+        )
+    return key
 
 
 def channel_of(channel_type: int, channel_id: str, uid: str) -> str:
     """The canonical id of the channel that `uid` calls `channel_id`; `Problem` if it has none."""
-    if channel_type != ChannelType.PERSON:
-        return channel_id
     canonical = canonical_channel_id(channel_type, channel_id, uid)
-    if uid not in canonical.split("@"):
+    if channel_type == ChannelType.PERSON and uid not in canonical.split("@"):
         raise bad_request(f"{uid!r} is not one of the two users of {channel_id!r}")
     return canonical

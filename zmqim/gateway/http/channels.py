@@ -14,12 +14,19 @@ from litestar import Router, get, post
 from litestar.handlers import HTTPRouteHandler
 
 from zmqim import limits
-from zmqim.chat.channels import route_key_of_channel, route_key_of_user
+from zmqim.chat.channels import route_key_of_user
 from zmqim.chat.codes import ChannelType, ListAction, ListName, Reason
 from zmqim.chat.operations import AddMembers, ChangeList, RemoveMembers, SetUser, UpsertChannel
 from zmqim.chat.queries import ChannelQuery, ListQuery, OutboxQuery
 from zmqim.chat.results import ChannelRow, Done, MembersPage
-from zmqim.gateway.http.asking import Asking, check_group, check_uid, check_uids, slices
+from zmqim.gateway.http.asking import (
+    Asking,
+    check_group,
+    check_members,
+    check_uid,
+    check_uids,
+    slices,
+)
 from zmqim.gateway.http.given import Given
 from zmqim.gateway.http.problems import Problem, bad_request, refused
 from zmqim.gateway.http.shapes import (
@@ -52,10 +59,12 @@ def _upsert(data: ChannelRequest) -> UpsertChannel:
 @post("/channel", status_code=200, tags=["channels"])
 async def create_channel(data: ChannelCreateRequest, asking: Given) -> Ok:
     """Create a channel or change its flags, and add members; `reset` first removes all members."""
-    key = check_group(data.channel_type, data.channel_id)
+    adds = bool(data.subscribers or data.reset)
+    check = check_members if adds else check_group
+    key = check(data.channel_type, data.channel_id)
     check_uids(data.subscribers)
     await asking.write(key, _upsert(data))
-    if data.subscribers or data.reset:
+    if adds:
         await _add(asking, key, data, data.subscribers, bool(data.reset))
     return Ok()
 
@@ -104,7 +113,7 @@ async def add_subscribers(data: SubscribersRequest, asking: Given) -> Ok:
     """Add members, creating the channel if it is missing; `reset` first removes all members."""
     if data.temp_subscriber:
         raise bad_request("temporary subscribers are not served", "use a channel of type 8")
-    key = check_group(data.channel_type, data.channel_id)
+    key = check_members(data.channel_type, data.channel_id)
     check_uids(data.subscribers)
     await _add(asking, key, data, data.subscribers, bool(data.reset))
     return Ok()
@@ -113,7 +122,7 @@ async def add_subscribers(data: SubscribersRequest, asking: Given) -> Ok:
 @post("/channel/subscriber_remove", status_code=200, tags=["channels"])
 async def remove_subscribers(data: SubscribersRequest, asking: Given) -> Ok:
     """Remove members: nothing that is sequenced afterwards reaches them."""
-    key = check_group(data.channel_type, data.channel_id)
+    key = check_members(data.channel_type, data.channel_id)
     operations = [
         RemoveMembers(data.channel_type, data.channel_id, uids, False, _request_id())
         for uids in slices(data.subscribers)
@@ -125,7 +134,7 @@ async def remove_subscribers(data: SubscribersRequest, asking: Given) -> Ok:
 @post("/channel/subscriber_remove_all", status_code=200, tags=["channels"])
 async def remove_all_subscribers(data: ChannelKey, asking: Given) -> Ok:
     """Remove every member."""
-    key = check_group(data.channel_type, data.channel_id)
+    key = check_members(data.channel_type, data.channel_id)
     operation = RemoveMembers(data.channel_type, data.channel_id, [], True, _request_id())
     await asking.write(key, operation)
     return Ok()
@@ -202,7 +211,7 @@ def _list_key(channel_type: int, channel_id: str) -> bytes:
     if channel_type == ChannelType.PERSON:
         check_uid(channel_id)
         return route_key_of_user(channel_id)
-    return route_key_of_channel(channel_type, channel_id)
+    return check_group(channel_type, channel_id)
 
 
 async def _outbox_drained(asking: Asking, key: bytes, upto: int) -> None:

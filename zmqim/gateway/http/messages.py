@@ -9,12 +9,18 @@ from litestar import post
 
 from zmqim import limits
 from zmqim.bus.messages import ItemKind
-from zmqim.chat.channels import SYSTEM_UID, peer_of, route_key_of_channel, route_key_of_user
+from zmqim.chat.channels import (
+    SYSTEM_UID,
+    peer_of,
+    peers_of,
+    route_key_of_channel,
+    route_key_of_user,
+)
 from zmqim.chat.codes import ChannelType, MessageFlag, Reason
 from zmqim.chat.operations import SendMessage, decode_send
 from zmqim.chat.queries import MessagesQuery, UserQuery
 from zmqim.chat.results import MessageRow, MessagesPage, Rejected, Sent, UserRow
-from zmqim.gateway.http.asking import Asking, channel_of, check_uid
+from zmqim.gateway.http.asking import Asking, channel_of, check_group, check_uid
 from zmqim.gateway.http.given import Given
 from zmqim.gateway.http.problems import bad_request, refused
 from zmqim.gateway.http.shapes import (
@@ -66,11 +72,15 @@ def _operation_of(data: SendRequest) -> SendMessage:
     sender = data.from_uid or SYSTEM_UID
     if sender != SYSTEM_UID:
         check_uid(sender)
-    if data.channel_type == ChannelType.PERSON and "@" not in data.channel_id:
-        check_uid(data.channel_id)
+    channel_id = channel_of(data.channel_type, data.channel_id, sender)
+    if data.channel_type == ChannelType.PERSON:
+        for uid in peers_of(channel_id):
+            check_uid(uid)
+    else:
+        check_group(data.channel_type, channel_id)
     return SendMessage(
         data.channel_type,
-        channel_of(data.channel_type, data.channel_id, sender),
+        channel_id,
         sender,
         data.client_msg_no or secrets.token_hex(16),
         _payload_of(data.payload),

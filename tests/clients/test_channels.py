@@ -1,0 +1,201 @@
+"""Every type of channel on a real cluster: who may write, and who hears it (docs/CHANNELS.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from http_calls import Api
+from raw_client import RawClient, fresh
+
+GROUP, SERVICE, COMMUNITY, TOPIC, INFO, DATA = 2, 3, 4, 5, 6, 7
+TEMPORARY, LIVE, VISITORS, AGENT, AGENT_GROUP = 8, 9, 10, 11, 12
+
+
+@pytest.fixture(scope="module")
+def api(cluster: Any) -> Api:
+    return Api(cluster.http, cluster.api_key)
+
+
+class People:
+    """Ann, Bob and Vic, online; they are three others in each test."""
+
+    def __init__(self, cluster: Any, api: Api, stack: ExitStack) -> None:
+        self.ann, self.bob, self.vic = (fresh(name) for name in ("ann", "bob", "vic"))
+        self.clients = {
+            uid: stack.enter_context(RawClient.login(cluster, api, uid))
+            for uid in (self.ann, self.bob, self.vic)
+        }
+        self._api = api
+        self._marks = 0
+
+    def say(self, uid: str, channel_id: str, channel_type: int, text: str = "hi") -> int:
+        """The reason in the SENDACK."""
+        return self.clients[uid].send(channel_id, text.encode(), channel_type).reason
+
+    def hear(self, expected: dict[str, list[tuple[str, str]]]) -> None:
+        """These (channel id, text) come to each, and nothing else before a mark that follows."""
+        for uid, messages in expected.items():
+            assert self._received(uid, len(messages)) == messages
+        self._marks += 1
+        for uid in self.clients:
+            self._api.sent("____system", uid, "mark", client_msg_no=f"{uid}{self._marks}")
+        for uid in self.clients:
+            assert self._received(uid, 1) == [("____system", "mark")]
+
+    def _received(self, uid: str, count: int) -> list[tuple[str, str]]:
+        messages = self.clients[uid].receive(count)
+        return [(message.channel_id, message.payload.decode()) for message in messages]
+
+
+@pytest.fixture
+def people(cluster: Any, api: Api) -> Iterator[People]:
+    with ExitStack() as stack:
+        yield People(cluster, api, stack)
+
+
+@pytest.mark.promise("P4")
+@pytest.mark.parametrize("kind", [GROUP, COMMUNITY, INFO, DATA, TEMPORARY, LIVE, AGENT_GROUP])
+def test_a_channel_with_members_is_heard_by_them(people: People, api: Api, kind: int) -> None:
+    channel = fresh("c")
+    api.done(
+        "/channel", channel_id=channel, channel_type=kind, subscribers=[people.ann, people.bob]
+    )
+    assert people.say(people.ann, channel, kind) == 1
+    people.hear({people.bob: [(channel, "hi")]})
+    if kind == INFO:
+        assert people.say(people.vic, channel, kind, "from outside") == 1
+        outside = [(channel, "from outside")]
+        people.hear({people.ann: outside, people.bob: outside})
+    else:
+        assert people.say(people.vic, channel, kind) == 3
+    api.done(
+        "/channel/subscriber_remove",
+        channel_id=channel,
+        channel_type=kind,
+        subscribers=[people.bob],
+    )
+    assert people.say(people.ann, channel, kind) == 1
+    people.hear({})
+    assert api.history(people.ann, channel, channel_type=kind)[0] == (1, "hi")
+
+
+@pytest.mark.promise("P5")
+def test_topics_belong_to_the_members_of_their_community(people: People, api: Api) -> None:
+    community = fresh("c")
+    news, talk = f"{community}@news", f"{community}@talk"
+    assert people.say(people.ann, news, TOPIC) == 5
+    members = [people.ann, people.bob]
+    api.done("/channel", channel_id=community, channel_type=COMMUNITY, subscribers=members)
+    assert people.say(people.ann, news, TOPIC) == 1
+    assert people.say(people.bob, talk, TOPIC) == 1
+    people.hear({people.ann: [(talk, "hi")], people.bob: [(news, "hi")]})
+    assert people.say(people.vic, talk, TOPIC) == 3
+    api.done("/channel/whitelist_add", channel_id=news, channel_type=TOPIC, uids=[people.ann])
+    assert people.say(people.bob, news, TOPIC) == 13
+    assert people.say(people.bob, talk, TOPIC, "on") == 1
+    people.hear({people.ann: [(talk, "on")]})
+    api.done(
+        "/channel/subscriber_remove",
+        channel_id=community,
+        channel_type=COMMUNITY,
+        subscribers=[people.bob],
+    )
+    assert people.say(people.ann, talk, TOPIC) == 1
+    people.hear({})
+    assert api.history(people.bob, talk, channel_type=TOPIC) == []
+
+
+@pytest.mark.parametrize("kind", [VISITORS, SERVICE])
+def test_a_visitor_and_who_serves_him_hear_each_other(people: People, api: Api, kind: int) -> None:
+    channel = people.vic if kind == VISITORS else f"{people.vic}|desk"
+    assert people.say(people.vic, channel, kind, "anybody there?") == 1
+    people.hear({})
+    api.done(
+        "/channel/subscriber_add", channel_id=channel, channel_type=kind, subscribers=[people.ann]
+    )
+    assert people.say(people.ann, channel, kind, "yes") == 1
+    people.hear({people.vic: [(channel, "yes")]})
+    assert people.say(people.vic, channel, kind, "good") == 1
+    people.hear({people.ann: [(channel, "good")]})
+    assert people.say(people.bob, channel, kind) == (3 if kind == VISITORS else 1)
+    api.done("/channel/blacklist_add", channel_id=channel, channel_type=kind, uids=[people.vic])
+    assert people.say(people.vic, channel, kind) == 4
+
+
+def test_an_agent_and_its_user_may_call_the_channel_by_the_agent(people: People, api: Api) -> None:
+    channel = f"{people.ann}@{people.bob}"
+    assert people.say(people.ann, people.bob, AGENT, "help") == 1
+    people.hear({people.bob: [(channel, "help")]})
+    assert people.say(people.bob, channel, AGENT, "here") == 1
+    people.hear({people.ann: [(channel, "here")]})
+    assert people.say(people.vic, channel, AGENT) == 11
+    both = [(1, "help"), (2, "here")]
+    assert api.history(people.ann, people.bob, channel_type=AGENT) == both
+    assert api.history(people.bob, channel, channel_type=AGENT) == both
+
+
+@pytest.mark.promise("P9")
+@pytest.mark.parametrize("kind", [SERVICE, INFO, VISITORS, AGENT, LIVE])
+def test_bans_and_the_end_of_a_channel_hold_in_every_type(
+    people: People, api: Api, kind: int
+) -> None:
+    names = {SERVICE: f"{people.ann}|d", VISITORS: people.ann, AGENT: f"{people.ann}@{people.bob}"}
+    channel = {"channel_id": names.get(kind, fresh("c")), "channel_type": kind}
+    if kind == LIVE:
+        api.done("/channel/subscriber_add", subscribers=[people.ann], **channel)
+    for flags, reason in (({}, 1), ({"send_ban": 1}, 25), ({"ban": 1}, 19), ({"large": 1}, 1)):
+        api.done("/channel/info", **channel, **flags)
+        assert people.say(people.ann, str(channel["channel_id"]), kind) == reason
+    assert api.send("____system", str(channel["channel_id"]), "x", channel_type=kind)[0] == 200
+    api.done("/channel/delete", **channel)
+    assert people.say(people.ann, str(channel["channel_id"]), kind) == 24
+
+
+@pytest.mark.promise("P9")
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("/channel", {"channel_id": "c", "channel_type": TOPIC}, "community's id"),
+        ("/channel/info", {"channel_id": "v", "channel_type": SERVICE}, "visitor's uid"),
+        ("/channel/delete", {"channel_id": "u", "channel_type": AGENT}, "two uids"),
+        ("/channel/info", {"channel_id": "v@x", "channel_type": VISITORS}, "printable"),
+        ("/channel/info", {"channel_id": "c____cmd", "channel_type": LIVE}, "____cmd"),
+        (
+            "/channel/subscriber_add",
+            {"channel_id": "c@t", "channel_type": TOPIC, "subscribers": ["u"]},
+            "members of its community",
+        ),
+        (
+            "/channel",
+            {"channel_id": "u@a", "channel_type": AGENT, "subscribers": ["x"]},
+            "two parties",
+        ),
+        (
+            "/channel/blacklist_add",
+            {"channel_id": "c", "channel_type": TOPIC, "uids": ["u"]},
+            "community's id",
+        ),
+        (
+            "/message/send",
+            {"channel_id": "c", "channel_type": TOPIC, "payload": "eA==", "from_uid": "u"},
+            "community's id",
+        ),
+    ],
+)
+def test_an_id_that_its_type_cannot_have_is_refused_with_a_sentence(
+    api: Api, path: str, body: dict[str, object], words: str
+) -> None:
+    status, answer = api.call("POST", path, body)
+    assert (status, answer["code"]) == (400, "bad_request")
+    assert words in answer["msg"]
+    assert answer["hint"]
+
+
+@pytest.mark.promise("P9")
+def test_a_type_that_there_is_not_is_refused_by_its_reason(api: Api) -> None:
+    for path, more in (("/channel/info", {}), ("/channel/subscriber_add", {"subscribers": ["u"]})):
+        status, answer = api.post(path, channel_id="c", channel_type=13, **more)
+        assert (status, answer["reason"]) == (400, 23)
