@@ -10,6 +10,9 @@ import pytest
 from http_calls import Api
 from raw_client import RawClient, fresh
 
+from zmqim.chat.codes import MessageFlag
+
+PERSON = 1
 GROUP, SERVICE, COMMUNITY, TOPIC, INFO, DATA = 2, 3, 4, 5, 6, 7
 TEMPORARY, LIVE, VISITORS, AGENT, AGENT_GROUP = 8, 9, 10, 11, 12
 
@@ -199,3 +202,24 @@ def test_a_type_that_there_is_not_is_refused_by_its_reason(api: Api) -> None:
     for path, more in (("/channel/info", {}), ("/channel/subscriber_add", {"subscribers": ["u"]})):
         status, answer = api.post(path, channel_id="c", channel_type=13, **more)
         assert (status, answer["reason"]) == (400, 23)
+
+
+@pytest.mark.promise("P9")
+def test_who_takes_no_strangers_hears_only_whom_he_knows_or_lists(people: People, api: Api) -> None:
+    ann, bob, vic, other = people.ann, people.bob, people.vic, fresh("other")
+    assert people.say(bob, ann, PERSON, "before") == 1
+    api.done("/channel/info", channel_id=ann, channel_type=PERSON, allow_stranger=0)
+    assert people.say(bob, ann, PERSON, "known") == 1
+    assert people.say(vic, ann, PERSON) == 11
+    for flags in (MessageFlag.NO_PERSIST, MessageFlag.SYNC_ONCE):
+        assert people.clients[vic].send(ann, b"typing", PERSON, flags=flags).reason == 11
+    assert api.send(other, ann, "over HTTP")[1]["reason"] == 11
+    people.hear({ann: [(bob, "before"), (bob, "known")]})
+    assert people.say(ann, vic, PERSON, "hello") == 1
+    assert people.say(vic, ann, PERSON, "an answer") == 1
+    people.hear({vic: [(ann, "hello")], ann: [(vic, "an answer")]})
+    api.done("/channel/whitelist_add", channel_id=ann, channel_type=PERSON, uids=[other])
+    assert api.sent(other, ann, "listed")["message_seq"] == 1
+    people.hear({ann: [(other, "listed")]})
+    api.done("/channel/info", channel_id=ann, channel_type=PERSON)
+    assert api.sent(fresh("new"), ann, "welcome")["message_seq"] == 1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from zmqim.chat.channels import person_channel_id
-from zmqim.chat.codes import ChannelType, ListAction, ListName, MessageFlag, Reason
+from zmqim.chat.codes import ChannelType, ListAction, ListName, MessageFlag, Reason, Stranger
 from zmqim.chat.encoding import encode
 from zmqim.chat.operations import (
     AddMembers,
@@ -23,7 +23,7 @@ from zmqim.chat.operations import (
     UpsertChannel,
 )
 from zmqim.chat.queries import ListQuery, MembersQuery, MessagesQuery
-from zmqim.chat.results import Done, MembersPage, MessagesPage, Rejected, Sent
+from zmqim.chat.results import Done, MembersPage, MessagesPage, Rejected, Sent, Strangers
 
 pytestmark = [pytest.mark.promise("P2"), pytest.mark.promise("P3"), pytest.mark.promise("P5")]
 
@@ -42,6 +42,7 @@ NAMED = {
 INFO = (int(ChannelType.INFO), "g")
 TOPICS = [(int(TOPIC), "g@1"), (int(TOPIC), "g@2")]
 BETWEEN = (int(PERSON), person_channel_id("a", "b"))
+OTHER = {"a": "b", "b": "a", "c": "", "d": ""}
 EVERY = [*MADE, *NAMED, INFO, *TOPICS, BETWEEN]
 HAVE_MEMBERS = [*MADE, INFO, *[name for name in NAMED if name[0] != ChannelType.AGENT]]
 uids = st.sampled_from(UIDS)
@@ -63,6 +64,8 @@ class Model:
     removed_at: dict[str, int] = field(default_factory=dict)
     lists: dict[int, set[str]] = field(default_factory=lambda: {0: set(), 1: set()})
     denies: dict[str, bool] = field(default_factory=dict)
+    allows: dict[str, bool] = field(default_factory=dict)
+    restricts: dict[str, bool] = field(default_factory=dict)
     messages: dict[bool, list[bytes]] = field(default_factory=lambda: {False: [], True: []})
     answers: dict[tuple[bool, str, str], tuple[int, int, bytes]] = field(default_factory=dict)
 
@@ -102,7 +105,8 @@ class ChatMachine(RuleBasedStateMachine):
         yield privileged, Reason.SUCCESS
         if name == BETWEEN:
             yield sender not in ("a", "b"), Reason.NOT_ALLOWED
-            yield model.denies.get({"a": "b", "b": "a"}.get(sender, ""), False), DENIED
+            yield model.denies.get(OTHER[sender], False), DENIED
+            yield model.restricts.get(OTHER[sender], False), Reason.NOT_IN_WHITELIST
             yield model.send_ban, Reason.SEND_BANNED
             return
         by_name = sender in NAMED.get(name, ())
@@ -131,6 +135,7 @@ class ChatMachine(RuleBasedStateMachine):
         payload=st.sampled_from((b"x", b"y")),
         command=st.booleans(),
         privileged=st.booleans(),
+        stranger=st.sampled_from(Stranger),
     )
     def send(
         self,
@@ -140,10 +145,13 @@ class ChatMachine(RuleBasedStateMachine):
         payload: bytes,
         command: bool,
         privileged: bool,
+        stranger: int,
     ) -> None:
         model = self.model(name)
         flags = MessageFlag.SYNC_ONCE if command else 0
-        send = SendMessage(*name, sender, number, payload, flags=flags, privileged=privileged)
+        send = SendMessage(
+            *name, sender, number, payload, flags=flags, privileged=privileged, stranger=stranger
+        )
         result = self.partition.apply(send)
         first = model.answers.get((command, sender, number))
         if first is not None:
@@ -155,6 +163,13 @@ class ChatMachine(RuleBasedStateMachine):
                 assert result.reason == Reason.IDEMPOTENCY_CONFLICT
             return
         verdict = self.verdict(name, sender, privileged)
+        never_met = name == BETWEEN and not model.messages[False] and not privileged
+        if verdict is Reason.SUCCESS and never_met and not model.allows.get(OTHER[sender]):
+            if stranger == Stranger.ASK:
+                assert result == Strangers()
+                return
+            if stranger == Stranger.UNWELCOME:
+                verdict = Reason.NOT_ALLOWED
         if verdict is not Reason.SUCCESS:
             assert result == Rejected(verdict)
             return
@@ -219,13 +234,23 @@ class ChatMachine(RuleBasedStateMachine):
         model.ban, model.send_ban = ban, send_ban
         model.disband = model.disband or disband == 0
 
-    @rule(owner=st.sampled_from("ab"), present=st.booleans())
-    def derive(self, owner: str, present: bool) -> None:
-        channel = person_channel_id("a", "b")
+    @rule(
+        owner=st.sampled_from("ab"),
+        which=st.sampled_from(ListName),
+        present=st.booleans(),
+        in_force=st.booleans(),
+    )
+    def derive(self, owner: str, which: ListName, present: bool, in_force: bool) -> None:
         self.version += 1
-        change = DerivePersonRule(channel, owner, ListName.DENY, present, self.version)
-        self.partition.apply(change)
-        self.model((PERSON, channel)).denies[owner] = present
+        self.partition.apply(
+            DerivePersonRule(BETWEEN[1], owner, which, present, self.version, in_force)
+        )
+        model = self.model(BETWEEN)
+        if which == ListName.DENY:
+            model.denies[owner] = present
+        else:
+            model.allows[owner] = present
+            model.restricts[owner] = in_force and not present
 
     @rule()
     def turn(self) -> None:

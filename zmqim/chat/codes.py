@@ -66,6 +66,20 @@ class MessageFlag(IntFlag):
     DUP = 8
 
 
+class Stranger(IntEnum):
+    """What a message to a person says for the case that the two never exchanged one
+    (docs/adr/0010)."""
+
+    UNSAID = 0
+    """Nothing, as before there was the rule: the message passes."""
+    ASK = 1
+    """Nobody looked yet: the answer is `Strangers`."""
+    WELCOME = 2
+    """The receiver takes messages of strangers (`UserRow.allow_stranger`)."""
+    UNWELCOME = 3
+    """The receiver takes none: reason 11, unless the sender is on the receiver's allow list."""
+
+
 class ListName(IntEnum):
     """The two lists that a channel, or a person for private messages, keeps."""
 

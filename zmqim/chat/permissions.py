@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from zmqim.chat.channels import members_channel, named_in
+from zmqim.chat.channels import members_channel, named_in, peer_of
 from zmqim.chat.codes import ChannelType, Reason
 from zmqim.chat.heads import Channel, Head, Heads
 from zmqim.chat.keys import ALLOW_TAG, DENY_TAG, MEMBER_TAG
@@ -62,6 +62,18 @@ def judge(heads: Heads, channel: Channel, send: SendMessage, sets: MemberSets) -
     if channel_type not in SERVED_TYPES:
         return Reason.CHANNEL_TYPE_NOT_SUPPORTED
     return _SUCCESS if send.privileged else _judge_open(channel, send.from_uid, sets)
+
+
+def are_strangers(head: Head, send: SendMessage) -> bool:
+    """Would it be the first message between two persons, and not one that the receiver's allow list
+    lets pass? `head` is that of the channel, also for a command message."""
+    if head.last_sequence or head.channel_type != _PERSON or send.privileged:
+        return False
+    sender = send.from_uid
+    receiver = peer_of(head.channel_id, sender)
+    if receiver == sender:
+        return False
+    return not any(rule.allow for rule in head.rules if rule.owner == receiver)
 
 
 def _judge_person(head: Head, sender: str) -> Reason:

@@ -45,6 +45,7 @@ class UserRow(Value, tag=4, frozen=True):
     send_ban: bool = False
     version: int = 0
     """Log index of the last change of the person's bans or tokens."""
+    allow_stranger: bool = True
 
 
 class ChannelRow(Value, tag=5, frozen=True):
@@ -89,7 +90,22 @@ class MessagesPage(Value, tag=8, frozen=True):
     last_sequence: int
 
 
-Result = Sent | Rejected | Done | UserRow | ChannelRow | MembersPage | MessageRow | MessagesPage
+class Strangers(Value, tag=30, frozen=True):
+    """Nothing was stored: the two never exchanged a message, and the operation does not say whether
+    the receiver takes messages of strangers. Read that (`UserRow`) and send again, saying it."""
+
+
+Result = (
+    Sent
+    | Rejected
+    | Done
+    | UserRow
+    | ChannelRow
+    | MembersPage
+    | MessageRow
+    | MessagesPage
+    | Strangers
+)
 
 _result: Final[msgspec.msgpack.Decoder[Result]] = msgspec.msgpack.Decoder(Result)
 

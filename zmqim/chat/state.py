@@ -28,7 +28,7 @@ from zmqim.chat.changes import (
     upsert_channel,
 )
 from zmqim.chat.channels import members_channel
-from zmqim.chat.codes import ChannelType, MessageFlag, Reason
+from zmqim.chat.codes import ChannelType, MessageFlag, Reason, Stranger
 from zmqim.chat.digest import FACTOR, U64, DigestNotes, fold
 from zmqim.chat.encoding import encode
 from zmqim.chat.heads import Channel, Heads
@@ -52,8 +52,8 @@ from zmqim.chat.operations import (
     decode_operation,
     decode_send,
 )
-from zmqim.chat.permissions import judge
-from zmqim.chat.results import Done, MessageRow, Rejected, Result, Sent
+from zmqim.chat.permissions import are_strangers, judge
+from zmqim.chat.results import Done, MessageRow, Rejected, Result, Sent, Strangers
 from zmqim.chat.rows import OutboxRow, Remembered
 from zmqim.chat.users import Users
 from zmqim.chat.view import RowView
@@ -64,6 +64,9 @@ _SUCCESS: Final = Reason.SUCCESS
 _RED_DOT: Final = int(MessageFlag.RED_DOT)
 _SYNC_ONCE: Final = int(MessageFlag.SYNC_ONCE)
 _TOPIC: Final = int(ChannelType.COMMUNITY_TOPIC)
+_ASK: Final = int(Stranger.ASK)
+_UNWELCOME: Final = int(Stranger.UNWELCOME)
+_STRANGERS: Final = encode(Strangers())
 _REQUEST_MEMORY_HLC: Final = REQUEST_MEMORY_MS << HLC_COUNTER_BITS
 REQUESTS_FORGOTTEN_MAX: Final = 8
 """Old request ids that one operation with a request id removes: more than it adds."""
@@ -170,10 +173,9 @@ class ChatState:
         if not applied.index % self._digest_entries:
             self.notes.note(applied.index, applied.digest)
 
-    def judge_transient(self, send: SendMessage) -> Reason:
-        """May this message, which is never logged, be pushed?"""
-        heads = self.heads
-        return judge(heads, heads.find(send.channel_type, send.channel_id), send, self.sets)
+    def refusal(self, send: SendMessage) -> bytes | None:
+        """The encoded refusal of a message, which changes nothing; None: it may go out."""
+        return self._refusal(self.heads.find(send.channel_type, send.channel_id), send)
 
     def member_version(self, send: SendMessage) -> int:
         """At which version its audience must be read."""
@@ -228,9 +230,9 @@ class ChatState:
             first = messages.first(log, key)
             if first is not None:
                 return self._unsent(_answer_again(first, send.payload))
-        reason = judge(heads, base, send, self.sets)
-        if reason is not _SUCCESS:
-            return self._unsent(encode(Rejected(reason)))
+        refusal = self._refusal(base, send)
+        if refusal is not None:
+            return self._unsent(refusal)
         if not log.dirty:
             heads.changed(log)
         if not key:
@@ -251,6 +253,15 @@ class ChatState:
         version = base.head.member_version
         notice = _message_notice(version, send, payload, sequence, message_id, hlc)
         return encode(Sent(sequence, message_id, hlc)), notice
+
+    def _refusal(self, base: Channel, send: SendMessage) -> bytes | None:
+        reason = judge(self.heads, base, send, self.sets)
+        if reason is _SUCCESS and send.stranger and are_strangers(base.head, send):
+            if send.stranger == _ASK:
+                return _STRANGERS
+            if send.stranger == _UNWELCOME:
+                reason = Reason.NOT_ALLOWED
+        return None if reason is _SUCCESS else encode(Rejected(reason))
 
     def _audience(self, send: SendMessage) -> Channel:
         """The channel whose members hear the message, also if it is a command."""

@@ -97,6 +97,7 @@ class GatewayCore:
         self._requests = Requests(self._routers, self._wheel, numbers)
         self._sending = Sending(
             self._sessions,
+            self._requests,
             self._routers,
             self._wheel,
             numbers,

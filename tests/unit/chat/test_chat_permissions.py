@@ -8,7 +8,7 @@ import pytest
 from chat_partition import Partition
 
 from zmqim.chat.channels import person_channel_id
-from zmqim.chat.codes import ChannelType, ListAction, ListName, Reason
+from zmqim.chat.codes import ChannelType, ListAction, ListName, MessageFlag, Reason, Stranger
 from zmqim.chat.operations import (
     AddMembers,
     ChangeList,
@@ -16,7 +16,7 @@ from zmqim.chat.operations import (
     SendMessage,
     UpsertChannel,
 )
-from zmqim.chat.results import Rejected, Sent
+from zmqim.chat.results import Rejected, Sent, Strangers, decode_result
 
 BOTH = person_channel_id("alice", "bob")
 GROUP, PERSON = ChannelType.GROUP, ChannelType.PERSON
@@ -319,13 +319,99 @@ def test_the_permission_table(before, channel_type, channel, sender, privileged,
     for operation in before:
         partition.apply(operation)
     send = SendMessage(channel_type, channel, sender, "1", b"x", privileged=privileged)
-    assert partition.state.judge_transient(send) == reason
+    refusal = partition.state.refusal(send)
+    assert (decode_result(refusal) if refusal else Rejected(SUCCESS)) == Rejected(reason)
     result = partition.apply(send)
     if reason is Reason.SUCCESS:
         assert isinstance(result, Sent)
         assert result.sequence == 1
     else:
         assert result == Rejected(reason)
+
+
+ASK, WELCOME, UNWELCOME = Stranger.ASK, Stranger.WELCOME, Stranger.UNWELCOME
+
+
+def _to_bob(number: str, stranger: int, sender: str = "alice", **more: object) -> SendMessage:
+    return SendMessage(PERSON, BOTH, sender, number, b"x", stranger=stranger, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.promise("P9")
+def test_a_first_message_to_a_person_is_asked_for_and_judged_by_the_answer() -> None:
+    partition = Partition()
+    for flags in (0, MessageFlag.SYNC_ONCE):
+        assert partition.apply(_to_bob("1", ASK, flags=flags)) == Strangers()
+        assert partition.apply(_to_bob("1", UNWELCOME, flags=flags)) == Rejected(Reason.NOT_ALLOWED)
+    refusal = partition.state.refusal(_to_bob("1", ASK))
+    assert refusal is not None
+    assert decode_result(refusal) == Strangers()
+    assert partition.state.refusal(_to_bob("1", WELCOME)) is None
+    result = partition.apply(_to_bob("1", WELCOME))
+    assert isinstance(result, Sent)
+    assert result.sequence == 1
+
+
+@pytest.mark.parametrize(
+    "first", [_to_bob("1", WELCOME), _to_bob("1", ASK, "bob", privileged=True)]
+)
+def test_who_exchanged_a_message_is_no_stranger_in_either_direction(first: SendMessage) -> None:
+    partition = Partition()
+    assert isinstance(partition.apply(first), Sent)
+    for number, sender in enumerate(("alice", "bob")):
+        for stranger in (ASK, UNWELCOME):
+            send = _to_bob(f"{number}{stranger}", stranger, sender)
+            assert isinstance(partition.apply(send), Sent)
+
+
+def test_a_command_message_makes_nobody_known() -> None:
+    partition = Partition()
+    command = _to_bob("1", WELCOME, flags=MessageFlag.SYNC_ONCE)
+    assert isinstance(partition.apply(command), Sent)
+    assert partition.apply(_to_bob("2", ASK)) == Strangers()
+
+
+@pytest.mark.parametrize(
+    ("before", "send"),
+    [
+        ([_rule(ALLOW, True, 1, True)], _to_bob("1", UNWELCOME)),
+        ([], _to_bob("1", UNWELCOME, "sys", privileged=True)),
+        ([], SendMessage(PERSON, "bob@bob", "bob", "1", b"x", stranger=UNWELCOME)),
+        ([], _to_bob("1", Stranger.UNSAID)),
+    ],
+    ids=["on the allow list", "privileged", "to oneself", "of an older gateway"],
+)
+def test_some_pass_without_being_asked_for(
+    before: list[DerivePersonRule], send: SendMessage
+) -> None:
+    partition = Partition()
+    for rule in before:
+        partition.apply(rule)
+    assert isinstance(partition.apply(send), Sent)
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        (_rule(DENY, True), Reason.IN_BLACKLIST),
+        (_rule(ALLOW, False, 1, True), Reason.NOT_IN_WHITELIST),
+    ],
+)
+def test_the_lists_are_asked_before_strangers_are(rule: DerivePersonRule, reason: Reason) -> None:
+    partition = Partition()
+    partition.apply(rule)
+    for stranger in (ASK, UNWELCOME):
+        assert partition.apply(_to_bob("1", stranger)) == Rejected(reason)
+
+
+@pytest.mark.promise("P3")
+def test_a_repeat_gets_the_first_answer_whatever_it_says_of_strangers() -> None:
+    partition = Partition()
+    first = partition.apply(_to_bob("1", WELCOME))
+    assert isinstance(first, Sent)
+    for stranger in (ASK, UNWELCOME):
+        again = partition.apply(_to_bob("1", stranger))
+        assert isinstance(again, Sent)
+        assert (again.sequence, again.duplicate) == (1, True)
 
 
 def test_a_refusal_takes_no_sequence_and_is_judged_anew() -> None:

@@ -551,7 +551,10 @@ def test_tokens_are_kept_by_device_flag_and_read_at_connect() -> None:
 def test_bans_are_told_and_a_ban_ends_every_session() -> None:
     partition = Partition()
     partition.apply(SetToken("alice", 0, 0, b"salt", b"hash"))
-    partition.apply(SetUser("alice", False, True))
+    partition.apply(SetUser("alice", False, True, allow_stranger=False))
+    closed = partition.query(UserQuery("alice", 0))
+    assert isinstance(closed, UserRow)
+    assert not closed.allow_stranger
     partition.apply(SetUser("alice", True, False))
     assert [notice for _, notice in partition.notices] == [
         UserNotice("alice", False, True, version=2),

@@ -55,7 +55,7 @@ class TestOneSend:
         packet = send_packet("bob", b"hi", 7, setting=0x82, flags=0xA, expire=60, topic="t")
         rig.packets(1, packet)
         operation = SendMessage(
-            1, ADA_BOB, "ada", "no-7", b"hi", 0x82, 2, 60, "t", ORIGIN | 1, False
+            1, ADA_BOB, "ada", "no-7", b"hi", 0x82, 2, 60, "t", ORIGIN | 1, False, 1
         )
         key = route_key_of_channel(1, ADA_BOB)
         [effect] = rig.turn()

@@ -6,6 +6,7 @@ import binascii
 import secrets
 
 from litestar import post
+from msgspec.structs import replace
 
 from zmqim import limits
 from zmqim.bus.messages import ItemKind
@@ -16,10 +17,10 @@ from zmqim.chat.channels import (
     route_key_of_channel,
     route_key_of_user,
 )
-from zmqim.chat.codes import ChannelType, MessageFlag, Reason
+from zmqim.chat.codes import ChannelType, MessageFlag, Reason, Stranger
 from zmqim.chat.operations import SendMessage, decode_send
 from zmqim.chat.queries import MessagesQuery, UserQuery
-from zmqim.chat.results import MessageRow, MessagesPage, Rejected, Sent, UserRow
+from zmqim.chat.results import MessageRow, MessagesPage, Rejected, Sent, Strangers, UserRow
 from zmqim.gateway.http.asking import Asking, channel_of, check_group, check_uid
 from zmqim.gateway.http.given import Given
 from zmqim.gateway.http.problems import bad_request, refused
@@ -47,6 +48,9 @@ async def send_message(data: SendRequest, asking: Given) -> SendAnswer:
     key = route_key_of_channel(operation.channel_type, operation.channel_id)
     kind = ItemKind.TRANSIENT if transient else ItemKind.WRITE
     result = await asking.send(key, operation, kind)
+    if isinstance(result, Strangers):
+        stranger = await _stranger(asking, operation)
+        result = await asking.send(key, replace(operation, stranger=stranger), kind)
     if isinstance(result, Rejected):
         raise refused(result.reason, result.text)
     assert isinstance(result, Sent)
@@ -90,6 +94,7 @@ def _operation_of(data: SendRequest) -> SendMessage:
         data.topic,
         0,
         sender == SYSTEM_UID,
+        int(Stranger.ASK) if data.channel_type == ChannelType.PERSON else 0,
     )
 
 
@@ -109,6 +114,13 @@ def _flags_of(header: MessageHeader) -> int:
         | (MessageFlag.RED_DOT if header.red_dot else 0)
         | (MessageFlag.SYNC_ONCE if header.sync_once else 0)
     )
+
+
+async def _stranger(asking: Asking, message: SendMessage) -> int:
+    """What to say of the receiver, to whom the sender never wrote (docs/adr/0010)."""
+    receiver = peer_of(message.channel_id, message.from_uid)
+    row = await asking.read(route_key_of_user(receiver), UserQuery(receiver, 0), UserRow)
+    return int(Stranger.WELCOME if row.allow_stranger else Stranger.UNWELCOME)
 
 
 async def _check_sender(asking: Asking, uid: str) -> None:
