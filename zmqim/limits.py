@@ -71,6 +71,10 @@ ROUTER_TRIES = 2
 from the leader, and every router routes everything."""
 READ_DEADLINE_MS = 5_000
 """HTTP reads and member look-ups. Passed: an error that says so."""
+SYSTEM_UIDS_READ_MS = 5_000
+"""How often each gateway reads the system uids: so late a change may be known to it."""
+SYSTEM_UIDS_MAX = 10_000
+"""Above: HTTP 400. Each gateway keeps them all and reads them in one page."""
 GATEWAY_REQUESTS_MAX = 65_536
 """Requests of one gateway that wait for an answer. Above: 22 to SENDs, 503 to HTTP."""
 

@@ -9,12 +9,17 @@ from typing import Any
 import pytest
 from http_calls import Api
 from raw_client import RawClient, fresh
+from running_cluster import wait_for
 
 from zmqim.chat.codes import MessageFlag
+from zmqim.limits import READ_DEADLINE_MS, SYSTEM_UIDS_READ_MS
 
 PERSON = 1
 GROUP, SERVICE, COMMUNITY, TOPIC, INFO, DATA = 2, 3, 4, 5, 6, 7
 TEMPORARY, LIVE, VISITORS, AGENT, AGENT_GROUP = 8, 9, 10, 11, 12
+
+KNOWN_SECONDS = (SYSTEM_UIDS_READ_MS + READ_DEADLINE_MS) / 1000
+"""So late a gateway knows of another system uid."""
 
 
 @pytest.fixture(scope="module")
@@ -223,3 +228,23 @@ def test_who_takes_no_strangers_hears_only_whom_he_knows_or_lists(people: People
     people.hear({ann: [(other, "listed")]})
     api.done("/channel/info", channel_id=ann, channel_type=PERSON)
     assert api.sent(fresh("new"), ann, "welcome")["message_seq"] == 1
+
+
+def test_no_list_stops_a_system_uid_on_any_gateway_after_some_seconds(
+    people: People, api: Api
+) -> None:
+    bot, group = people.vic, fresh("g")
+    api.done("/channel", channel_id=group, channel_type=GROUP, subscribers=[people.ann])
+    assert people.say(bot, group, GROUP) == 3
+    api.done("/user/systemuids_add", uids=[bot, fresh("bot")])
+    assert bot in api.call("GET", "/user/systemuids")[1]
+    wait_for(lambda: people.say(bot, group, GROUP) == 1, KNOWN_SECONDS, "it is a system uid")
+    api.done("/channel/blacklist_add", channel_id=group, channel_type=GROUP, uids=[bot])
+    assert people.say(bot, group, GROUP) == 1
+    assert api.send(bot, group, "over HTTP", channel_type=GROUP)[0] == 200
+    api.done("/user/systemuids_remove", uids=[bot])
+    assert bot not in api.call("GET", "/user/systemuids")[1]
+    wait_for(lambda: people.say(bot, group, GROUP) == 4, KNOWN_SECONDS, "it is none any more")
+    status, answer = api.post("/user/systemuids_add", uids=["a@b"])
+    assert (status, answer["code"]) == (400, "bad_request")
+    assert api.post("/user/systemuids_add", uids=[])[0] == 400

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from zmqim.chat.channels import person_channel_id, route_key_of_channel
+from zmqim.chat.channels import SYSTEM_UIDS, person_channel_id, route_key_of_channel
 from zmqim.chat.codes import ChannelType, ListAction, ListName, Reason
 from zmqim.chat.encoding import encode
 from zmqim.chat.heads import Channel, Heads
@@ -62,7 +62,8 @@ def add_members(
     heads: Heads, sets: MemberSets, index: int, operation: AddMembers
 ) -> Rejected | MembersNotice | None:
     """Add members; with `reset`, everybody else leaves."""
-    if operation.channel_type not in MEMBER_TYPES:
+    name = (operation.channel_type, operation.channel_id)
+    if operation.channel_type not in MEMBER_TYPES and name != SYSTEM_UIDS:
         return Rejected(
             Reason.CHANNEL_TYPE_NOT_SUPPORTED,
             f"a channel of type {operation.channel_type} has no members of its own",

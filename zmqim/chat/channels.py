@@ -15,6 +15,9 @@ from zmqim.limits import UID_BYTES_MAX
 COMMAND_SUFFIX: Final = "____cmd"
 TEMPORARY_SUFFIX: Final = "@tmp"
 SYSTEM_UID: Final = "____system"
+SYSTEM_UIDS: Final = (0, SYSTEM_UID)
+"""The channel whose members are the system uids. No message is of type 0, and it lives where the
+user `____system` does."""
 FORBIDDEN_UID_CHARACTERS: Final = frozenset("@#&")
 USER_KIND: Final = 0
 

@@ -25,7 +25,6 @@ from msgspec.structs import replace
 from zmqim import limits
 from zmqim.bus.messages import Item, ItemKind
 from zmqim.chat.channels import (
-    SYSTEM_UID,
     canonical_channel_id,
     fault_of_name,
     peer_of,
@@ -55,6 +54,7 @@ from zmqim.gateway.requests import (
     user_row,
 )
 from zmqim.gateway.sessions import Phase, Session, Sessions
+from zmqim.gateway.system_uids import SystemUids
 from zmqim.gateway.wheel import Wheel
 from zmqim.ids import NodeName
 from zmqim.topology_values import Limits
@@ -84,6 +84,7 @@ class Sending:
         self,
         sessions: Sessions,
         requests: Requests,
+        system: SystemUids,
         routers: Routers,
         wheel: Wheel,
         numbers: Numbers,
@@ -95,6 +96,7 @@ class Sending:
         """`gateway_origin`: this gateway's part of every `SendMessage.origin`."""
         self._sessions = sessions
         self._requests = requests
+        self._system = system
         self._routers = routers
         self._wheel = wheel
         self._numbers = numbers
@@ -140,7 +142,7 @@ class Sending:
                 packet.expire,
                 packet.topic,
                 self._origin | session.number,
-                session.uid == SYSTEM_UID,
+                session.uid in self._system.uids,
                 _ASK if packet.channel_type == _PERSON else 0,
             )
         )

@@ -6,7 +6,7 @@ import pytest
 from chat_partition import HLC, PARTITION, Partition
 
 from zmqim.chat import keys as keys_module
-from zmqim.chat.channels import person_channel_id, route_key_of_channel
+from zmqim.chat.channels import SYSTEM_UIDS, person_channel_id, route_key_of_channel
 from zmqim.chat.codes import ChannelType, ListAction, ListName, MessageFlag, Reason
 from zmqim.chat.encoding import encode
 from zmqim.chat.messages import MESSAGE_ID_EPOCH_MS, TransientIds, next_message_id
@@ -423,6 +423,21 @@ def test_what_a_type_does_not_have_cannot_be_changed(operation: AddMembers) -> N
     result = Partition().apply(operation)
     assert isinstance(result, Rejected)
     assert result.reason == Reason.CHANNEL_TYPE_NOT_SUPPORTED
+
+
+def test_the_system_uids_are_members_of_a_channel_that_nobody_writes_to() -> None:
+    partition = Partition()
+    partition.apply(AddMembers(*SYSTEM_UIDS, ["bot", "other"]))
+    partition.apply(RemoveMembers(*SYSTEM_UIDS, ["other"]))
+    assert partition.query(MembersQuery(*SYSTEM_UIDS)) == MembersPage(2, 1, ["bot"], False)
+    for operation in (
+        SendMessage(*SYSTEM_UIDS, "bot", "1", b"x", privileged=True),
+        UpsertChannel(*SYSTEM_UIDS, ban=True),
+        AddMembers(SYSTEM_UIDS[0], "another", ["bot"]),
+    ):
+        result = partition.apply(operation)
+        assert isinstance(result, Rejected)
+        assert result.reason == Reason.CHANNEL_TYPE_NOT_SUPPORTED
 
 
 def test_a_disbanded_channel_takes_no_members() -> None:

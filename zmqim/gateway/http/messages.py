@@ -22,7 +22,7 @@ from zmqim.chat.operations import SendMessage, decode_send
 from zmqim.chat.queries import MessagesQuery, UserQuery
 from zmqim.chat.results import MessageRow, MessagesPage, Rejected, Sent, Strangers, UserRow
 from zmqim.gateway.http.asking import Asking, channel_of, check_group, check_uid
-from zmqim.gateway.http.given import Given
+from zmqim.gateway.http.given import Given, GivenPort
 from zmqim.gateway.http.problems import bad_request, refused
 from zmqim.gateway.http.shapes import (
     HeaderAnswer,
@@ -38,10 +38,10 @@ from zmqim.ids import seconds_of
 
 
 @post("/message/send", status_code=200, tags=["messages"])
-async def send_message(data: SendRequest, asking: Given) -> SendAnswer:
+async def send_message(data: SendRequest, asking: Given, port: GivenPort) -> SendAnswer:
     """Send a message. Answered when it is committed, with its id and sequence, or refused with the
     reason. The same client_msg_no again gets the first answer."""
-    operation = _operation_of(data)
+    operation = _operation_of(data, port.system_uids)
     if not operation.privileged:
         await _check_sender(asking, operation.from_uid)
     transient = bool(operation.flags & MessageFlag.NO_PERSIST)
@@ -65,7 +65,7 @@ async def send_message(data: SendRequest, asking: Given) -> SendAnswer:
     )
 
 
-def _operation_of(data: SendRequest) -> SendMessage:
+def _operation_of(data: SendRequest, system_uids: frozenset[str]) -> SendMessage:
     """The operation that a valid request asks for; `Problem` for any other."""
     if data.subscribers:
         raise bad_request(
@@ -93,7 +93,7 @@ def _operation_of(data: SendRequest) -> SendMessage:
         data.expire,
         data.topic,
         0,
-        sender == SYSTEM_UID,
+        sender in system_uids,
         int(Stranger.ASK) if data.channel_type == ChannelType.PERSON else 0,
     )
 

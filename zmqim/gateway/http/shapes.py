@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from zmqim.limits import HTTP_LIST_MAX, PAYLOAD_BYTES_MAX, PULL_MESSAGES_MAX
+from zmqim.limits import HTTP_LIST_MAX, PAYLOAD_BYTES_MAX, PULL_MESSAGES_MAX, SYSTEM_UIDS_MAX
 
 Text = Annotated[str, Meta(min_length=1, max_length=512)]
 OptionalText = Annotated[str, Meta(max_length=512)]
@@ -36,6 +36,12 @@ class DeviceQuitRequest(Struct):
 
     uid: Text
     device_flag: Annotated[int, Meta(ge=-1, le=255)] = -1
+
+
+class UidsRequest(Struct):
+    """POST /user/systemuids_add and _remove"""
+
+    uids: Annotated[list[Text], Meta(min_length=1, max_length=SYSTEM_UIDS_MAX)]
 
 
 class OnlineDevice(Struct):
