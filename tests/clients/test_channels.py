@@ -248,3 +248,42 @@ def test_no_list_stops_a_system_uid_on_any_gateway_after_some_seconds(
     status, answer = api.post("/user/systemuids_add", uids=["a@b"])
     assert (status, answer["code"]) == (400, "bad_request")
     assert api.post("/user/systemuids_add", uids=[])[0] == 400
+
+
+def test_a_message_that_has_expired_is_nowhere_and_keeps_its_sequence(
+    people: People, api: Api
+) -> None:
+    group = fresh("g")
+    api.done("/channel", channel_id=group, channel_type=GROUP, subscribers=[people.ann, people.bob])
+    short = people.clients[people.ann].send(group, b"short", GROUP, expire=4)
+    people.clients[people.ann].send(group, b"long", GROUP, expire=10_000)
+    assert short.message_seq == 1
+    both = [(group, "short"), (group, "long")]
+    people.hear({people.bob: both})
+
+    def is_gone() -> bool:
+        return api.history(people.bob, group, channel_type=GROUP) == [(2, "long")]
+
+    wait_for(is_gone, 30, "the message is left out")
+    upwards = api.history(people.bob, group, channel_type=GROUP, start_message_seq=1, pull_mode=1)
+    assert upwards == [(2, "long")]
+
+
+@pytest.mark.parametrize("over_http", [False, True])
+def test_a_message_that_is_not_stored_reaches_who_is_online(
+    people: People, api: Api, over_http: bool
+) -> None:
+    group = fresh("g")
+    api.done("/channel", channel_id=group, channel_type=GROUP, subscribers=[people.ann, people.bob])
+    if over_http:
+        header = {"no_persist": 1}
+        sent = api.sent(people.ann, group, "now", channel_type=GROUP, header=header)
+        assert sent["message_seq"] == 0
+        people.hear({people.ann: [(group, "now")], people.bob: [(group, "now")]})
+        refused = api.send(people.vic, group, "now", channel_type=GROUP, header=header)
+        assert refused[1]["reason"] == 3
+    else:
+        ack = people.clients[people.ann].send(group, b"now", GROUP, flags=MessageFlag.NO_PERSIST)
+        assert (ack.reason, ack.message_seq) == (1, 0)
+        people.hear({people.bob: [(group, "now")]})
+    assert api.history(people.bob, group, channel_type=GROUP) == []

@@ -175,8 +175,9 @@ class GatewayCore:
         return found
 
     def set_wall_offset(self, offset_ms: int) -> None:
-        """Wall clock minus `now`: what CONNACK's time difference is computed from."""
+        """Wall clock minus `now`: for CONNACK's time difference, and for messages that expire."""
         self._connecting.wall_offset_ms = offset_ms
+        self._pushing.wall_offset_ms = offset_ms
 
     # ---- clients -----------------------------------------------------------------------------
 

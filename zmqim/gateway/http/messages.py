@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import secrets
+import time
 
 from litestar import post
 from msgspec.structs import replace
@@ -20,9 +21,10 @@ from zmqim.chat.channels import (
 from zmqim.chat.codes import ChannelType, MessageFlag, Reason, Stranger
 from zmqim.chat.operations import SendMessage, decode_send
 from zmqim.chat.queries import MessagesQuery, UserQuery
-from zmqim.chat.results import MessageRow, MessagesPage, Rejected, Sent, Strangers, UserRow
+from zmqim.chat.results import MessageRow, Rejected, Sent, Strangers, UserRow
 from zmqim.gateway.http.asking import Asking, channel_of, check_group, check_uid
 from zmqim.gateway.http.given import Given, GivenPort
+from zmqim.gateway.http.history import read_page
 from zmqim.gateway.http.problems import bad_request, refused
 from zmqim.gateway.http.shapes import (
     HeaderAnswer,
@@ -136,7 +138,7 @@ async def _check_sender(asking: Asking, uid: str) -> None:
 async def message_sync(data: MessageSyncRequest, asking: Given) -> MessageSyncAnswer:
     """A page of history, ascending. pull_mode 1: start inclusive upwards, end exclusive; pull_mode
     0: start inclusive downwards (0 = newest), end exclusive. A removed member sees up to the
-    removal."""
+    removal. Messages whose expire seconds have passed are left out; their sequences stay theirs."""
     channel_id = channel_of(data.channel_type, data.channel_id, data.login_uid)
     query = MessagesQuery(
         data.channel_type,
@@ -147,9 +149,7 @@ async def message_sync(data: MessageSyncRequest, asking: Given) -> MessageSyncAn
         data.limit or 50,
         data.pull_mode,
     )
-    page = await asking.read(
-        route_key_of_channel(data.channel_type, channel_id), query, MessagesPage
-    )
+    page = await read_page(asking, query, time.time_ns() // 1_000_000)
     messages = [_stored(row, data.login_uid) for row in page.messages]
     return MessageSyncAnswer(data.start_message_seq, data.end_message_seq, int(page.more), messages)
 
