@@ -300,6 +300,8 @@ CAUGHT_UP_ENTRIES_MAX = 1_000
 
 # ---- HTTP ------------------------------------------------------------------------------------
 HTTP_BODY_BYTES_MAX = 8 * MB
+SEND_UIDS_MAX = 10_000
+"""Uids of one send to a list of them: they are compared with one page of members. Above: 400."""
 HTTP_LIST_MAX = 100_000
 """Uids in one call: a 100,000-member group can be created at once."""
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from http_calls import Api
 from raw_client import RawClient, fresh
 from running_cluster import wait_for
 
+from zmqim.chat.channels import uid_list_id
 from zmqim.chat.codes import MessageFlag
 from zmqim.limits import READ_DEADLINE_MS, SYSTEM_UIDS_READ_MS
 
@@ -287,3 +290,82 @@ def test_a_message_that_is_not_stored_reaches_who_is_online(
         assert (ack.reason, ack.message_seq) == (1, 0)
         people.hear({people.bob: [(group, "now")]})
     assert api.history(people.bob, group, channel_type=GROUP) == []
+
+
+def send_to(api: Api, uids: list[str], text: str, **more: object) -> tuple[int, Any]:
+    payload = base64.b64encode(text.encode()).decode()
+    body = {"payload": payload, "subscribers": uids, "header": {"sync_once": 1}, **more}
+    return api.post("/message/send", **body)
+
+
+def test_a_command_may_go_to_exactly_these_uids(people: People, api: Api) -> None:
+    uids = [people.ann, people.bob, people.ann]
+    channel = uid_list_id([people.ann, people.bob])
+    for number, text in enumerate(("one", "two"), 1):
+        status, answer = send_to(api, uids, text, client_msg_no=f"{channel}-{number}")
+        assert (status, answer["data"]["message_seq"]) == (200, number)
+    both = [(channel, "one"), (channel, "two")]
+    people.hear({people.ann: both, people.bob: both})
+    status, answer = send_to(api, uids, "two", client_msg_no=f"{channel}-2")
+    assert (status, answer["data"]["message_seq"]) == (200, 2)
+    people.hear({})
+    assert api.history(people.ann, channel, channel_type=TEMPORARY) == []
+    assert people.say(people.vic, channel, TEMPORARY) == 3
+
+
+def test_a_command_to_many_uids_reaches_who_is_online(people: People, api: Api) -> None:
+    crowd = [fresh("u") for _ in range(2_500)]
+    status, _ = send_to(api, [*crowd, people.ann], "hi", from_uid=people.bob)
+    assert status == 200
+    people.hear({people.ann: [(uid_list_id([*crowd, people.ann]), "hi")]})
+
+
+@pytest.mark.promise("P9")
+def test_a_list_is_never_mixed_with_other_members(people: People, api: Api) -> None:
+    channel = uid_list_id([people.ann])
+    api.done("/tmpchannel/subscriber_set", channel_id=channel, uids=[people.ann, people.vic])
+    status, answer = send_to(api, [people.ann], "hi")
+    assert (status, answer["code"]) == (400, "bad_request")
+    assert "other members" in answer["msg"]
+    people.hear({})
+
+
+def test_a_banned_user_sends_to_no_list(people: People, api: Api) -> None:
+    api.done("/channel/info", channel_id=people.vic, channel_type=PERSON, send_ban=1)
+    status, answer = send_to(api, [people.ann], "hi", from_uid=people.vic)
+    assert (status, answer["reason"]) == (400, 25)
+
+
+def test_the_members_of_a_temporary_channel_are_set_as_a_whole(people: People, api: Api) -> None:
+    channel = fresh("t")
+    for uids in ([people.ann, people.bob], [people.ann, people.vic]):
+        api.done("/tmpchannel/subscriber_set", channel_id=channel, uids=uids)
+        assert people.say(people.ann, channel, TEMPORARY) == 1
+        people.hear({uids[1]: [(channel, "hi")]})
+    assert people.say(people.bob, channel, TEMPORARY) == 3
+    api.done("/tmpchannel/subscriber_set", channel_id=channel, uids=[])
+    assert people.say(people.ann, channel, TEMPORARY) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (PERSON, "{0}"),
+        (GROUP, "{0}"),
+        (SERVICE, "{0}|desk"),
+        (TOPIC, "{0}@t"),
+        (LIVE, "{0}"),
+        (AGENT, "{0}@bot"),
+    ],
+)
+def test_both_lists_can_be_kept_for_every_type(api: Api, kind: int, name: str) -> None:
+    channel_id = name.format(fresh("c"))
+    channel = {"channel_id": channel_id, "channel_type": kind}
+    path = f"/channel/whitelist?channel_id={quote(channel_id)}&channel_type={kind}"
+    steps = (("add", ["a", "b"]), ("set", ["b", "c"]), ("remove", ["b"]), ("remove_all", None))
+    after = (["a", "b"], ["b", "c"], ["c"], [])
+    for (step, uids), expected in zip(steps, after, strict=True):
+        body = {**channel, "uids": uids} if uids else channel
+        for which in ("blacklist", "whitelist"):
+            api.done(f"/channel/{which}_{step}", **body)
+        assert [row["uid"] for row in api.call("GET", path)[1]] == expected

@@ -6,6 +6,7 @@ type; `zmqim.ring` hashes it to a partition.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 from zlib import crc32
 
@@ -65,6 +66,15 @@ def members_channel(channel_type: int, channel_id: str) -> tuple[int, str]:
     if channel_type == ChannelType.COMMUNITY_TOPIC:
         return int(ChannelType.COMMUNITY), channel_id.partition("@")[0]
     return channel_type, channel_id
+
+
+def uid_list_id(uids: Iterable[str]) -> str:
+    """The temporary channel (type 8) of a send to exactly these uids, none of them twice: FNV-1a of
+    64 bits over the uids joined by commas, in decimal."""
+    number = 0xCBF29CE484222325
+    for byte in ",".join(uids).encode():
+        number = (number ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return str(number)
 
 
 def canonical_channel_id(channel_type: int, channel_id: str, uid: str) -> str:

@@ -189,10 +189,9 @@ class Pushing:
 
     def _push_transient(self, now: int, session: Session, message: Message) -> None:
         """NO_PERSIST: now or never."""
-        if (
-            self._is_over(now, message.expires_at)
-            or message.origin == self._origin | session.number
-        ):
+        if message.origin == self._origin | session.number:
+            return
+        if self._is_over(now, message.expires_at):
             return
         if session.lagging or not session.writable:
             self._counters.transient_dropped += 1

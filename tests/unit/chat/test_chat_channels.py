@@ -17,6 +17,7 @@ from zmqim.chat.channels import (
     person_channel_id,
     route_key_of_channel,
     route_key_of_user,
+    uid_list_id,
 )
 from zmqim.chat.codes import ChannelType
 from zmqim.chat.encoding import encode
@@ -81,6 +82,22 @@ def test_what_an_id_may_be_is_a_matter_of_the_type(
 ) -> None:
     assert [fault_of_name(kind, each) for each in right] == [""] * len(right)
     assert "" not in [fault_of_name(kind, each) for each in wrong]
+
+
+@pytest.mark.parametrize(
+    ("uids", "number"),
+    [
+        ([], 0xCBF29CE484222325),
+        (["a"], 0xAF63DC4C8601EC8C),
+        (["foobar"], 0x85944171F73967E8),
+    ],
+)
+def test_a_list_of_uids_is_named_by_its_fnv_hash_in_decimal(uids: list[str], number: int) -> None:
+    assert uid_list_id(uids) == str(number)
+
+
+def test_lists_in_another_order_are_other_channels() -> None:
+    assert uid_list_id(["a", "b"]) == uid_list_id(["a,b"]) != uid_list_id(["b", "a"])
 
 
 def test_some_ids_name_who_belongs_to_the_channel() -> None:

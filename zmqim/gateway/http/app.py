@@ -16,7 +16,7 @@ from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 import zmqim
-from zmqim.gateway.http import channels, messages, system, system_uids, users
+from zmqim.gateway.http import channels, messages, system, system_uids, temporary, users
 from zmqim.gateway.http.asking import Asking
 from zmqim.gateway.http.problems import (
     Problem,
@@ -69,6 +69,7 @@ def make_app(port: GatewayPort) -> Litestar:
             users.set_token,
             users.device_quit,
             users.online_status,
+            temporary.set_temporary_subscribers,
             system_uids.add_system_uids,
             system_uids.remove_system_uids,
             system_uids.system_uids,

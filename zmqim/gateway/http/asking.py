@@ -7,7 +7,7 @@ with its reason, "nothing happened" is 503 with ``busy`` or ``unavailable``, and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from zmqim import limits
@@ -99,14 +99,6 @@ class Asking:
         if answer.code == OutcomeCode.BAD_REQUEST:
             raise bad_request(answer.result.decode(errors="replace"))
         raise _NOT_DONE.get(OutcomeCode(answer.code)) or _unknown(hint)
-
-
-def slices(uids: Sequence[str]) -> Iterator[list[str]]:
-    """`uids` without repeats, in log entries' portions; once, empty, if there are none."""
-    unique = list(dict.fromkeys(uids))
-    size = limits.MEMBERS_PER_ENTRY_MAX
-    for start in range(0, max(len(unique), 1), size):
-        yield unique[start : start + size]
 
 
 def check_uid(uid: str) -> None:

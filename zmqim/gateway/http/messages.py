@@ -17,6 +17,7 @@ from zmqim.chat.channels import (
     peers_of,
     route_key_of_channel,
     route_key_of_user,
+    uid_list_id,
 )
 from zmqim.chat.codes import ChannelType, MessageFlag, Reason, Stranger
 from zmqim.chat.operations import SendMessage, decode_send
@@ -36,16 +37,20 @@ from zmqim.gateway.http.shapes import (
     SendRequest,
     StoredMessage,
 )
+from zmqim.gateway.http.temporary import TEMPORARY, make_list, uids_of
 from zmqim.ids import seconds_of
 
 
 @post("/message/send", status_code=200, tags=["messages"])
 async def send_message(data: SendRequest, asking: Given, port: GivenPort) -> SendAnswer:
     """Send a message. Answered when it is committed, with its id and sequence, or refused with the
-    reason. The same client_msg_no again gets the first answer."""
+    reason. The same client_msg_no again gets the first answer. With `subscribers` a command message
+    goes to exactly these uids."""
     operation = _operation_of(data, port.system_uids)
-    if not operation.privileged:
+    if operation.from_uid not in port.system_uids:
         await _check_sender(asking, operation.from_uid)
+    if data.subscribers:
+        await make_list(asking, operation.channel_id, uids_of(data))
     transient = bool(operation.flags & MessageFlag.NO_PERSIST)
     key = route_key_of_channel(operation.channel_type, operation.channel_id)
     kind = ItemKind.TRANSIENT if transient else ItemKind.WRITE
@@ -69,23 +74,12 @@ async def send_message(data: SendRequest, asking: Given, port: GivenPort) -> Sen
 
 def _operation_of(data: SendRequest, system_uids: frozenset[str]) -> SendMessage:
     """The operation that a valid request asks for; `Problem` for any other."""
-    if data.subscribers:
-        raise bad_request(
-            "sending to a list of uids is not served", "create a group and send to it"
-        )
-    if not data.channel_id:
-        raise bad_request("channel_id is missing")
     sender = data.from_uid or SYSTEM_UID
     if sender != SYSTEM_UID:
         check_uid(sender)
-    channel_id = channel_of(data.channel_type, data.channel_id, sender)
-    if data.channel_type == ChannelType.PERSON:
-        for uid in peers_of(channel_id):
-            check_uid(uid)
-    else:
-        check_group(data.channel_type, channel_id)
+    channel_type, channel_id = _channel_of(data, sender)
     return SendMessage(
-        data.channel_type,
+        channel_type,
         channel_id,
         sender,
         data.client_msg_no or secrets.token_hex(16),
@@ -95,9 +89,26 @@ def _operation_of(data: SendRequest, system_uids: frozenset[str]) -> SendMessage
         data.expire,
         data.topic,
         0,
-        sender in system_uids,
-        int(Stranger.ASK) if data.channel_type == ChannelType.PERSON else 0,
+        bool(data.subscribers) or sender in system_uids,
+        int(Stranger.ASK) if channel_type == ChannelType.PERSON else 0,
     )
+
+
+def _channel_of(data: SendRequest, sender: str) -> tuple[int, str]:
+    """Where the message goes; `Problem` if it can go nowhere."""
+    if data.subscribers:
+        return TEMPORARY, uid_list_id(uids_of(data))
+    if not data.channel_id or not data.channel_type:
+        raise bad_request(
+            "channel_id or channel_type is missing", "say both, or subscribers and sync_once"
+        )
+    channel_id = channel_of(data.channel_type, data.channel_id, sender)
+    if data.channel_type == ChannelType.PERSON:
+        for uid in peers_of(channel_id):
+            check_uid(uid)
+    else:
+        check_group(data.channel_type, channel_id)
+    return data.channel_type, channel_id
 
 
 def _payload_of(text: str) -> bytes:

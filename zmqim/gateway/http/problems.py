@@ -55,7 +55,11 @@ REFUSALS: Final[dict[int, tuple[str, str, str]]] = {
         "create it with /channel",
     ),
     Reason.PAYLOAD_DECODE_ERROR: ("bad_payload", "the payload cannot be used", ""),
-    Reason.NOT_ALLOWED: ("not_allowed", "the sender may not write to this channel", ""),
+    Reason.NOT_ALLOWED: (
+        "not_allowed",
+        "the sender may not write to this channel",
+        "it is between two others, or the receiver takes no messages of strangers",
+    ),
     Reason.NOT_IN_WHITELIST: (
         "not_in_whitelist",
         "the channel has a whitelist and the sender is not on it",
@@ -68,7 +72,7 @@ REFUSALS: Final[dict[int, tuple[str, str, str]]] = {
     Reason.CHANNEL_TYPE_NOT_SUPPORTED: (
         "channel_type_not_supported",
         "this channel type is not served",
-        "use 1 (person) or 2 (group)",
+        "docs/CHANNELS.md lists the types",
     ),
     Reason.DISBANDED: (
         "disbanded",

@@ -88,6 +88,13 @@ class SubscribersRequest(Struct):
     temp_subscriber: Flag = False
 
 
+class TemporaryRequest(Struct):
+    """POST /tmpchannel/subscriber_set"""
+
+    channel_id: Text
+    uids: Uids
+
+
 class ListRequest(Struct):
     """POST /channel/blacklist_* and whitelist_*; for channel_type 1 channel_id is the owner's
     uid"""
@@ -113,11 +120,12 @@ class MessageHeader(Struct):
 
 
 class SendRequest(Struct):
-    """POST /message/send; the payload is base64"""
+    """POST /message/send; the payload is base64. `subscribers`: a command message (sync_once) to
+    these uids, without a channel"""
 
-    channel_id: OptionalText
-    channel_type: TypeNumber
     payload: Annotated[str, Meta(max_length=PAYLOAD_BYTES_MAX * 4 // 3 + 4)]
+    channel_id: OptionalText = ""
+    channel_type: Annotated[int, Meta(ge=0, le=255)] = 0
     from_uid: OptionalText = ""
     client_msg_no: OptionalText = ""
     header: MessageHeader = msgspec.field(default_factory=MessageHeader)

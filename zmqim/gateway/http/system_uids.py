@@ -6,17 +6,17 @@ The set is stored once, in the partition of `____system`; gateways read it every
 
 from __future__ import annotations
 
-import secrets
 from typing import Final
 
 from litestar import get, post
 
 from zmqim.chat.channels import SYSTEM_UIDS, route_key_of_channel
-from zmqim.chat.operations import AddMembers, RemoveMembers
+from zmqim.chat.operations import RemoveMembers
 from zmqim.chat.queries import MembersQuery
 from zmqim.chat.results import MembersPage
-from zmqim.gateway.http.asking import Asking, check_uids, slices
+from zmqim.gateway.http.asking import Asking, check_uids
 from zmqim.gateway.http.given import Given
+from zmqim.gateway.http.portions import add_members, request_id, slices, write_all
 from zmqim.gateway.http.problems import bad_request
 from zmqim.gateway.http.shapes import Ok, UidsRequest
 from zmqim.limits import SYSTEM_UIDS_MAX
@@ -31,9 +31,7 @@ async def add_system_uids(data: UidsRequest, asking: Given) -> Ok:
     known = await _all(asking)
     if len(known | set(data.uids)) > SYSTEM_UIDS_MAX:
         raise bad_request(f"there can be {SYSTEM_UIDS_MAX} system uids, now there are {len(known)}")
-    for part in slices(data.uids):
-        operation = AddMembers(*SYSTEM_UIDS, part, False, secrets.token_bytes(16))
-        await asking.write(_KEY, operation)
+    await add_members(asking, _KEY, *SYSTEM_UIDS, data.uids, False)
     return Ok()
 
 
@@ -41,9 +39,10 @@ async def add_system_uids(data: UidsRequest, asking: Given) -> Ok:
 async def remove_system_uids(data: UidsRequest, asking: Given) -> Ok:
     """Make system uids users like everyone again; each gateway knows it some 5 s after the
     answer."""
-    for part in slices(data.uids):
-        operation = RemoveMembers(*SYSTEM_UIDS, part, False, secrets.token_bytes(16))
-        await asking.write(_KEY, operation)
+    operations = [
+        RemoveMembers(*SYSTEM_UIDS, part, False, request_id()) for part in slices(data.uids)
+    ]
+    await write_all(asking, _KEY, operations, len(data.uids))
     return Ok()
 
 
