@@ -102,26 +102,29 @@ def is_valid_uid(uid: str) -> bool:
     )
 
 
-_PLAIN_NAME: Final = f"printable characters without @ # &, at most {UID_BYTES_MAX} bytes"
+_PLAIN: Final = f"printable characters without @ # &, at most {UID_BYTES_MAX} bytes"
+_JOINED: Final = {
+    int(ChannelType.PERSON): ("@", "two uids joined by @"),
+    int(ChannelType.CUSTOMER_SERVICE): ("|", "the visitor's uid, | and a name"),
+    int(ChannelType.COMMUNITY_TOPIC): ("@", "the community's id, @ and the topic's name"),
+    int(ChannelType.AGENT): ("@", "two uids joined by @"),
+}
+"""Types whose ids have two parts: by what they are joined, and what they are."""
 
 
 def fault_of_name(channel_type: int, channel_id: str) -> str:
     """Why a channel of that type cannot have that canonical id, as a sentence; empty if it can."""
     if channel_id.endswith(COMMAND_SUFFIX):
         return f"no channel_id may end with {COMMAND_SUFFIX}"
-    match channel_type:
-        case ChannelType.PERSON | ChannelType.AGENT:
-            parts, rule = channel_id.split("@", 1), "two uids joined by @"
-        case ChannelType.COMMUNITY_TOPIC:
-            parts, rule = channel_id.split("@", 1), "the community's id, @ and the topic's name"
-        case ChannelType.CUSTOMER_SERVICE:
-            parts, rule = channel_id.split("|", 1), "the visitor's uid, | and a name"
-        case ChannelType.TEMPORARY:
-            parts, rule = [channel_id.removesuffix(TEMPORARY_SUFFIX)], _PLAIN_NAME
-        case _:
-            parts, rule = [channel_id], _PLAIN_NAME
-    count = 1 if rule is _PLAIN_NAME else 2
-    if len(parts) == count and all(is_valid_uid(part) for part in parts):
+    joint, rule = _JOINED.get(channel_type, ("", _PLAIN))
+    if joint:
+        first, found, second = channel_id.partition(joint)
+        right = bool(found) and is_valid_uid(first) and is_valid_uid(second)
+    else:
+        is_temporary = channel_type == ChannelType.TEMPORARY
+        name = channel_id.removesuffix(TEMPORARY_SUFFIX) if is_temporary else channel_id
+        right = is_valid_uid(name)
+    if right:
         return ""
     return f"channel_id {channel_id[:64]!r} cannot be of type {channel_type}: it is {rule}"
 

@@ -4,7 +4,7 @@ In this order: the channel's ban 19, its disbandment 24; a type that there is no
 lives by its members and was never made 5; then a privileged sender passes all lists. Person: only
 its two uids, the receiver's deny list 4, the receiver's allow list 13. Others: deny list 4; whoever
 does not belong 3, in agent channels 11; allow list if it holds anyone 13; the channel's send ban
-25. To whom the channel's id names the allow list does not apply. A topic asks for the permission of
+25. The allow list does not apply to whom the channel's id names. A topic asks for the permission of
 its community first, and then its own lists. The sender's own bans are facts of the session, judged
 by the gateway.
 
