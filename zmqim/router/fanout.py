@@ -29,7 +29,7 @@ from zmqim.bus.messages import (
     Notices,
     Outcome,
 )
-from zmqim.chat.channels import COMMAND_SUFFIX, members_channel, named_in
+from zmqim.chat.channels import COMMAND_SUFFIX, members_channel
 from zmqim.chat.codes import ChannelType
 from zmqim.chat.notices import MembersNotice, MessageNotice, Notice, UserNotice
 from zmqim.ids import Channel, Milliseconds, NodeName, PartitionId
@@ -186,9 +186,6 @@ class Fanout:
                 self._push(notice, snapshot.uids, mark)
             else:
                 self._push_by_plan(notice, large, mark)
-            others = [uid for uid in named_in(*channel) if uid not in snapshot.uids]
-            if others:
-                self._push(notice, others, mark)
             return True
         mark = self._mark(partition, stream, index)
         if isinstance(notice, MembersNotice):

@@ -6,6 +6,9 @@ it. A change made between two pages shows in one of them and comes again in the 
 does no harm; so the snapshot counts as read at the version of its first page. A notice that does
 not follow the version held means that a change was missed (another router fanned out for a while):
 the snapshot is dropped and read anew.
+
+Whom a channel's id names (a visitor) hears it always: a snapshot holds him whether he is a member
+or not, and he is never removed from it.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from zmqim.bus.messages import OutcomeCode
+from zmqim.chat.channels import named_in
 from zmqim.chat.encoding import encode
 from zmqim.chat.notices import MembersNotice
 from zmqim.chat.queries import MembersQuery
@@ -36,7 +40,7 @@ Ask = Callable[[PartitionId, int, bytes], None]
 
 
 class Snapshot:
-    """The members of a channel at `version`. The dict is ordered, so that fan-out is repeatable."""
+    """Who hears a channel at `version`. The dict is ordered, so that fan-out is repeatable."""
 
     __slots__ = ("uids", "version")
 
@@ -100,9 +104,10 @@ class Members:
         if notice.reset:
             kept = set(notice.added)
             removed = [uid for uid in uids if uid not in kept]
+        named = named_in(*channel)
         change = Change(
             [uid for uid in notice.added if uid not in uids],
-            [uid for uid in removed if uid in uids],
+            [uid for uid in removed if uid in uids and uid not in named],
         )
         for uid in change.removed:
             del uids[uid]
@@ -154,6 +159,7 @@ class Reading:
             self._uids.update(dict.fromkeys(page.uids))
             if page.more and page.uids:
                 return None
+            self._uids.update(dict.fromkeys(named_in(*self.channel)))
             return Snapshot(max(self._version, self._wanted), self._uids)
         self.due = Milliseconds(now + self._pause)
         self._pause = min(2 * self._pause, LEADER_RETRY_MS_MAX)

@@ -196,16 +196,18 @@ def test_a_visitor_hears_his_channel_without_being_its_member(kind: int, name: s
     one = message(name, 1, channel_type=kind, member_version=5)
     sends = rig.say(STORAGE_2, notices(PARTITION, 0, (7, one)))
     assert queries(sends) == [MembersQuery(kind, name)]
-    assert page(rig, sends, 5, ["cid"]) == [
-        Send(GATEWAY_2, Deliver(1, [delivery(one, [3]), delivery(one, [2])]))
-    ]
+    assert page(rig, sends, 5, ["cid"]) == [Send(GATEWAY_2, Deliver(1, [delivery(one, [3, 2])]))]
     joined = notices(
         PARTITION, 7, (8, members(name, 8, ["bob"], [], previous=5, channel_type=kind))
     )
     rig.say(STORAGE_2, joined)
-    two = message(name, 2, channel_type=kind, member_version=8)
-    assert rig.say(STORAGE_2, notices(PARTITION, 8, (9, two))) == [
-        Send(GATEWAY_2, Deliver(2, [delivery(two, [3, 2])]))
+    left = members(name, 9, [], ["bob", "cid"], previous=8, channel_type=kind)
+    two, three = (
+        message(name, number, channel_type=kind, member_version=version)
+        for number, version in ((2, 8), (3, 9))
+    )
+    assert rig.say(STORAGE_2, notices(PARTITION, 8, (9, two), (10, left), (11, three))) == [
+        Send(GATEWAY_2, Deliver(2, [delivery(two, [3, 2]), delivery(three, [2])]))
     ]
 
 
