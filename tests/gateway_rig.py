@@ -24,10 +24,11 @@ from zmqim.bus.messages import (
     Role,
     Submit,
 )
+from zmqim.chat.channels import SYSTEM_UIDS
 from zmqim.chat.encoding import encode
 from zmqim.chat.operations import SendMessage, decode_operation
-from zmqim.chat.queries import Probe, decode_query
-from zmqim.chat.results import Done, Sent, UserRow
+from zmqim.chat.queries import MembersQuery, Probe, decode_query
+from zmqim.chat.results import Done, MembersPage, Sent, UserRow
 from zmqim.gateway.core import GatewayCore
 from zmqim.gateway.effects import CloseClient, Effect, ToClient
 from zmqim.gateway.plugin import CloseReason
@@ -40,6 +41,7 @@ NODE_UUID = bytes([0, 0, 0, 7]) + bytes(12)
 ORIGIN = 7 << 32
 SALT = b"0123456789abcdef"
 PARTITIONS = 4
+SYSTEM_UIDS_QUERY = encode(MembersQuery(*SYSTEM_UIDS))
 HLC = 1_700_000_000_000 << 16
 SECONDS = 1_700_000_000
 
@@ -86,6 +88,7 @@ class Rig:
             "gateway-1", NODE_UUID, partitions, Limits(**bounds), Random(1), self.now
         )
         self.frame = 0
+        self.system_uids: list[str] | None = []
         self.asked: list[Item] = []
         """Items of Submits that nobody has answered."""
 
@@ -138,10 +141,24 @@ class Rig:
     def turn(self) -> list[Effect]:
         """End the turn; remembers what was asked."""
         effects = self.core.turn(self.now)
+        shown: list[Effect] = []
         for effect in effects:
             if isinstance(effect, Send) and isinstance(effect.message, Submit):
-                self.asked += effect.message.items
-        return effects
+                items = [item for item in effect.message.items if not self._is_own(item)]
+                self.asked += items
+                if items:
+                    shown.append(Send(effect.to, Submit(items)))
+            else:
+                shown.append(effect)
+        return shown
+
+    def _is_own(self, item: Item) -> bool:
+        """The gateway reads the system uids for itself: answered here, unless a test does it."""
+        if item.body != SYSTEM_UIDS_QUERY or self.system_uids is None:
+            return False
+        page = MembersPage(0, len(self.system_uids), self.system_uids, False)
+        self.receive(Answers([Answer(item.request, OutcomeCode.DONE, encode(page))]))
+        return True
 
     def advance(self, milliseconds: int) -> list[Effect]:
         """Let time pass as a shell would, with every wake on time."""

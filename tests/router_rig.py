@@ -95,9 +95,10 @@ def members(
     previous: int = -1,
     reset: bool = False,
     count: int = -1,
+    channel_type: int = 2,
 ) -> MembersNotice:
     """The notice of a change of members."""
-    return MembersNotice(2, channel_id, version, added, removed, reset, count, previous)
+    return MembersNotice(channel_type, channel_id, version, added, removed, reset, count, previous)
 
 
 def delivery(

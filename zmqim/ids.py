@@ -47,3 +47,8 @@ HLC_COUNTER_BITS: Final = 16
 def seconds_of(hlc: int) -> int:
     """Unix seconds of an hlc: the timestamp that clients see, in pushes and in history alike."""
     return (hlc >> HLC_COUNTER_BITS) // 1000
+
+
+def expiry_of(hlc: int, expire: int) -> int:
+    """When a message stamped `hlc` is over, in milliseconds since 1970; 0: never."""
+    return (hlc >> HLC_COUNTER_BITS) + expire * 1000 if expire else 0

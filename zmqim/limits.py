@@ -75,6 +75,10 @@ ROUTER_TRIES = 2
 from the leader, and every router routes everything."""
 READ_DEADLINE_MS = 5_000
 """HTTP reads and member look-ups. Passed: an error that says so."""
+SYSTEM_UIDS_READ_MS = 5_000
+"""How often each gateway reads the system uids: so late a change may be known to it."""
+SYSTEM_UIDS_MAX = 10_000
+"""Above: HTTP 400. Each gateway keeps them all and reads them in one page."""
 GATEWAY_REQUESTS_MAX = 65_536
 """Requests of one gateway that wait for an answer. Above: 22 to SENDs, 503 to HTTP."""
 
@@ -324,6 +328,8 @@ ACTIVATED_MAX = 1_000
 """Channels in one call of /conversations/activate. Above: refused."""
 RECENTS_ASKED_MAX = 20_000
 """Newest messages of all conversations in one answer. Above: each gets fewer, at least one."""
+SEND_UIDS_MAX = 10_000
+"""Uids of one send to a list of them: they are compared with one page of members. Above: 400."""
 HTTP_LIST_MAX = 100_000
 """Uids in one call: a 100,000-member group can be created at once."""
 HTTP_ASKS_AT_ONCE_MAX = 16

@@ -237,6 +237,35 @@ def test_large_member_lists_are_taken_whole(api: Api) -> None:
             "/message/send",
             {"channel_id": "", "channel_type": 0, "payload": "", "subscribers": ["a"]},
         ),
+        ("/message/send", {"channel_id": "g", "payload": ""}),
+        (
+            "/message/send",
+            {
+                "channel_id": "g",
+                "payload": "",
+                "subscribers": ["a"],
+                "header": {"sync_once": 1},
+            },
+        ),
+        (
+            "/message/send",
+            {"payload": "", "subscribers": ["a", "b@c"], "header": {"sync_once": 1}},
+        ),
+        (
+            "/message/send",
+            {
+                "payload": "",
+                "subscribers": [f"u{number}" for number in range(10_001)],
+                "header": {"sync_once": 1},
+            },
+        ),
+        ("/tmpchannel/subscriber_set", {"channel_id": "t@x", "uids": ["a"]}),
+        ("/tmpchannel/subscriber_set", {"channel_id": "t", "uids": ["a#b"]}),
+        ("/tmpchannel/subscriber_set", {"channel_id": "t"}),
+        (
+            "/channel/whitelist_add",
+            {"channel_id": "g#", "channel_type": 2, "uids": ["a"]},
+        ),
         ("/channel/messagesync", {"login_uid": "a", "channel_id": "b@c", "channel_type": 1}),
         (
             "/channel/messagesync",

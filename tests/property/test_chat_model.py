@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -10,8 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from zmqim.chat.channels import peers_of, person_channel_id
-from zmqim.chat.codes import ChannelType, ListAction, ListName, MessageFlag, Reason
+from zmqim.chat.channels import person_channel_id
+from zmqim.chat.codes import ChannelType, ListAction, ListName, MessageFlag, Reason, Stranger
 from zmqim.chat.encoding import encode
 from zmqim.chat.operations import (
     AddMembers,
@@ -22,18 +23,40 @@ from zmqim.chat.operations import (
     UpsertChannel,
 )
 from zmqim.chat.queries import ListQuery, MembersQuery, MessagesBy, MessagesQuery
-from zmqim.chat.results import Done, MembersPage, MessagesFound, MessagesPage, Rejected, Sent
+from zmqim.chat.results import (
+    Done,
+    MembersPage,
+    MessagesFound,
+    MessagesPage,
+    Rejected,
+    Sent,
+    Strangers,
+)
 
 pytestmark = [pytest.mark.promise("P2"), pytest.mark.promise("P3"), pytest.mark.promise("P5")]
 
 GROUP, PERSON = ChannelType.GROUP, ChannelType.PERSON
+COMMUNITY, TOPIC = ChannelType.COMMUNITY, ChannelType.COMMUNITY_TOPIC
+DENIED = Reason.IN_BLACKLIST
 UIDS = ("a", "b", "c", "d")
+MADE = [(int(GROUP), "g"), (int(GROUP), "h"), (int(COMMUNITY), "g"), (int(ChannelType.LIVE), "g")]
+"""Channels that are there only once somebody made them."""
+NAMED = {
+    (int(ChannelType.VISITORS), "a"): {"a"},
+    (int(ChannelType.CUSTOMER_SERVICE), "a|desk"): {"a"},
+    (int(ChannelType.AGENT), "a@b"): {"a", "b"},
+}
+"""Channels with the uids that their ids name."""
+INFO = (int(ChannelType.INFO), "g")
+TOPICS = [(int(TOPIC), "g@1"), (int(TOPIC), "g@2")]
+BETWEEN = (int(PERSON), person_channel_id("a", "b"))
+OTHER = {"a": "b", "b": "a", "c": "", "d": ""}
+EVERY = [*MADE, *NAMED, INFO, *TOPICS, BETWEEN]
+HAVE_MEMBERS = [*MADE, INFO, *[name for name in NAMED if name[0] != ChannelType.AGENT]]
 uids = st.sampled_from(UIDS)
-groups = st.sampled_from(("g", "h"))
-names = st.one_of(
-    st.tuples(st.just(int(GROUP)), groups),
-    st.tuples(st.just(int(PERSON)), st.sampled_from([person_channel_id("a", "b")])),
-)
+names = st.sampled_from(EVERY)
+member_names = st.sampled_from(HAVE_MEMBERS)
+listed_names = st.sampled_from([name for name in EVERY if name != BETWEEN])
 some = st.lists(uids, max_size=3)
 
 
@@ -44,42 +67,26 @@ class Model:
     exists: bool = False
     ban: bool = False
     disband: bool = False
+    send_ban: bool = False
     members: set[str] = field(default_factory=set)
     removed_at: dict[str, int] = field(default_factory=dict)
     lists: dict[int, set[str]] = field(default_factory=lambda: {0: set(), 1: set()})
     denies: dict[str, bool] = field(default_factory=dict)
+    allows: dict[str, bool] = field(default_factory=dict)
+    restricts: dict[str, bool] = field(default_factory=dict)
     messages: dict[bool, list[bytes]] = field(default_factory=lambda: {False: [], True: []})
     answers: dict[tuple[bool, str, str], tuple[int, int, bytes]] = field(default_factory=dict)
 
-    def visible_to(self, uid: str) -> int:
-        """The last sequence of the history that `uid` may see."""
-        if uid in self.removed_at and uid not in self.members:
-            return self.removed_at[uid]
-        return len(self.messages[False])
+    def closed(self) -> Iterator[tuple[bool, Reason]]:
+        """What stops everybody."""
+        yield self.ban, Reason.BANNED
+        yield self.disband, Reason.DISBANDED
 
-    def verdict(self, kind: int, channel: str, sender: str, privileged: bool) -> Reason:
-        if self.ban:
-            return Reason.BANNED
-        if self.disband:
-            return Reason.DISBANDED
-        if kind == PERSON:
-            if privileged:
-                return Reason.SUCCESS
-            if sender not in peers_of(channel):
-                return Reason.NOT_ALLOWED
-            other = next(uid for uid in peers_of(channel) if uid != sender)
-            return Reason.IN_BLACKLIST if self.denies.get(other) else Reason.SUCCESS
-        if not self.exists:
-            return Reason.CHANNEL_NOT_FOUND
-        if privileged:
-            return Reason.SUCCESS
-        if sender in self.lists[0]:
-            return Reason.IN_BLACKLIST
-        if sender not in self.members:
-            return Reason.NOT_SUBSCRIBER
-        if self.lists[1] and sender not in self.lists[1]:
-            return Reason.NOT_IN_WHITELIST
-        return Reason.SUCCESS
+    def listed(self, sender: str, by_name: bool = False) -> Iterator[tuple[bool, Reason]]:
+        """What the lists say to somebody who belongs, `by_name` if the id names them."""
+        allow = self.lists[1]
+        yield bool(allow) and sender not in allow and not by_name, Reason.NOT_IN_WHITELIST
+        yield self.send_ban, Reason.SEND_BANNED
 
 
 class ChatMachine(RuleBasedStateMachine):
@@ -93,6 +100,42 @@ class ChatMachine(RuleBasedStateMachine):
     def model(self, name: tuple[int, str]) -> Model:
         return self.models.setdefault(name, Model())
 
+    def objections(
+        self, name: tuple[int, str], sender: str, privileged: bool
+    ) -> Iterator[tuple[bool, Reason]]:
+        """The table of docs/CHANNELS.md, top down: the first that is true refuses."""
+        model, home = self.model(name), self.home(name)
+        yield from model.closed()
+        if name in TOPICS:
+            yield from home.closed()
+        if name in MADE or name in TOPICS:
+            yield not home.exists, Reason.CHANNEL_NOT_FOUND
+        yield privileged, Reason.SUCCESS
+        if name == BETWEEN:
+            yield sender not in ("a", "b"), Reason.NOT_ALLOWED
+            yield model.denies.get(OTHER[sender], False), DENIED
+            yield model.restricts.get(OTHER[sender], False), Reason.NOT_IN_WHITELIST
+            yield model.send_ban, Reason.SEND_BANNED
+            return
+        by_name = sender in NAMED.get(name, ())
+        yield sender in home.lists[0], DENIED
+        if name[0] == ChannelType.AGENT:
+            yield not by_name, Reason.NOT_ALLOWED
+        elif name != INFO and name[0] != ChannelType.CUSTOMER_SERVICE and not by_name:
+            yield sender not in home.members, Reason.NOT_SUBSCRIBER
+        yield from home.listed(sender, by_name)
+        if name in TOPICS:
+            yield sender in model.lists[0], DENIED
+            yield from model.listed(sender)
+
+    def home(self, name: tuple[int, str]) -> Model:
+        """Whose members those of the channel are."""
+        return self.model((int(COMMUNITY), "g") if name in TOPICS else name)
+
+    def verdict(self, name: tuple[int, str], sender: str, privileged: bool) -> Reason:
+        found = (reason for holds, reason in self.objections(name, sender, privileged) if holds)
+        return next(found, Reason.SUCCESS)
+
     @rule(
         name=names,
         sender=uids,
@@ -100,6 +143,7 @@ class ChatMachine(RuleBasedStateMachine):
         payload=st.sampled_from((b"x", b"y")),
         command=st.booleans(),
         privileged=st.booleans(),
+        stranger=st.sampled_from(Stranger),
     )
     def send(
         self,
@@ -109,10 +153,13 @@ class ChatMachine(RuleBasedStateMachine):
         payload: bytes,
         command: bool,
         privileged: bool,
+        stranger: int,
     ) -> None:
         model = self.model(name)
         flags = MessageFlag.SYNC_ONCE if command else 0
-        send = SendMessage(*name, sender, number, payload, flags=flags, privileged=privileged)
+        send = SendMessage(
+            *name, sender, number, payload, flags=flags, privileged=privileged, stranger=stranger
+        )
         result = self.partition.apply(send)
         first = model.answers.get((command, sender, number))
         if first is not None:
@@ -123,7 +170,14 @@ class ChatMachine(RuleBasedStateMachine):
                 assert isinstance(result, Rejected)
                 assert result.reason == Reason.IDEMPOTENCY_CONFLICT
             return
-        verdict = model.verdict(*name, sender, privileged)
+        verdict = self.verdict(name, sender, privileged)
+        never_met = name == BETWEEN and not model.messages[False] and not privileged
+        if verdict is Reason.SUCCESS and never_met and not model.allows.get(OTHER[sender]):
+            if stranger == Stranger.ASK:
+                assert result == Strangers()
+                return
+            if stranger == Stranger.UNWELCOME:
+                verdict = Reason.NOT_ALLOWED
         if verdict is not Reason.SUCCESS:
             assert result == Rejected(verdict)
             return
@@ -135,10 +189,10 @@ class ChatMachine(RuleBasedStateMachine):
         self.last_id = result.message_id
         model.answers[command, sender, number] = (result.sequence, result.message_id, payload)
 
-    @rule(group=groups, who=some, reset=st.booleans())
-    def add(self, group: str, who: list[str], reset: bool) -> None:
-        model = self.model((GROUP, group))
-        result = self.partition.apply(AddMembers(GROUP, group, who, reset=reset))
+    @rule(name=member_names, who=some, reset=st.booleans())
+    def add(self, name: tuple[int, str], who: list[str], reset: bool) -> None:
+        model = self.model(name)
+        result = self.partition.apply(AddMembers(*name, who, reset=reset))
         if model.disband:
             assert isinstance(result, Rejected)
             return
@@ -148,10 +202,10 @@ class ChatMachine(RuleBasedStateMachine):
             self._leave(model, model.members - set(who))
         model.members |= set(who)
 
-    @rule(group=groups, who=some, everyone=st.booleans())
-    def remove(self, group: str, who: list[str], everyone: bool) -> None:
-        model = self.model((GROUP, group))
-        self.partition.apply(RemoveMembers(GROUP, group, who, everyone=everyone))
+    @rule(name=member_names, who=some, everyone=st.booleans())
+    def remove(self, name: tuple[int, str], who: list[str], everyone: bool) -> None:
+        model = self.model(name)
+        self.partition.apply(RemoveMembers(*name, who, everyone=everyone))
         self._leave(model, set(model.members) if everyone else model.members & set(who))
 
     def _leave(self, model: Model, who: set[str]) -> None:
@@ -160,11 +214,14 @@ class ChatMachine(RuleBasedStateMachine):
             model.removed_at[uid] = len(model.messages[False])
 
     @rule(
-        group=groups, which=st.sampled_from(ListName), action=st.sampled_from(ListAction), who=some
+        name=listed_names,
+        which=st.sampled_from(ListName),
+        action=st.sampled_from(ListAction),
+        who=some,
     )
-    def change_list(self, group: str, which: int, action: int, who: list[str]) -> None:
-        model = self.model((GROUP, group))
-        self.partition.apply(ChangeList(GROUP, group, which, action, who))
+    def change_list(self, name: tuple[int, str], which: int, action: int, who: list[str]) -> None:
+        model = self.model(name)
+        self.partition.apply(ChangeList(*name, which, action, who))
         model.exists = True
         listed = model.lists[which]
         if action == ListAction.ADD:
@@ -176,21 +233,32 @@ class ChatMachine(RuleBasedStateMachine):
         else:
             listed.clear()
 
-    @rule(name=names, ban=st.booleans(), disband=st.integers(0, 9))
-    def upsert(self, name: tuple[int, str], ban: bool, disband: int) -> None:
+    @rule(name=names, ban=st.booleans(), disband=st.integers(0, 9), send_ban=st.booleans())
+    def upsert(self, name: tuple[int, str], ban: bool, disband: int, send_ban: bool) -> None:
         model = self.model(name)
-        self.partition.apply(UpsertChannel(*name, ban=ban, disband=disband == 0))
+        change = UpsertChannel(*name, ban=ban, disband=disband == 0, send_ban=send_ban)
+        self.partition.apply(change)
         model.exists = True
-        model.ban = ban
+        model.ban, model.send_ban = ban, send_ban
         model.disband = model.disband or disband == 0
 
-    @rule(owner=st.sampled_from("ab"), present=st.booleans())
-    def derive(self, owner: str, present: bool) -> None:
-        channel = person_channel_id("a", "b")
+    @rule(
+        owner=st.sampled_from("ab"),
+        which=st.sampled_from(ListName),
+        present=st.booleans(),
+        in_force=st.booleans(),
+    )
+    def derive(self, owner: str, which: ListName, present: bool, in_force: bool) -> None:
         self.version += 1
-        change = DerivePersonRule(channel, owner, ListName.DENY, present, self.version)
-        self.partition.apply(change)
-        self.model((PERSON, channel)).denies[owner] = present
+        self.partition.apply(
+            DerivePersonRule(BETWEEN[1], owner, which, present, self.version, in_force)
+        )
+        model = self.model(BETWEEN)
+        if which == ListName.DENY:
+            model.denies[owner] = present
+        else:
+            model.allows[owner] = present
+            model.restricts[owner] = in_force and not present
 
     @rule(
         name=names,
@@ -212,7 +280,7 @@ class ChatMachine(RuleBasedStateMachine):
         history = {
             (sequence, message_id, number)
             for (command, _, number), (sequence, message_id, _) in model.answers.items()
-            if not command and sequence <= model.visible_to(uid)
+            if not command and sequence <= self.visible_to(uid, name)
         }
         known = sorted(message_id for _, message_id, _ in history) or [1]
         ids = [known[place % len(known)] + step for place, step in near]
@@ -236,14 +304,15 @@ class ChatMachine(RuleBasedStateMachine):
 
     @invariant()
     def reads_show_what_was_done(self) -> None:
-        for (kind, channel), model in self.models.items():
+        for (kind, channel), model in list(self.models.items()):
             for command in (False, True):
                 self._check_history(kind, channel, model, command)
-            if kind != GROUP:
+            if (kind, channel) == BETWEEN:
                 continue
-            page = self.partition.query(MembersQuery(kind, channel))
-            assert isinstance(page, MembersPage)
-            assert (page.uids, page.count) == (sorted(model.members), len(model.members))
+            if (kind, channel) in HAVE_MEMBERS:
+                page = self.partition.query(MembersQuery(kind, channel))
+                assert isinstance(page, MembersPage)
+                assert (page.uids, page.count) == (sorted(model.members), len(model.members))
             for which in ListName:
                 page = self.partition.query(ListQuery(kind, channel, which))
                 assert isinstance(page, MembersPage)
@@ -259,7 +328,15 @@ class ChatMachine(RuleBasedStateMachine):
         for uid in UIDS:
             pulled = self.partition.query(MessagesQuery(kind, channel, uid, limit=999))
             assert isinstance(pulled, MessagesPage)
-            assert len(pulled.messages) == model.visible_to(uid)
+            assert len(pulled.messages) == self.visible_to(uid, (kind, channel))
+
+    def visible_to(self, uid: str, name: tuple[int, str]) -> int:
+        """The last sequence of the history that `uid` may see; "" sees all."""
+        home = self.home(name)
+        gone = uid in home.removed_at and uid not in home.members
+        if gone and uid not in NAMED.get(name, ()):
+            return 0 if name in TOPICS else home.removed_at[uid]
+        return len(self.model(name).messages[False])
 
     def teardown(self) -> None:
         if hasattr(self, "partition"):

@@ -33,7 +33,7 @@ from zmqim.bus.messages import (
     Withdraw,
 )
 from zmqim.chat.encoding import encode
-from zmqim.chat.notices import Notice
+from zmqim.chat.notices import MembersNotice, Notice
 from zmqim.chat.queries import MembersQuery, decode_query
 from zmqim.chat.results import MembersPage
 from zmqim.ids import NodeName
@@ -100,9 +100,14 @@ class Gateway:
 
 
 class FanoutModel(RuleBasedStateMachine):
-    """One group in one partition; index, member version and sequence as a leader makes them."""
+    """One channel in one partition; index, member version and sequence as a leader makes them."""
 
     credit_bytes = credits.GATEWAY_CREDIT_BYTES
+    channel = (2, "group")
+    home = (2, "group")
+    """Whose members hear the channel."""
+    named: frozenset[str] = frozenset()
+    """Who hears it without being a member."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,7 +167,7 @@ class FanoutModel(RuleBasedStateMachine):
         index = len(self.log) + 1
         after = held ^ {uid}
         added, removed = ([], [uid]) if uid in held else ([uid], [])
-        notice = members("group", index, added, removed, previous=previous, count=len(after))
+        notice = self.change(index, added, removed, previous=previous, count=len(after))
         self.versions.append((index, after))
         self.log.append((index, notice))
 
@@ -171,9 +176,15 @@ class FanoutModel(RuleBasedStateMachine):
         index = len(self.log) + 1
         previous = self.versions[-1][0]
         count = len(UIDS)
-        notice = members("group", index, UIDS, [], previous=previous, reset=True, count=count)
+        notice = self.change(index, UIDS, [], previous=previous, reset=True, count=count)
         self.versions.append((index, frozenset(UIDS)))
         self.log.append((index, notice))
+
+    def change(
+        self, index: int, added: list[str], removed: list[str], **more: int
+    ) -> MembersNotice:
+        kind, name = self.home
+        return members(name, index, added, removed, channel_type=kind, **more)  # type: ignore[arg-type]
 
     # The leader ----------------------------------------------------------------------------------
 
@@ -183,7 +194,8 @@ class FanoutModel(RuleBasedStateMachine):
         sequence = len(self.sent_at) + 1
         self.sent_at[sequence] = index
         version = self.versions[-1][0]
-        one = message("group", sequence, channel_type=2, member_version=version)
+        kind, name = self.channel
+        one = message(name, sequence, channel_type=kind, member_version=version)
         self.log.append((index, one))
 
     @rule()
@@ -203,6 +215,7 @@ class FanoutModel(RuleBasedStateMachine):
     def leader_answers(self, page: int) -> None:
         for request, query in self.queries[:1]:
             del self.queries[0]
+            assert (query.channel_type, query.channel_id) == self.home
             version, held = self.versions[-1]
             found = sorted(uid for uid in held if uid > query.after_uid)
             result = MembersPage(version, len(held), found[:page], len(found) > page)
@@ -265,7 +278,9 @@ class FanoutModel(RuleBasedStateMachine):
     def may_see(self, uid: str, sequence: int) -> bool:
         index = self.sent_at[sequence]
         current = max(version for version, _ in self.versions if version < index)
-        return any(uid in held for version, held in self.versions if version >= current)
+        return uid in self.named or any(
+            uid in held for version, held in self.versions if version >= current
+        )
 
     def missed(self, upto: int) -> list[tuple[int, int]]:
         """(session, sequence) of those online since before and members ever since, up to index."""
@@ -277,7 +292,7 @@ class FanoutModel(RuleBasedStateMachine):
             if index <= upto
             and self.online_at[name, session] < index
             and all(
-                uid in held
+                uid in held or uid in self.named
                 for version, held in self.versions
                 if version >= max(one for one, _ in self.versions if one < index)
             )
@@ -310,9 +325,27 @@ class FanoutWithLittleCredit(FanoutModel):
     credit_bytes = 250
 
 
+class FanoutOfAVisitor(FanoutWithLittleCredit):
+    """Ann's channel: she hears everything, whether she is listed or not."""
+
+    channel = home = (10, "ann")
+    named = frozenset({"ann"})
+
+
+class FanoutOfATopic(FanoutWithLittleCredit):
+    """What is said in the topic is for the members of the community."""
+
+    channel = (5, "town@square")
+    home = (4, "town")
+
+
 TestFanout = pytest.mark.promise("P5")(pytest.mark.promise("P4")(FanoutModel.TestCase))
 TestFanout.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestFanoutWithLittleCredit = FanoutWithLittleCredit.TestCase
 TestFanoutWithLittleCredit.settings = settings(
     max_examples=60, stateful_step_count=40, deadline=None
 )
+TestFanoutOfAVisitor = pytest.mark.promise("P4")(FanoutOfAVisitor.TestCase)
+TestFanoutOfAVisitor.settings = TestFanoutWithLittleCredit.settings
+TestFanoutOfATopic = pytest.mark.promise("P5")(FanoutOfATopic.TestCase)
+TestFanoutOfATopic.settings = TestFanoutWithLittleCredit.settings

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from zmqim.chat.channels import person_channel_id, route_key_of_channel
+from zmqim.chat.channels import SYSTEM_UIDS, person_channel_id, route_key_of_channel
 from zmqim.chat.codes import ChannelType, ListAction, ListName, Reason
 from zmqim.chat.conversations import joined
 from zmqim.chat.encoding import encode
@@ -28,7 +28,7 @@ from zmqim.chat.operations import (
     RemoveMembers,
     UpsertChannel,
 )
-from zmqim.chat.permissions import SERVED_TYPES
+from zmqim.chat.permissions import MEMBER_TYPES, SERVED_TYPES
 from zmqim.chat.results import Rejected
 from zmqim.chat.rows import Derived, PersonRule
 
@@ -64,8 +64,12 @@ def add_members(
     heads: Heads, sets: MemberSets, index: int, operation: AddMembers, partitions: int
 ) -> Rejected | Change:
     """Add members; with `reset`, everybody else leaves."""
-    if operation.channel_type == ChannelType.PERSON or operation.channel_type not in SERVED_TYPES:
-        return _type_not_served(operation.channel_type)
+    name = (operation.channel_type, operation.channel_id)
+    if operation.channel_type not in MEMBER_TYPES and name != SYSTEM_UIDS:
+        return Rejected(
+            Reason.CHANNEL_TYPE_NOT_SUPPORTED,
+            f"a channel of type {operation.channel_type} has no members of its own",
+        )
     channel = heads.find(operation.channel_type, operation.channel_id)
     if channel.head.disband:
         return Rejected(Reason.DISBANDED, "the channel is disbanded")

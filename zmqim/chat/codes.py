@@ -6,7 +6,7 @@ from enum import IntEnum, IntFlag
 
 
 class ChannelType(IntEnum):
-    """wukongim.md 1.7; the types that this version serves in full are PERSON and GROUP."""
+    """wukongim.md 1.7; docs/CHANNELS.md says who writes to each and who hears it."""
 
     PERSON = 1
     GROUP = 2
@@ -64,6 +64,20 @@ class MessageFlag(IntFlag):
     RED_DOT = 2
     SYNC_ONCE = 4
     DUP = 8
+
+
+class Stranger(IntEnum):
+    """What a message to a person says for the case that the two never exchanged one
+    (docs/adr/0010)."""
+
+    UNSAID = 0
+    """Nothing, as before there was the rule: the message passes."""
+    ASK = 1
+    """Nobody looked yet: the answer is `Strangers`."""
+    WELCOME = 2
+    """The receiver takes messages of strangers (`UserRow.allow_stranger`)."""
+    UNWELCOME = 3
+    """The receiver takes none: reason 11, unless the sender is on the receiver's allow list."""
 
 
 class ListName(IntEnum):

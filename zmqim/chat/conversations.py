@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from zmqim.chat.channels import peers_of, route_key_of_user
+from zmqim.chat.channels import named_in, route_key_of_user
 from zmqim.chat.codes import ChannelType
 from zmqim.chat.encoding import encode
 from zmqim.chat.heads import Channel, Heads
@@ -25,10 +25,8 @@ from zmqim.chat.view import RowView
 from zmqim.ring.partitions import partition_of
 
 _decode: Final = msgspec.msgpack.Decoder(ConversationRow).decode
-_WITHOUT: Final = frozenset((ChannelType.LIVE, ChannelType.TEMPORARY))
+_WITHOUT: Final = frozenset((ChannelType.LIVE,))
 """Types whose members get no conversation (wukongim.md 1.7)."""
-_BEGUN_BY_MESSAGE: Final = frozenset((ChannelType.PERSON, ChannelType.AGENT))
-"""Types whose two parties are in the name: their conversation begins with the first message."""
 
 
 class Conversations:
@@ -144,13 +142,11 @@ def joined(
 
 
 def begun(channel: Channel, index: int, partitions: int) -> list[Derived]:
-    """What the two parties' partitions are told when the first message of their channel came, or
-    its first command."""
+    """What is told to the partitions of those whom the channel's id names, when its first message
+    or its first command came."""
     head = channel.head
-    if head.channel_type not in _BEGUN_BY_MESSAGE:
-        return []
-    both = dict.fromkeys(peers_of(head.channel_id))
-    return _derived(channel, index, both, True, (0, 0), partitions)
+    named = dict.fromkeys(named_in(head.channel_type, head.channel_id))
+    return _derived(channel, index, named, True, (0, 0), partitions)
 
 
 def _derived(

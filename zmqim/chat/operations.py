@@ -22,7 +22,9 @@ class SendMessage(Value, tag=1, frozen=True):
 
     `channel_id` is canonical, also when SYNC_ONCE stores it in the command channel. `origin` is
     the sending session, ``gateway uuid's first 4 bytes << 32 | session``, 0 for HTTP: that session
-    gets no push. `privileged` marks a system uid, whom no list stops.
+    gets no push. `privileged` marks a system uid, whom no list stops. `stranger` is a
+    `zmqim.chat.codes.Stranger`; a gateway says ASK for a person channel, and what it read when the
+    answer is `Strangers`.
     """
 
     channel_type: int
@@ -36,6 +38,7 @@ class SendMessage(Value, tag=1, frozen=True):
     topic: str = ""
     origin: int = 0
     privileged: bool = False
+    stranger: int = 0
 
 
 class SetToken(Value, tag=10, frozen=True):
@@ -58,7 +61,8 @@ class ClearToken(Value, tag=11, frozen=True):
 
 
 class SetUser(Value, tag=12, frozen=True):
-    """Bans of a person: `ban` refuses CONNECT with 19, `send_ban` refuses SEND with 25."""
+    """A person: `ban` refuses CONNECT with 19, `send_ban` refuses SEND with 25; without
+    `allow_stranger` nobody else may begin to write to him (docs/adr/0010)."""
 
     uid: str
     ban: bool

@@ -35,7 +35,7 @@ class ChannelQuery(Value, tag=3, frozen=True):
 class MembersQuery(Value, tag=4, frozen=True):
     """Members in byte order after `after_uid`. Answered by `MembersPage`.
 
-    For a person channel the two uids of its id are the members, without a row.
+    For a person or agent channel the two uids of its id are the members, without a row.
     """
 
     channel_type: int

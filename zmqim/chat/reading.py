@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, assert_never
 
 from zmqim.chat.changes import list_tag
-from zmqim.chat.channels import peers_of
+from zmqim.chat.channels import members_channel, named_in
 from zmqim.chat.codes import ChannelType, ListName
 from zmqim.chat.heads import Channel
 from zmqim.chat.keys import MEMBER_TAG
@@ -101,8 +101,8 @@ def _members(state: ChatState, query: MembersQuery) -> MembersPage:
     channel = state.heads.find(query.channel_type, query.channel_id)
     head = channel.head
     limit = _page_limit(query.limit)
-    if query.channel_type == ChannelType.PERSON:
-        both = sorted(set(peers_of(query.channel_id)), key=str.encode)
+    if query.channel_type in (ChannelType.PERSON, ChannelType.AGENT):
+        both = sorted(named_in(query.channel_type, query.channel_id), key=str.encode)
         after = query.after_uid.encode()
         left = [uid for uid in both if uid.encode() > after]
         return MembersPage(head.member_version, len(both), left[:limit], len(left) > limit)
@@ -189,13 +189,19 @@ def _commands(state: ChatState, query: CommandsQuery) -> CommandsPage:
 
 
 def _visible(state: ChatState, query: MessagesQuery | MessagesBy, channel: Channel) -> int:
-    """The last sequence that the asker may see: someone removed sees what was before (P5)."""
+    """The last sequence that the asker may see: someone removed sees what was before (P5).
+
+    Of a topic nothing: a removal from the community does not say where each of its topics was.
+    """
     last = channel.head.last_sequence
-    if query.login_uid and query.channel_type != ChannelType.PERSON:
-        base = state.heads.find(query.channel_type, query.channel_id)
-        membership = state.sets.get(MEMBER_TAG, base, query.login_uid)
-        if membership is not None and not membership.present:
-            command = channel.head.command
-            removed = membership.last_command if command else membership.last_sequence
-            return min(last, removed)
-    return last
+    uid, channel_type, channel_id = query.login_uid, query.channel_type, query.channel_id
+    if not uid or uid in named_in(channel_type, channel_id):
+        return last
+    home = state.heads.find(*members_channel(channel_type, channel_id))
+    membership = state.sets.get(MEMBER_TAG, home, uid)
+    if membership is None or membership.present:
+        return last
+    if channel_type == ChannelType.COMMUNITY_TOPIC:
+        return 0
+    removed = membership.last_command if channel.head.command else membership.last_sequence
+    return min(last, removed)

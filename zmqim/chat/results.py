@@ -46,6 +46,7 @@ class UserRow(Value, tag=4, frozen=True):
     send_ban: bool = False
     version: int = 0
     """Log index of the last change of the person's bans or tokens."""
+    allow_stranger: bool = True
 
 
 class ChannelRow(Value, tag=5, frozen=True):
@@ -150,6 +151,11 @@ class MessagesFound(Value, tag=10, frozen=True):
     after_uid: str = ""
 
 
+class Strangers(Value, tag=30, frozen=True):
+    """Nothing was stored: the two never exchanged a message, and the operation does not say whether
+    the receiver takes messages of strangers. Read that (`UserRow`) and send again, saying it."""
+
+
 Result = (
     Sent
     | Rejected
@@ -164,6 +170,7 @@ Result = (
     | CommandsPage
     | PendingCommands
     | MessagesFound
+    | Strangers
 )
 
 _result: Final[msgspec.msgpack.Decoder[Result]] = msgspec.msgpack.Decoder(Result)

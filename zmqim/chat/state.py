@@ -27,7 +27,8 @@ from zmqim.chat.changes import (
     remove_members,
     upsert_channel,
 )
-from zmqim.chat.codes import MessageFlag, Reason
+from zmqim.chat.channels import members_channel
+from zmqim.chat.codes import ChannelType, MessageFlag, Reason, Stranger
 from zmqim.chat.commands import Commands
 from zmqim.chat.conversations import Conversations, begun
 from zmqim.chat.digest import FACTOR, U64, DigestNotes, fold
@@ -58,8 +59,8 @@ from zmqim.chat.operations import (
     decode_operation,
     decode_send,
 )
-from zmqim.chat.permissions import judge
-from zmqim.chat.results import Done, MessageRow, Rejected, Result, Sent
+from zmqim.chat.permissions import are_strangers, judge
+from zmqim.chat.results import Done, MessageRow, Rejected, Result, Sent, Strangers
 from zmqim.chat.rows import Derived, OutboxRow, Remembered
 from zmqim.chat.unread import Senders
 from zmqim.chat.users import Users
@@ -70,6 +71,10 @@ from zmqim.limits import DIGEST_ENTRIES, REQUEST_MEMORY_MS
 _SUCCESS: Final = Reason.SUCCESS
 _RED_DOT: Final = int(MessageFlag.RED_DOT)
 _SYNC_ONCE: Final = int(MessageFlag.SYNC_ONCE)
+_TOPIC: Final = int(ChannelType.COMMUNITY_TOPIC)
+_ASK: Final = int(Stranger.ASK)
+_UNWELCOME: Final = int(Stranger.UNWELCOME)
+_STRANGERS: Final = encode(Strangers())
 _REQUEST_MEMORY_HLC: Final = REQUEST_MEMORY_MS << HLC_COUNTER_BITS
 REQUESTS_FORGOTTEN_MAX: Final = 8
 """Old request ids that one operation with a request id removes: more than it adds."""
@@ -196,9 +201,13 @@ class ChatState:
         if not applied.index % self._digest_entries:
             self.notes.note(applied.index, applied.digest)
 
-    def judge_transient(self, send: SendMessage) -> Reason:
-        """May this message, which is never logged, be pushed?"""
-        return judge(self.heads.find(send.channel_type, send.channel_id), send, self.sets)
+    def refusal(self, send: SendMessage) -> bytes | None:
+        """The encoded refusal of a message, which changes nothing; None: it may go out."""
+        return self._refusal(self.heads.find(send.channel_type, send.channel_id), send)
+
+    def member_version(self, send: SendMessage) -> int:
+        """At which version its audience must be read."""
+        return self._audience(send).head.member_version
 
     def notice_again(self, index: int, hlc: int, payload: bytes) -> bytes | None:
         """The notice that the applied entry at `index`, stamped `hlc`, made, from its rows."""
@@ -211,8 +220,8 @@ class ChatState:
         first = self._stored(send)
         if first is None or first.hlc != hlc:
             return None
-        base = self.heads.find(send.channel_type, send.channel_id)
-        return _message_notice(base, send, payload, first.sequence, first.message_id, first.hlc)
+        version = self.member_version(send)
+        return _message_notice(version, send, payload, first.sequence, first.message_id, first.hlc)
 
     def result_before(self, operation: Operation) -> bytes | None:
         """The result of this operation if it was applied before, and is repeated. Only reads."""
@@ -249,9 +258,9 @@ class ChatState:
             first = messages.first(log, key)
             if first is not None:
                 return self._unsent(_answer_again(first, send.payload))
-        reason = judge(base, send, self.sets)
-        if reason is not _SUCCESS:
-            return self._unsent(encode(Rejected(reason)))
+        refusal = self._refusal(base, send)
+        if refusal is not None:
+            return self._unsent(refusal)
         if not log.dirty:
             heads.changed(log)
         if not key:
@@ -271,8 +280,24 @@ class ChatState:
         messages.put(log, message_id, hlc, payload, key)
         if quiet:
             return _NOTICED
-        notice = _message_notice(base, send, payload, sequence, message_id, hlc)
+        if send.channel_type == _TOPIC:
+            base = self._audience(send)
+        version = base.head.member_version
+        notice = _message_notice(version, send, payload, sequence, message_id, hlc)
         return encode(Sent(sequence, message_id, hlc)), notice
+
+    def _refusal(self, base: Channel, send: SendMessage) -> bytes | None:
+        reason = judge(self.heads, base, send, self.sets)
+        if reason is _SUCCESS and send.stranger and are_strangers(base.head, send):
+            if send.stranger == _ASK:
+                return _STRANGERS
+            if send.stranger == _UNWELCOME:
+                reason = Reason.NOT_ALLOWED
+        return None if reason is _SUCCESS else encode(Rejected(reason))
+
+    def _audience(self, send: SendMessage) -> Channel:
+        """The channel whose members hear the message, also if it is a command."""
+        return self.heads.find(*members_channel(send.channel_type, send.channel_id))
 
     def _unsent(self, result: bytes) -> Outcome:
         self.applied.digest = fold(self.applied.digest, result)
@@ -394,9 +419,8 @@ class ChatState:
 
 
 def _message_notice(
-    base: Channel, send: SendMessage, payload: bytes, sequence: int, message_id: int, hlc: int
+    version: int, send: SendMessage, payload: bytes, sequence: int, message_id: int, hlc: int
 ) -> bytes:
-    """`base` is the channel whose members are the audience, also of a command message."""
     return encode(
         MessageNotice(
             send.channel_type,
@@ -404,7 +428,7 @@ def _message_notice(
             sequence,
             message_id,
             hlc,
-            base.head.member_version,
+            version,
             payload,
         )
     )

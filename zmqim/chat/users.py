@@ -44,7 +44,14 @@ class Users:
             return UserRow(uid, False)
         body = self._view.get(self._keys.token(uid, device_flag))
         if body is None:
-            return UserRow(uid, True, ban=user.ban, send_ban=user.send_ban, version=user.version)
+            return UserRow(
+                uid,
+                True,
+                ban=user.ban,
+                send_ban=user.send_ban,
+                version=user.version,
+                allow_stranger=user.allow_stranger,
+            )
         token = _decode_token(body)
         return UserRow(
             uid,
@@ -55,6 +62,7 @@ class Users:
             user.ban,
             user.send_ban,
             user.version,
+            user.allow_stranger,
         )
 
     def set_token(self, index: int, operation: SetToken) -> UserNotice | None:

@@ -16,12 +16,10 @@ from zmqim.chat.channels import is_valid_uid, route_key_of_user
 from zmqim.chat.codes import Reason
 from zmqim.chat.encoding import encode
 from zmqim.chat.queries import UserQuery
-from zmqim.chat.results import UserRow, decode_result
-from zmqim.errors import WireError
 from zmqim.gateway.counters import Counters
 from zmqim.gateway.plugin import CloseReason
 from zmqim.gateway.presence import Presence
-from zmqim.gateway.requests import DONE, Numbers, OnAnswer, Requests, Routers
+from zmqim.gateway.requests import DONE, Numbers, OnAnswer, Requests, Routers, user_row
 from zmqim.gateway.sessions import Phase, Session, Sessions
 from zmqim.gateway.tokens import token_is_right
 from zmqim.gateway.wheel import Wheel
@@ -130,7 +128,7 @@ class Connecting:
         packet = session.connect
         if session.phase is not Phase.READING or packet is None:
             return
-        row = _user_row(result) if code == DONE else None
+        row = user_row(result) if code == DONE else None
         if row is None:
             self._sessions.end(session, CloseReason.UNAVAILABLE)
         elif not token_is_right(packet.token, row.salt, row.token_hash):
@@ -209,7 +207,7 @@ class Connecting:
             self._read_user(now, session, self._user_read_again)
 
     def _user_read_again(self, now: int, session: Session, code: int, result: bytes) -> None:
-        row = _user_row(result) if code == DONE else None
+        row = user_row(result) if code == DONE else None
         if session.phase is not Phase.OPEN:
             return
         if row is None:
@@ -240,11 +238,3 @@ class Connecting:
         """The turn's logins."""
         sends, self._sends = self._sends, []
         return sends
-
-
-def _user_row(result: bytes) -> UserRow | None:
-    try:
-        row = decode_result(result)
-    except WireError:
-        return None
-    return row if isinstance(row, UserRow) else None

@@ -10,7 +10,8 @@ The contract is that of `zmqim.bus.effects`, with these events of clients and li
     core.online(now, token, uids)                     answered by the effect `OnlineFound`
 
 This module only hands events on: `connecting` admits, `sending` is the way in, `delivery` and
-`pushing` the way out, `presence` tells routers who is here, `requests` asks until it is answered.
+`pushing` the way out, `presence` tells routers who is here, `requests` asks until it is answered,
+`system_uids` knows whom no list stops.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from zmqim.gateway.questions import Questions
 from zmqim.gateway.requests import Numbers, Requests, Routers
 from zmqim.gateway.sending import Sending
 from zmqim.gateway.sessions import OPEN, Phase, Session, Sessions
+from zmqim.gateway.system_uids import SystemUids
 from zmqim.gateway.wheel import Wheel
 from zmqim.ids import Milliseconds, NodeName, NodeUuid
 from zmqim.topology_values import Limits
@@ -98,8 +100,11 @@ class GatewayCore:
         numbers = Numbers()
         self._sessions = Sessions(bounds, self.counters.count)
         self._requests = Requests(self._routers, self._wheel, numbers)
+        self._system = SystemUids(self._requests, self._wheel)
         self._sending = Sending(
             self._sessions,
+            self._requests,
+            self._system,
             self._routers,
             self._wheel,
             numbers,
@@ -124,13 +129,20 @@ class GatewayCore:
         self._questions = Questions(self._requests, self._routers, self._wheel, numbers, partitions)
         self._presence.start(now)
         self._questions.probe(now)
+        self._system.read(now)
 
     # ---- state for the shell -----------------------------------------------------------------
 
     @property
     def ready(self) -> bool:
-        """A leader of every partition has answered once, and a router is linked now."""
-        return self._questions.all_led and bool(self._routers.live)
+        """A leader of every partition has answered once, the system uids are known, and a router is
+        linked now."""
+        return self._questions.all_led and self._system.known and bool(self._routers.live)
+
+    @property
+    def system_uids(self) -> frozenset[str]:
+        """The uids that no list stops, as far as it is known here."""
+        return self._system.uids
 
     @property
     def has_room(self) -> bool:
@@ -161,11 +173,14 @@ class GatewayCore:
         unprobed = self._questions.unprobed
         if unprobed:
             found.append(f"{len(unprobed)} partitions have no leader that answered yet")
+        elif not self._system.known:
+            found.append("the system uids have not been read yet")
         return found
 
     def set_wall_offset(self, offset_ms: int) -> None:
-        """Wall clock minus `now`: what CONNACK's time difference is computed from."""
+        """Wall clock minus `now`: for CONNACK's time difference, and for messages that expire."""
         self._connecting.wall_offset_ms = offset_ms
+        self._pushing.wall_offset_ms = offset_ms
 
     # ---- clients -----------------------------------------------------------------------------
 

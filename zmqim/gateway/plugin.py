@@ -137,8 +137,12 @@ class GatewayPort(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether clients can be served now: a leader of every partition has answered once, and
-        a router is linked."""
+        """Whether clients can be served now: a leader of every partition has answered once, the
+        system uids are known, and a router is linked."""
+
+    @property
+    def system_uids(self) -> frozenset[str]:
+        """The uids that no list stops, as known here: a change is seen within seconds."""
 
     def not_ready(self) -> str:
         """Why not, as a sentence (``"no leader of 3 of 64 partitions has answered yet"``); empty

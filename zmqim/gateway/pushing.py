@@ -6,6 +6,9 @@ session's *window* until RECVACK, and is pushed again after 5, 10, 20, 40 and 80
 window is full or whose connection takes nothing is LAGGING: it keeps only (cursor, last) per
 channel, and pulls when half the window is free. So a slow session costs its own memory alone, and
 nobody waits for it (GOSSIP_AND_FANOUT.md 4.5, 4.6).
+
+A message whose `expire` seconds have passed, by this gateway's clock, is not pushed any more: the
+cursor moves over it.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from zmqim.gateway.plugin import CloseReason
 from zmqim.gateway.requests import DONE, Requests
 from zmqim.gateway.sessions import Phase, Session, Sessions
 from zmqim.gateway.wheel import Wheel
-from zmqim.ids import seconds_of
+from zmqim.ids import expiry_of, seconds_of
 from zmqim.wkproto.packets import Recv, Setting
 
 ChannelKey = tuple[int, str, bool]
@@ -54,10 +57,11 @@ _PERSON: Final = int(ChannelType.PERSON)
 class Unacked:
     """A push without RECVACK: when it is repeated, and how often it was."""
 
-    __slots__ = ("due", "recv", "size", "tries")
+    __slots__ = ("due", "expires_at", "recv", "size", "tries")
 
-    def __init__(self, recv: Recv, due: int, size: int) -> None:
+    def __init__(self, recv: Recv, due: int, size: int, expires_at: int) -> None:
         self.recv = recv
+        self.expires_at = expires_at
         self.due = due
         self.size = size
         self.tries = 0
@@ -80,6 +84,7 @@ class Message:
         "_others",
         "_own",
         "channel_id",
+        "expires_at",
         "hlc",
         "key",
         "message_id",
@@ -95,6 +100,7 @@ class Message:
         self.hlc = hlc
         self.operation = operation
         self.origin = operation.origin
+        self.expires_at = expiry_of(hlc, operation.expire)
         self.key: ChannelKey = (
             operation.channel_type,
             operation.channel_id,
@@ -153,6 +159,8 @@ class Pushing:
         self._counters = counters
         self._origin = gateway_origin
         self._pulls: dict[tuple[ChannelKey, int], list[Session]] = {}
+        self.wall_offset_ms = 0
+        """Wall clock minus `now`, in milliseconds; the shell keeps it right."""
 
     # ---- pushes ------------------------------------------------------------------------------
 
@@ -160,7 +168,7 @@ class Pushing:
         """One message for an OPEN session: pushed, dropped as a repeat, or to be pulled later."""
         sequence = message.sequence
         if not sequence:
-            self._push_transient(session, message)
+            self._push_transient(now, session, message)
             return
         key = message.key
         cursor = session.cursors.get(key)
@@ -179,9 +187,11 @@ class Pushing:
             self._counters.count("sessions_lagging")
             self._fall_behind(now, session, key, sequence)
 
-    def _push_transient(self, session: Session, message: Message) -> None:
+    def _push_transient(self, now: int, session: Session, message: Message) -> None:
         """NO_PERSIST: now or never."""
         if message.origin == self._origin | session.number:
+            return
+        if self._is_over(now, message.expires_at):
             return
         if session.lagging or not session.writable:
             self._counters.transient_dropped += 1
@@ -195,6 +205,8 @@ class Pushing:
         session.cursors[message.key] = message.sequence
         if message.origin == self._origin | session.number:
             return
+        if self._is_over(now, message.expires_at):
+            return
         recv = message.for_uid(session.uid)
         out = session.out
         if out:
@@ -202,13 +214,19 @@ class Pushing:
         else:
             self._sessions.tell(session, recv)
         due = now + _FIRST_PAUSE
-        session.window[message.message_id] = Unacked(recv, due, message.size)
+        session.window[message.message_id] = Unacked(recv, due, message.size, message.expires_at)
         session.pushes += 1
         session.push_bytes += message.size
         self._counters.pushed += 1
         if not session.redeliver_at or due < session.redeliver_at:
             session.redeliver_at = due
             self._wheel.add(due, self._redeliver, session)
+
+    def _is_over(self, now: int, expires_at: int) -> bool:
+        if not expires_at or now + self.wall_offset_ms < expires_at:
+            return False
+        self._counters.count("pushes_expired")
+        return True
 
     def _place_cursor(self, session: Session, key: ChannelKey, cursor: int) -> None:
         cursors = session.cursors
@@ -236,6 +254,10 @@ class Pushing:
         next_due = 0
         for message_id, unacked in list(session.window.items()):
             due = unacked.due
+            if due <= now and self._is_over(now, unacked.expires_at):
+                del session.window[message_id]
+                session.push_bytes_done += unacked.size
+                continue
             if due <= now and session.writable:
                 self._counters.pushes_again += 1
                 if not unacked.tries:

@@ -15,6 +15,8 @@ from typing import Any, Final
 from zmqim import limits
 from zmqim.bus.effects import Send, View
 from zmqim.bus.messages import Item, ItemKind, OutcomeCode, Submit
+from zmqim.chat.results import UserRow, decode_result
+from zmqim.errors import WireError
 from zmqim.gateway.wheel import Wheel
 from zmqim.ids import NodeName, PartitionId
 from zmqim.ring.partitions import partition_of
@@ -292,3 +294,12 @@ class Requests:
             if asked.router in (None, name):
                 asked.proposed = asked.proposed or asked.router is not None
                 self._launch(now, asked, name)
+
+
+def user_row(result: bytes) -> UserRow | None:
+    """The answer to a `UserQuery`; None if it cannot be read."""
+    try:
+        row = decode_result(result)
+    except WireError:
+        return None
+    return row if isinstance(row, UserRow) else None

@@ -10,41 +10,51 @@ sends again only what was never answered.
 A definite refusal of the batch (BUSY, a full disk) also refuses what waits behind it in the lane:
 it was sent before the client could know, and must not overtake what is sent again. A refusal is not
 definite if an earlier attempt of the same item may have been taken: then the lane goes on asking.
+
+To a person nobody looks first whether strangers may write to him: the channel's partition answers
+`Strangers` if the two never exchanged a message. Then the receiver's row is read, and what is open
+of the batch goes again under new numbers, with what it says (docs/adr/0010).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from zmqim import limits
 from zmqim.bus.messages import Item, ItemKind
 from zmqim.chat.channels import (
-    COMMAND_SUFFIX,
-    SYSTEM_UID,
     canonical_channel_id,
-    is_valid_uid,
+    fault_of_name,
+    peer_of,
     peers_of,
     route_key_of_channel,
+    route_key_of_user,
 )
-from zmqim.chat.codes import ChannelType, MessageFlag, Reason
+from zmqim.chat.codes import ChannelType, MessageFlag, Reason, Stranger
 from zmqim.chat.encoding import encode
-from zmqim.chat.operations import SendMessage
-from zmqim.chat.results import Rejected, Sent, decode_result
+from zmqim.chat.operations import SendMessage, decode_send
+from zmqim.chat.queries import UserQuery
+from zmqim.chat.results import Rejected, Sent, Strangers, decode_result
 from zmqim.errors import WireError
 from zmqim.gateway.counters import Counters
+from zmqim.gateway.lanes import Lane, Waiting, batch_of
 from zmqim.gateway.plugin import CloseReason
 from zmqim.gateway.requests import (
     BAD_REQUEST,
     BUSY,
     DISK_FULL,
     DONE,
-    ITEM_OVERHEAD_BYTES,
     UNKNOWN,
     Numbers,
+    Requests,
     Routers,
     longest_pause,
+    user_row,
 )
 from zmqim.gateway.sessions import Phase, Session, Sessions
+from zmqim.gateway.system_uids import SystemUids
 from zmqim.gateway.wheel import Wheel
 from zmqim.ids import NodeName
 from zmqim.topology_values import Limits
@@ -63,82 +73,8 @@ _STORED_FLAGS: Final = int(STORED_FLAGS)
 _WRITE: Final = int(ItemKind.WRITE)
 _TRANSIENT: Final = int(ItemKind.TRANSIENT)
 _PAYLOAD_MAX: Final = limits.PAYLOAD_BYTES_MAX
-
-
-class Waiting:
-    """A SEND without an answer."""
-
-    __slots__ = (
-        "client_msg_no",
-        "client_seq",
-        "doubtful",
-        "item",
-        "lane",
-        "proposed",
-        "since",
-        "size",
-    )
-
-    def __init__(
-        self, item: Item, lane: Lane, client_seq: int, client_msg_no: str, since: int, size: int
-    ) -> None:
-        self.item = item
-        self.lane = lane
-        self.client_seq = client_seq
-        self.client_msg_no = client_msg_no
-        self.since = since
-        self.size = size
-        self.proposed = False
-        """Whether the latest attempt may have been taken."""
-        self.doubtful = False
-        """Whether an earlier attempt may have been taken: then no refusal is definite."""
-
-
-class Lane:
-    """What one session sends to one channel."""
-
-    __slots__ = (
-        "channel_id",
-        "flight",
-        "key",
-        "open_count",
-        "partition",
-        "patience",
-        "pause",
-        "queue",
-        "ready",
-        "retry_at",
-        "router",
-        "session",
-        "timer_at",
-        "tries",
-    )
-
-    def __init__(self, session: Session, channel_id: str, key: bytes, partition: int) -> None:
-        self.session = session
-        self.channel_id = channel_id
-        self.key = key
-        self.partition = partition
-        self.queue: list[Waiting] = []
-        self.flight: list[Waiting] = []
-        self.open_count = 0
-        """Items of the flight without an answer."""
-        self.ready = False
-        self.router: NodeName | None = None
-        """Whom the flight was sent to; None: it waits out a pause."""
-        self.tries = 0
-        """How often the flight came to nothing."""
-        self.pause = limits.NOT_LEADER_RETRY_MS
-        self.patience = limits.REQUEST_RETRY_MS
-        """How long the flight waits for an answer before it is asked again."""
-        self.retry_at = 0
-        self.timer_at = 0
-        """When the wheel looks at the lane next; 0: it does not."""
-
-    @property
-    def idle(self) -> bool:
-        """Nothing waits and nothing is in flight."""
-        return not self.queue and not self.flight
+_PERSON: Final = int(ChannelType.PERSON)
+_ASK: Final = int(Stranger.ASK)
 
 
 class Sending:
@@ -147,6 +83,8 @@ class Sending:
     def __init__(
         self,
         sessions: Sessions,
+        requests: Requests,
+        system: SystemUids,
         routers: Routers,
         wheel: Wheel,
         numbers: Numbers,
@@ -157,6 +95,8 @@ class Sending:
     ) -> None:
         """`gateway_origin`: this gateway's part of every `SendMessage.origin`."""
         self._sessions = sessions
+        self._requests = requests
+        self._system = system
         self._routers = routers
         self._wheel = wheel
         self._numbers = numbers
@@ -202,7 +142,8 @@ class Sending:
                 packet.expire,
                 packet.topic,
                 self._origin | session.number,
-                session.uid == SYSTEM_UID,
+                session.uid in self._system.uids,
+                _ASK if packet.channel_type == _PERSON else 0,
             )
         )
         kind = _TRANSIENT if flags & _NO_PERSIST else _WRITE
@@ -263,7 +204,7 @@ class Sending:
         for lane in ready:
             lane.ready = False
             if lane.queue and not lane.flight:
-                lane.flight, lane.queue = _batch_of(lane.queue)
+                lane.flight, lane.queue = batch_of(lane.queue)
                 lane.open_count = len(lane.flight)
                 lane.pause = limits.NOT_LEADER_RETRY_MS
                 lane.patience = limits.REQUEST_RETRY_MS
@@ -340,6 +281,9 @@ class Sending:
                 return True
             if type(done) is Sent:
                 self._finish(waiting, done.message_id, done.sequence, 1)
+            elif type(done) is Strangers:
+                waiting.proposed = False
+                self._ask_receiver(now, waiting.lane)
             else:
                 reason = done.reason if isinstance(done, Rejected) else Reason.SYSTEM_ERROR
                 self._finish(waiting, 0, 0, reason)
@@ -358,6 +302,43 @@ class Sending:
             waiting.proposed = code == UNKNOWN
             self._retry(now, waiting.lane, code)
         return True
+
+    def _ask_receiver(self, now: int, lane: Lane) -> None:
+        """Read whether the receiver takes messages of strangers."""
+        if lane.asking:
+            return
+        lane.asking = True
+        receiver = peer_of(lane.channel_id, lane.session.uid)
+        self._requests.ask(
+            now,
+            ItemKind.READ,
+            route_key_of_user(receiver),
+            encode(UserQuery(receiver, 0)),
+            limits.READ_DEADLINE_MS,
+            self._receiver_read,
+            lane,
+            patient=True,
+        )
+
+    def _receiver_read(self, now: int, lane: Lane, code: int, result: bytes) -> None:
+        """Say it in what is open of the flight; if it could not be read, the flight is asked again
+        as it was, and the answer is the same."""
+        lane.asking = False
+        if not lane.flight:
+            return
+        row = user_row(result) if code == DONE else None
+        if row is None:
+            self._retry(now, lane, code)
+            return
+        says = Stranger.WELCOME if row.allow_stranger else Stranger.UNWELCOME
+        for waiting in lane.flight:
+            item = waiting.item
+            if self._waiting.pop(item.request, None) is not None:
+                send = replace(decode_send(item.body), stranger=int(says))
+                request = self._numbers.take()
+                waiting.item = Item(request, item.key, item.kind, encode(send))
+                self._waiting[request] = waiting
+        self._launch(now, lane)
 
     def _finish(self, waiting: Waiting, message_id: int, sequence: int, reason: int) -> None:
         del self._waiting[waiting.item.request]
@@ -427,30 +408,15 @@ class Sending:
         session.lanes = {}
 
 
-def _batch_of(queue: list[Waiting]) -> tuple[list[Waiting], list[Waiting]]:
-    """The beginning of `queue` that fits into a frame, and the rest."""
-    size = sum([each.size for each in queue]) + ITEM_OVERHEAD_BYTES * len(queue)
-    if len(queue) <= limits.BATCH_ITEMS_MAX and size <= limits.BATCH_BYTES_MAX:
-        return queue, []
-    left = limits.BATCH_BYTES_MAX
-    count = 0
-    for each in queue[: limits.BATCH_ITEMS_MAX]:
-        left -= each.size + ITEM_OVERHEAD_BYTES
-        if left < 0 and count:
-            break
-        count += 1
-    return queue[:count], queue[count:]
-
-
 def _channel_refusal(packet: Send, uid: str) -> int:
     """The reason why `uid` cannot send to the channel by its name alone, 0 if it can."""
-    name = packet.channel_id
-    if not 1 <= packet.channel_type <= ChannelType.AGENT_GROUP:
+    name, channel_type = packet.channel_id, packet.channel_type
+    if not 1 <= channel_type <= ChannelType.AGENT_GROUP:
         return Reason.CHANNEL_TYPE_NOT_SUPPORTED
-    if not name or name.endswith(COMMAND_SUFFIX):
+    if not name:
         return Reason.CHANNEL_ID_ERROR
-    if packet.channel_type == ChannelType.PERSON:
-        both = peers_of(name) if "@" in name else (uid, name)
-        if uid not in both or not all(is_valid_uid(one) for one in both):
-            return Reason.CHANNEL_ID_ERROR
-    return 0
+    channel_id = canonical_channel_id(channel_type, name, uid)
+    if fault_of_name(channel_type, channel_id):
+        return Reason.CHANNEL_ID_ERROR
+    is_others = channel_type == ChannelType.PERSON and uid not in peers_of(channel_id)
+    return Reason.CHANNEL_ID_ERROR if is_others else 0

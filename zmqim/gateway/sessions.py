@@ -18,8 +18,8 @@ from zmqim.topology_values import Limits
 from zmqim.wkproto.packets import Connect, Disconnect, FromServer
 
 if TYPE_CHECKING:
+    from zmqim.gateway.lanes import Lane
     from zmqim.gateway.pushing import Behind, Unacked
-    from zmqim.gateway.sending import Lane
 
 
 class Phase(IntEnum):

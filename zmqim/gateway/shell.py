@@ -313,8 +313,13 @@ class Shell:
 
     @property
     def ready(self) -> bool:
-        """A leader of every partition has answered once, and a router is linked."""
+        """A leader of every partition has answered once, and more; see the port."""
         return self._core.ready
+
+    @property
+    def system_uids(self) -> frozenset[str]:
+        """The uids that no list stops, as far as it is known here."""
+        return self._core.system_uids
 
     def not_ready(self) -> str:
         """Why not, as a sentence; empty when `ready`."""

@@ -12,7 +12,7 @@ The queue needs no bound of its own but for a faulty leader: a leader keeps NOTI
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Final
 
@@ -29,27 +29,24 @@ from zmqim.bus.messages import (
     Notices,
     Outcome,
 )
-from zmqim.chat.channels import COMMAND_SUFFIX
+from zmqim.chat.channels import COMMAND_SUFFIX, members_channel
 from zmqim.chat.codes import ChannelType
-from zmqim.chat.encoding import encode
 from zmqim.chat.notices import MembersNotice, MessageNotice, Notice, UserNotice
 from zmqim.ids import Channel, Milliseconds, NodeName, PartitionId
 from zmqim.router.credits import GatewayLink, LinkCounts, TurnMark
-from zmqim.router.members import Members, Reading, Snapshot
+from zmqim.router.members import Ask, Members, Readings, Snapshot
 from zmqim.router.plans import LargeChannel, Places, Plans
 
 _decode_notice: Final = msgspec.msgpack.Decoder(Notice).decode
 _PERSON: Final = int(ChannelType.PERSON)
+_AGENT: Final = int(ChannelType.AGENT)
 TRANSIENT: Final = 0
-
-Ask = Callable[[PartitionId, int, bytes], None]
-"""Puts a query of the router itself on its way: (partition, request number, encoded query)."""
 
 
 class Stream:
     """The notices of one partition: what waits, what is out, what was acknowledged."""
 
-    __slots__ = ("acked", "answer", "last", "marks", "open", "queue", "reading", "source", "term")
+    __slots__ = ("acked", "answer", "last", "marks", "open", "queue", "source", "term")
 
     def __init__(self) -> None:
         self.source = NodeName("")
@@ -61,8 +58,6 @@ class Stream:
         self.marks: deque[TurnMark] = deque()
         """What is out and not acknowledged, turn by turn; the newest may be `open`."""
         self.open: TurnMark | None = None
-        self.reading: Reading | None = None
-        """What the head of the queue waits for."""
         self.answer = False
         """The leader is to hear how far we are, even if that is no news."""
 
@@ -73,16 +68,13 @@ class Fanout:
     def __init__(self, plans: Plans, places: Places, ask: Ask) -> None:
         self._places = places
         self._plans = plans
-        self._ask = ask
         self._members = Members()
+        self._readings = Readings(ask)
         self._streams: dict[PartitionId, Stream] = {}
         self._links: dict[NodeName, GatewayLink] = {}
         self._counts = LinkCounts()
         self._settled: dict[PartitionId, None] = {}
         """Partitions that may have more to acknowledge at the end of the turn."""
-        self._readings: dict[int, Stream] = {}
-        self._waiting: dict[PartitionId, Stream] = {}
-        self._last_request = 0
         self._retry_at: Milliseconds | None = None
         """When to send again what the bus refused."""
         self._nudge_at: Milliseconds | None = None
@@ -147,7 +139,7 @@ class Fanout:
             self.notices_repeated += repeated
             self._answer(partition, stream)
         if queue and not self.is_held:
-            self._await_members(now, partition, stream)
+            self._await_members(now, partition, queue[0][1])
 
     def _answer(self, partition: PartitionId, stream: Stream) -> None:
         stream.answer = True
@@ -164,7 +156,7 @@ class Fanout:
         while queue:
             index, notice = queue[0]
             if not self._put_out(partition, stream, index, notice):
-                self._await_members(now, partition, stream)
+                self._await_members(now, partition, notice)
                 return
             queue.popleft()
 
@@ -178,13 +170,13 @@ class Fanout:
         None was not to be read: it only counts as seen.
         """
         if type(notice) is MessageNotice:
-            channel_id = notice.channel_id.removesuffix(COMMAND_SUFFIX)
-            if notice.channel_type == _PERSON:
-                one, _, other = channel_id.partition("@")
+            channel_type = notice.channel_type
+            if channel_type in (_PERSON, _AGENT):
+                one, _, other = notice.channel_id.removesuffix(COMMAND_SUFFIX).partition("@")
                 mark = self._mark(partition, stream, index)
                 self._push(notice, (one, other) if one != other else (one,), mark)
                 return True
-            channel = (notice.channel_type, channel_id)
+            channel = audience_of(channel_type, notice.channel_id)
             snapshot = self._members.get(channel, notice.member_version)
             if snapshot is None:
                 return False
@@ -298,48 +290,29 @@ class Fanout:
         else:
             self._plans.members_changed(channel, change.added, change.removed, self._places)
 
-    def _await_members(self, now: Milliseconds, partition: PartitionId, stream: Stream) -> None:
+    def _await_members(
+        self, now: Milliseconds, partition: PartitionId, notice: Notice | None
+    ) -> None:
         """The head of the queue needs members: begin to read them unless that is under way."""
-        if stream.reading is not None:
-            return
-        notice = stream.queue[0][1]
         assert isinstance(notice, MessageNotice)
-        channel = (notice.channel_type, notice.channel_id.removesuffix(COMMAND_SUFFIX))
-        stream.reading = Reading(channel, partition, notice.member_version)
-        self._waiting[partition] = stream
-        self._ask_members(now, stream, stream.reading)
-
-    def _ask_members(self, now: Milliseconds, stream: Stream, reading: Reading) -> None:
-        self._readings.pop(reading.request, None)
-        self._last_request += 1
-        self._readings[self._last_request] = stream
-        query = reading.ask(now, self._last_request)
-        self._ask(reading.partition, self._last_request, encode(query))
+        channel = audience_of(notice.channel_type, notice.channel_id)
+        self._readings.begin(now, partition, channel, notice.member_version)
 
     def leader_moved(self, now: Milliseconds, partition: PartitionId) -> None:
         """Members that were asked of another storage than the one asked now are asked again."""
-        stream = self._waiting.get(partition)
-        if stream is not None and stream.reading is not None:
-            self._ask_members(now, stream, stream.reading)
+        self._readings.leader_moved(now, partition)
 
     def own_outcome(self, now: Milliseconds, outcome: Outcome) -> None:
-        """An answer to `_ask_members`; one that was given up for another is left aside."""
-        stream = self._readings.pop(outcome.request, None)
-        if stream is None or stream.reading is None:
+        """An answer to a question for members."""
+        read = self._readings.take(now, outcome.request, outcome.code, outcome.result)
+        if read is None:
             return
-        reading = stream.reading
-        snapshot = reading.take(now, outcome.code, outcome.result)
-        if snapshot is None:
-            if reading.due <= now:
-                self._ask_members(now, stream, reading)
-            return
-        stream.reading = None
-        del self._waiting[reading.partition]
+        reading, snapshot = read
         self._end_plan(reading.channel)
         dropped = self._members.put(reading.channel, snapshot)
         if dropped is not None:
             self._end_plan(dropped)
-        self._pump(now, reading.partition, stream)
+        self._pump(now, reading.partition, self._streams[reading.partition])
 
     # Gateways ------------------------------------------------------------------------------------
 
@@ -420,7 +393,7 @@ class Fanout:
         large = self._plans.by_number(delivery.plan)
         if large is not None:
             return list(large.list_of(gateway).sessions)
-        channel = (delivery.channel_type, delivery.channel_id.removesuffix(COMMAND_SUFFIX))
+        channel = audience_of(delivery.channel_type, delivery.channel_id)
         snapshot = self._members.peek(channel)
         return [
             session
@@ -433,9 +406,7 @@ class Fanout:
 
     def wake(self, now: Milliseconds) -> None:
         """Ask again for members, and send again what the bus had refused."""
-        for stream in list(self._waiting.values()):
-            if stream.reading is not None and stream.reading.due <= now:
-                self._ask_members(now, stream, stream.reading)
+        self._readings.wake(now)
         if self._retry_at is not None and self._retry_at <= now:
             self._retry_at = None
             for name, link in self._links.items():
@@ -447,7 +418,7 @@ class Fanout:
 
     def next_wake(self) -> Milliseconds | None:
         """When `wake` has something to do."""
-        times = [one.reading.due for one in self._waiting.values() if one.reading is not None]
+        times = self._readings.dues()
         times += [time for time in (self._retry_at, self._nudge_at) if time is not None]
         return min(times, default=None)
 
@@ -493,3 +464,8 @@ class Fanout:
             "member_snapshots": len(self._members),
             "large_channels": len(self._plans),
         }
+
+
+def audience_of(channel_type: int, channel_id: str) -> Channel:
+    """The channel whose members hear a message to this one, which may be a command channel."""
+    return members_channel(channel_type, channel_id.removesuffix(COMMAND_SUFFIX))

@@ -1,4 +1,4 @@
-"""Members of group channels: snapshots read from the leader, carried on by the notice stream.
+"""Members of channels: snapshots read from the leader, carried on by the notice stream.
 
 A message may be pushed to members as of its `member_version` or later. The snapshot is read in
 pages when a message needs one; afterwards each `MembersNotice` of the partition's stream advances
@@ -6,14 +6,20 @@ it. A change made between two pages shows in one of them and comes again in the 
 does no harm; so the snapshot counts as read at the version of its first page. A notice that does
 not follow the version held means that a change was missed (another router fanned out for a while):
 the snapshot is dropped and read anew.
+
+Whom a channel's id names (a visitor) hears it always: a snapshot holds him whether he is a member
+or not, and he is never removed from it.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from zmqim.bus.messages import OutcomeCode
+from zmqim.chat.channels import named_in
+from zmqim.chat.encoding import encode
 from zmqim.chat.notices import MembersNotice
 from zmqim.chat.queries import MembersQuery
 from zmqim.chat.results import MembersPage, decode_result
@@ -29,9 +35,12 @@ from zmqim.limits import (
 
 NOT_TOLD: Final = -1
 
+Ask = Callable[[PartitionId, int, bytes], None]
+"""Puts a query of the router itself on its way: (partition, request number, encoded query)."""
+
 
 class Snapshot:
-    """The members of a channel at `version`. The dict is ordered, so that fan-out is repeatable."""
+    """Who hears a channel at `version`. The dict is ordered, so that fan-out is repeatable."""
 
     __slots__ = ("uids", "version")
 
@@ -95,9 +104,10 @@ class Members:
         if notice.reset:
             kept = set(notice.added)
             removed = [uid for uid in uids if uid not in kept]
+        named = named_in(*channel)
         change = Change(
             [uid for uid in notice.added if uid not in uids],
-            [uid for uid in removed if uid in uids],
+            [uid for uid in removed if uid in uids and uid not in named],
         )
         for uid in change.removed:
             del uids[uid]
@@ -149,10 +159,68 @@ class Reading:
             self._uids.update(dict.fromkeys(page.uids))
             if page.more and page.uids:
                 return None
+            self._uids.update(dict.fromkeys(named_in(*self.channel)))
             return Snapshot(max(self._version, self._wanted), self._uids)
         self.due = Milliseconds(now + self._pause)
         self._pause = min(2 * self._pause, LEADER_RETRY_MS_MAX)
         return None
+
+
+class Readings:
+    """What is being read, at most one channel a partition: the head of its queue waits for it."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._by_partition: dict[PartitionId, Reading] = {}
+        self._by_request: dict[int, Reading] = {}
+        self._last_request = 0
+
+    def begin(
+        self, now: Milliseconds, partition: PartitionId, channel: Channel, version: int
+    ) -> None:
+        """Ask for the members of `channel` at `version`, unless its partition is being asked."""
+        if partition not in self._by_partition:
+            reading = Reading(channel, partition, version)
+            self._by_partition[partition] = reading
+            self._send(now, reading)
+
+    def _send(self, now: Milliseconds, reading: Reading) -> None:
+        self._by_request.pop(reading.request, None)
+        self._last_request += 1
+        self._by_request[self._last_request] = reading
+        query = reading.ask(now, self._last_request)
+        self._ask(reading.partition, self._last_request, encode(query))
+
+    def leader_moved(self, now: Milliseconds, partition: PartitionId) -> None:
+        """What was asked of another storage than the one asked now is asked again."""
+        reading = self._by_partition.get(partition)
+        if reading is not None:
+            self._send(now, reading)
+
+    def take(
+        self, now: Milliseconds, request: int, code: int, result: bytes
+    ) -> tuple[Reading, Snapshot] | None:
+        """An answer: what is read now; None while there is more to ask, or if it was given up."""
+        reading = self._by_request.pop(request, None)
+        if reading is None:
+            return None
+        snapshot = reading.take(now, code, result)
+        if snapshot is None:
+            if reading.due <= now:
+                self._send(now, reading)
+            return None
+        del self._by_partition[reading.partition]
+        return reading, snapshot
+
+    def wake(self, now: Milliseconds) -> None:
+        """Ask again what is due."""
+        for reading in list(self._by_partition.values()):
+            if reading.due <= now:
+                self._send(now, reading)
+
+    def dues(self) -> list[Milliseconds]:
+        """When `wake` has something to do."""
+        return [reading.due for reading in self._by_partition.values()]
 
 
 def _page_of(code: int, result: bytes) -> MembersPage:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from zmqim.bus.messages import ItemKind, OutcomeCode
-from zmqim.chat.channels import route_key_of_channel, route_key_of_user
-from zmqim.chat.codes import ChannelType, MessageFlag, Reason
+from zmqim.chat.channels import members_channel, route_key_of_channel, route_key_of_user
+from zmqim.chat.codes import MessageFlag, Reason
 from zmqim.chat.encoding import encode
 from zmqim.chat.operations import AddMembers, Operation, RemoveMembers, SendMessage, SetToken
 from zmqim.chat.results import Rejected, Sent, decode_result
@@ -34,8 +34,8 @@ class Backend:
         self.is_quiet = False
         self.posts: list[tuple[str, ChannelKey]] = []
         """Who writes where, for `live`."""
-        self.fickle: tuple[str, str] | None = None
-        """(group, uid) of somebody who comes and goes."""
+        self.fickle: tuple[int, str, str] | None = None
+        """(type, id, uid) of a channel and somebody who comes and goes there."""
         self._removed_at: int | None = None
         self._is_toggling = False
         self._gateways = gateways
@@ -54,33 +54,33 @@ class Backend:
         operation = SetToken(uid, flag, 1, salt, token_hash(salt, token), self._request_id())
         self._change(route_key_of_user(uid), operation)
 
-    def add_members(self, channel_id: str, uids: Sequence[str]) -> None:
-        """As `/channel/subscriber_add` of a group."""
-        operation = AddMembers(ChannelType.GROUP, channel_id, list(uids), False, self._request_id())
-        self._change(route_key_of_channel(ChannelType.GROUP, channel_id), operation)
+    def add_members(self, channel_type: int, channel_id: str, uids: Sequence[str]) -> None:
+        """As `/channel/subscriber_add`."""
+        operation = AddMembers(channel_type, channel_id, list(uids), False, self._request_id())
+        self._change(route_key_of_channel(channel_type, channel_id), operation)
 
-    def toggle(self, channel_id: str, uid: str) -> None:
-        """Remove a member of a group, or let it in again: one change at a time."""
+    def toggle(self, channel_type: int, channel_id: str, uid: str) -> None:
+        """Remove a member of a channel, or let it in again: one change at a time."""
         if self._is_toggling:
             return
         self._is_toggling = True
-        group = int(ChannelType.GROUP)
-        key = route_key_of_channel(group, channel_id)
+        key = route_key_of_channel(channel_type, channel_id)
         if self._removed_at is None:
-            remove = RemoveMembers(group, channel_id, [uid], False, self._request_id())
+            remove = RemoveMembers(channel_type, channel_id, [uid], False, self._request_id())
             self._change(key, remove, self._removed)
             return
         self.note_absence()
-        add = AddMembers(group, channel_id, [uid], False, self._request_id())
+        add = AddMembers(channel_type, channel_id, [uid], False, self._request_id())
         self._change(key, add, self._added)
 
     def note_absence(self) -> None:
         """Write down an absence that lasts until now, if there is one."""
         if self.fickle is not None and self._removed_at is not None:
-            channel_id, uid = self.fickle
-            channel = (int(ChannelType.GROUP), channel_id, False)
-            absence = Absence(uid, channel, self._removed_at, self.world.now)
-            self.history.absences.append(absence)
+            *home, uid = self.fickle
+            for channel in self.history.members:
+                if members_channel(*channel[:2]) == tuple(home) and not channel[2]:
+                    absence = Absence(uid, channel, self._removed_at, self.world.now)
+                    self.history.absences.append(absence)
 
     def _removed(self) -> None:
         self._removed_at = self.world.now

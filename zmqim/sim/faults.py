@@ -68,6 +68,8 @@ class Plan:
     fault_pause_ms: tuple[int, int]
     manners: Manners
     sizes: Sizes = field(default_factory=Sizes)
+    kinds: bool = False
+    """Whether there are channels of other types than group and person."""
 
     @property
     def loses_frames(self) -> bool:
@@ -83,7 +85,8 @@ CALM = Weather()
 
 def draw(random: Random) -> Plan:
     """The plan of a seed."""
-    return _with_snapshots(_drawn(random), random)
+    plan = _with_snapshots(_drawn(random), random)
+    return replace(plan, kinds=random.randrange(3) == 0)
 
 
 def draw_small(random: Random) -> Plan:

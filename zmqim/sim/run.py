@@ -14,20 +14,20 @@ from random import Random
 
 from zmqim import limits
 from zmqim.bus.messages import Role
-from zmqim.chat.channels import person_channel_id, route_key_of_channel
-from zmqim.chat.codes import ChannelType
+from zmqim.chat.channels import route_key_of_channel
 from zmqim.chat.queries import MessagesQuery
 from zmqim.chat.reading import answer
 from zmqim.chat.results import MessagesPage
 from zmqim.ids import NodeName
 from zmqim.ring.partitions import partition_of
 from zmqim.sim.backend import Backend
+from zmqim.sim.channels import Channels, make_channels
 from zmqim.sim.checks import check
 from zmqim.sim.clients import Client
 from zmqim.sim.connections import seen_in
 from zmqim.sim.disk import Disk
 from zmqim.sim.faults import CALM, Nemesis, Plan, draw, draw_small, is_whole
-from zmqim.sim.history import ChannelKey, Gauge, History
+from zmqim.sim.history import Gauge, History
 from zmqim.sim.network import Network
 from zmqim.sim.nodes import (
     Cluster,
@@ -57,8 +57,6 @@ WHOLE_US_MAX = 60 * SECOND
 ANSWERS_US_MAX = 40 * SECOND
 PROBES_US_MAX = 15 * SECOND
 DUMP_ROWS = 10_000
-BIG_GROUP = 205
-"""Members: above LARGE_CHANNEL_UP_COUNT, so that it gets a fan-out list."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +128,7 @@ class Simulation:
         ]
         self.backend = Backend(self.world, self.history, self.gateways, self.plan.manners)
         self.clients: list[Client] = []
-        self.channels: dict[ChannelKey, list[str]] = {}
-        """Every channel, and who is in it (of those that have clients)."""
+        self.channels: Channels = {}
         self.nemesis = Nemesis(
             self.world,
             self.plan,
@@ -202,18 +199,7 @@ class Simulation:
             "gateways are ready", SETUP_US_MAX, lambda: all(g.core.ready for g in self.gateways)
         )
         people = [f"u{number}" for number in range(self.plan.people)]
-        groups = {f"g{number}": list(people) for number in range(self.plan.groups)}
-        if self.plan.big_group:
-            groups["big"] = people + [f"absent{number}" for number in range(BIG_GROUP)]
-        for group, members in groups.items():
-            self.backend.add_members(group, members)
-            self.channels[int(ChannelType.GROUP), group, False] = people
-        if self.plan.fickle:
-            self._add_fickle_group(people)
-        for one, other in zip(people, people[1:] + people[:1], strict=True):
-            if one != other:
-                key = (int(ChannelType.PERSON), person_channel_id(one, other), False)
-                self.channels[key] = [one, other]
+        self.channels = make_channels(self.plan, self.backend, people)
         for uid in people:
             self._add_clients(uid)
         self._must("setup calls are answered", SETUP_US_MAX, lambda: not self.backend.waiting)
@@ -227,14 +213,6 @@ class Simulation:
         }
         self.history.loses_frames = self.plan.loses_frames
         self._sample()
-
-    def _add_fickle_group(self, people: list[str]) -> None:
-        """A group (large, if there is a large one) in which the last person comes and goes."""
-        *others, fickle = people
-        absent = [f"absent{number}" for number in range(BIG_GROUP if self.plan.big_group else 0)]
-        self.backend.add_members("fickle", [*people, *absent])
-        self.backend.fickle = ("fickle", fickle)
-        self.channels[int(ChannelType.GROUP), "fickle", False] = others
 
     def _add_clients(self, uid: str) -> None:
         devices = [(0, "phone")]

@@ -12,14 +12,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from zmqim.bus.messages import ItemKind, NoticeItem, Outcome, OutcomeCode, RoutedItem
-from zmqim.chat.codes import Reason
 from zmqim.chat.encoding import encode
 from zmqim.chat.messages import TransientIds
 from zmqim.chat.notices import MessageNotice
 from zmqim.chat.operations import SendMessage, decode_operation, decode_send
 from zmqim.chat.queries import ConversationsQuery, HeadsQuery, OutboxQuery, decode_query
 from zmqim.chat.reading import answer
-from zmqim.chat.results import Done, Rejected, Sent
+from zmqim.chat.results import Done, Sent
 from zmqim.errors import WireError
 from zmqim.ids import HLC_COUNTER_BITS, NodeName
 from zmqim.limits import (
@@ -195,12 +194,12 @@ class Proposals:
 
     def _judge_transient(self, group: Group, wall_ms: int, send: SendMessage, body: bytes) -> bytes:
         """A NO_PERSIST message: judged and pushed, never logged."""
-        reason = group.state.judge_transient(send)
-        if reason is not Reason.SUCCESS:
-            return encode(Rejected(reason))
+        refusal = group.state.refusal(send)
+        if refusal is not None:
+            return refusal
         hlc = max(group.raft.log.hlc, wall_ms << HLC_COUNTER_BITS)
         message_id = self._transient_ids.next(hlc, group.partition)
-        version = group.state.heads.find(send.channel_type, send.channel_id).head.member_version
+        version = group.state.member_version(send)
         notice = MessageNotice(
             send.channel_type, send.channel_id, 0, message_id, hlc, version, body
         )

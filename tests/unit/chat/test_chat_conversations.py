@@ -90,11 +90,16 @@ def test_a_channel_of_two_begins_for_both_with_its_first_message(kind: int, chan
     assert {(one.present, one.sequence) for one in told} == {(True, 0)}
 
 
-def test_live_and_temporary_channels_are_no_conversations() -> None:
-    for kind in (ChannelType.LIVE, ChannelType.TEMPORARY):
-        partition = Partition()
-        partition.apply(AddMembers(kind, "g", ["a"]))
-        assert owed(partition) == []
+def test_a_live_channel_is_no_conversation() -> None:
+    partition = Partition()
+    partition.apply(AddMembers(ChannelType.LIVE, "g", ["a"]))
+    assert owed(partition) == []
+
+
+def test_a_visitors_channel_begins_for_the_visitor_with_its_first_message() -> None:
+    partition = Partition()
+    send(partition, "v", "v", kind=ChannelType.VISITORS)
+    assert [(one.uids, one.present) for one in owed(partition)] == [(["v"], True)]
 
 
 def test_conversations_are_paged_by_place() -> None:

@@ -6,7 +6,7 @@ import pytest
 from chat_partition import HLC, PARTITION, Partition
 
 from zmqim.chat import keys as keys_module
-from zmqim.chat.channels import person_channel_id, route_key_of_channel
+from zmqim.chat.channels import SYSTEM_UIDS, person_channel_id, route_key_of_channel
 from zmqim.chat.codes import ChannelType, ListAction, ListName, MessageFlag, Reason
 from zmqim.chat.encoding import encode
 from zmqim.chat.messages import MESSAGE_ID_EPOCH_MS, TransientIds, next_message_id
@@ -283,6 +283,51 @@ def test_a_removed_member_sees_what_was_before_the_removal() -> None:
     assert sequences(partition, login_uid="bob") == [1, 2]
 
 
+@pytest.mark.promise("P5")
+def test_someone_removed_from_a_community_sees_nothing_more_of_its_topics() -> None:
+    partition = Partition()
+    community, topic = (ChannelType.COMMUNITY, "c"), (ChannelType.COMMUNITY_TOPIC, "c@t")
+    partition.apply(AddMembers(*community, ["ann", "bob"]))
+    partition.apply(SendMessage(*topic, "ann", "1", b"x"))
+    partition.apply(RemoveMembers(*community, ["bob"]))
+    seen = {}
+    for uid in ("ann", "bob"):
+        page = partition.query(MessagesQuery(*topic, uid))
+        assert isinstance(page, MessagesPage)
+        seen[uid] = [row.sequence for row in page.messages]
+    assert seen == {"ann": [1], "bob": []}
+
+
+@pytest.mark.promise("P5")
+def test_a_message_of_a_topic_is_for_the_members_of_the_community_as_they_were() -> None:
+    partition = Partition()
+    topic = (ChannelType.COMMUNITY_TOPIC, "c@t")
+    partition.apply(AddMembers(ChannelType.COMMUNITY, "c", ["ann"]))
+    for number in range(2):
+        partition.apply(AddMembers(ChannelType.COMMUNITY, "c", [f"bob{number}"]))
+        send = SendMessage(*topic, "ann", str(number), b"x")
+        partition.apply(send)
+        notice = partition.notices[-1][1]
+        assert isinstance(notice, MessageNotice)
+        assert notice.member_version == len(partition.log) - 1
+        assert partition.state.member_version(send) == notice.member_version
+
+
+@pytest.mark.promise("P5")
+def test_whom_the_id_names_sees_everything_even_if_once_removed_as_a_member() -> None:
+    partition = Partition()
+    channel = (ChannelType.VISITORS, "v")
+    partition.apply(AddMembers(*channel, ["v", "ann"]))
+    partition.apply(RemoveMembers(*channel, [], everyone=True))
+    partition.apply(SendMessage(*channel, "v", "1", b"x"))
+    counts = {}
+    for uid in ("v", "ann"):
+        page = partition.query(MessagesQuery(*channel, uid))
+        assert isinstance(page, MessagesPage)
+        counts[uid] = len(page.messages)
+    assert counts == {"v": 1, "ann": 0}
+
+
 # ---- members -------------------------------------------------------------------------------------
 
 
@@ -348,6 +393,11 @@ def test_members_come_in_pages_that_skip_those_who_left() -> None:
     assert members(partition, limit=4).more is False
 
 
+def test_the_members_of_an_agent_channel_are_its_two_parties() -> None:
+    page = Partition().query(MembersQuery(ChannelType.AGENT, "u@a"))
+    assert page == MembersPage(0, 2, ["a", "u"], False)
+
+
 def test_the_members_of_a_person_channel_are_its_two_uids() -> None:
     partition = Partition()
     assert partition.query(MembersQuery(PERSON, BOTH)) == MembersPage(0, 2, ["alice", "bob"], False)
@@ -362,15 +412,32 @@ def test_the_members_of_a_person_channel_are_its_two_uids() -> None:
     "operation",
     [
         AddMembers(PERSON, BOTH, ["eve"]),
-        AddMembers(ChannelType.LIVE, "l", ["eve"]),
-        UpsertChannel(ChannelType.LIVE, "l"),
-        ChangeList(ChannelType.LIVE, "l", DENY, ListAction.ADD, ["eve"]),
+        AddMembers(ChannelType.AGENT, "u@a", ["eve"]),
+        AddMembers(ChannelType.COMMUNITY_TOPIC, "c@t", ["eve"]),
+        AddMembers(13, "l", ["eve"]),
+        UpsertChannel(13, "l"),
+        ChangeList(13, "l", DENY, ListAction.ADD, ["eve"]),
     ],
 )
-def test_channels_that_are_not_served_cannot_be_changed(operation: AddMembers) -> None:
+def test_what_a_type_does_not_have_cannot_be_changed(operation: AddMembers) -> None:
     result = Partition().apply(operation)
     assert isinstance(result, Rejected)
     assert result.reason == Reason.CHANNEL_TYPE_NOT_SUPPORTED
+
+
+def test_the_system_uids_are_members_of_a_channel_that_nobody_writes_to() -> None:
+    partition = Partition()
+    partition.apply(AddMembers(*SYSTEM_UIDS, ["bot", "other"]))
+    partition.apply(RemoveMembers(*SYSTEM_UIDS, ["other"]))
+    assert partition.query(MembersQuery(*SYSTEM_UIDS)) == MembersPage(2, 1, ["bot"], False)
+    for operation in (
+        SendMessage(*SYSTEM_UIDS, "bot", "1", b"x", privileged=True),
+        UpsertChannel(*SYSTEM_UIDS, ban=True),
+        AddMembers(SYSTEM_UIDS[0], "another", ["bot"]),
+    ):
+        result = partition.apply(operation)
+        assert isinstance(result, Rejected)
+        assert result.reason == Reason.CHANNEL_TYPE_NOT_SUPPORTED
 
 
 def test_a_disbanded_channel_takes_no_members() -> None:
@@ -499,7 +566,10 @@ def test_tokens_are_kept_by_device_flag_and_read_at_connect() -> None:
 def test_bans_are_told_and_a_ban_ends_every_session() -> None:
     partition = Partition()
     partition.apply(SetToken("alice", 0, 0, b"salt", b"hash"))
-    partition.apply(SetUser("alice", False, True))
+    partition.apply(SetUser("alice", False, True, allow_stranger=False))
+    closed = partition.query(UserQuery("alice", 0))
+    assert isinstance(closed, UserRow)
+    assert not closed.allow_stranger
     partition.apply(SetUser("alice", True, False))
     assert [notice for _, notice in partition.notices] == [
         UserNotice("alice", False, True, version=2),

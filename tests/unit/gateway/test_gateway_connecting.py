@@ -62,9 +62,9 @@ class TestAdmission:
         rig.packets(1, connect_packet("ada", device_flag=1, client_timestamp=2_500))
         assert queries(rig.turn()) == [UserQuery("ada", 1)]
         rig.answer(rig.asked[-1], user_row("ada", device_level=1))
-        login = Login(6, PresenceEntry(1, "ada", 1, 1, "phone", 0))
+        login = Login(7, PresenceEntry(1, "ada", 1, 1, "phone", 0))
         assert rig.turn() == [Send("router-1", login)]
-        rig.receive(LoginAck(6, 44))
+        rig.receive(LoginAck(7, 44))
         connack = Connack(1, time_diff=rig.now + 5_000 - 2_500, node_id=7)
         effects = rig.turn()
         assert effects[1:] == [ToClient(1, [connack])]

@@ -535,3 +535,45 @@ def test_pulls_are_patient_with_a_busy_leader(rig: Rig) -> None:
     rig.turn()
     rig.answer(rig.asked[0], None, OutcomeCode.BUSY)
     assert queries(rig.advance(80)) == [pull(2, 3)]
+
+
+class TestExpired:
+    """The rig's clock is 1 s after 1970 but for what it is told; messages are of 2023."""
+
+    def at(self, rig: Rig, seconds: int) -> None:
+        """The wall clock stands so long after the messages' time."""
+        rig.core.set_wall_offset((HLC >> 16) + seconds * 1000 - rig.now)
+
+    def test_what_is_over_moves_the_cursor_and_is_not_pushed(self, rig: Rig) -> None:
+        self.at(rig, 10)
+        rig.push(1, [1], expire=10)
+        rig.push(2, [1], expire=11)
+        rig.push(3, [1])
+        effects = rig.turn()
+        assert sequences(effects, 1) == [2, 3]
+        assert queries(effects) == []
+        assert rig.core.counters.read()["pushes_expired"] == 1
+
+    def test_a_transient_one_neither(self, rig: Rig) -> None:
+        self.at(rig, 10)
+        rig.push(0, [1], expire=10)
+        rig.push(0, [1], expire=11)
+        assert len(recvs(rig.turn(), 1)) == 1
+
+    def test_it_is_not_pushed_again(self, rig: Rig) -> None:
+        self.at(rig, 0)
+        rig.push(1, [1], expire=4)
+        rig.push(2, [1], expire=8)
+        assert sequences(rig.turn(), 1) == [1, 2]
+        assert sequences(rig.advance(limits.REDELIVERY_PAUSES_MS[0] + 100), 1) == [2]
+        assert sequences(rig.advance(200_000), 1) == []
+
+    def test_a_pull_passes_over_it(self, rig: Rig) -> None:
+        self.at(rig, 10)
+        rig.push(1, [1])
+        rig.push(4, [1])
+        rig.turn()
+        body = [group_message(expire=seconds) for seconds in (5, 0, 0)]
+        rows = [MessageRow(seq, 5_000 + seq, HLC, 0, body[seq - 2]) for seq in (2, 3, 4)]
+        rig.answer(rig.asked[-1], MessagesPage(rows, False, 4))
+        assert sequences(rig.turn(), 1) == [3, 4]

@@ -55,7 +55,7 @@ class TestOneSend:
         packet = send_packet("bob", b"hi", 7, setting=0x82, flags=0xA, expire=60, topic="t")
         rig.packets(1, packet)
         operation = SendMessage(
-            1, ADA_BOB, "ada", "no-7", b"hi", 0x82, 2, 60, "t", ORIGIN | 1, False
+            1, ADA_BOB, "ada", "no-7", b"hi", 0x82, 2, 60, "t", ORIGIN | 1, False, 1
         )
         key = route_key_of_channel(1, ADA_BOB)
         [effect] = rig.turn()
@@ -94,6 +94,11 @@ class TestOneSend:
             ({"channel": "x@y"}, 16),
             ({"channel": "a#b"}, 16),
             ({"channel": "ada@bob@cid"}, 16),
+            ({"channel": "g#1", "channel_type": 2}, 16),
+            ({"channel": "v", "channel_type": 3}, 16),
+            ({"channel": "c", "channel_type": 5}, 16),
+            ({"channel": "v@x", "channel_type": 10}, 16),
+            ({"channel": "ada@bot@x", "channel_type": 11}, 16),
             ({"channel": "g", "channel_type": 0}, 23),
             ({"channel": "g", "channel_type": 200}, 23),
             ({"channel": "bob", "payload": b"x" * (limits.PAYLOAD_BYTES_MAX + 1)}, 9),
@@ -108,6 +113,13 @@ class TestOneSend:
     def test_the_largest_payload_passes(self, rig: Rig) -> None:
         rig.send(1, "bob", b"x" * limits.PAYLOAD_BYTES_MAX)
         assert len(payloads(rig)) == 1
+
+    def test_an_agent_channel_has_one_lane_under_both_its_names(self, rig: Rig) -> None:
+        rig.packets(1, send_packet("bot", b"1", 1, channel_type=11))
+        rig.packets(1, send_packet("ada@bot", b"2", 2, channel_type=11))
+        assert [m.channel_id for m in submitted(rig.turn())] == ["ada@bot", "ada@bot"]
+        rig.packets(1, send_packet("bot", b"3", 3, channel_type=11))
+        assert submitted(rig.turn()) == []
 
     @pytest.mark.promise("P9")
     def test_a_send_ban_refuses_with_25(self, rig: Rig) -> None:

@@ -182,6 +182,51 @@ def test_a_group_message_waits_for_the_members_and_those_behind_it_for_their_tur
     ]
 
 
+def test_an_agent_channel_is_heard_by_its_two_parties() -> None:
+    rig = rig_with_people()
+    one = message("cid@bob", 1, channel_type=11)
+    assert rig.say(STORAGE_2, notices(PARTITION, 0, (7, one))) == [
+        Send(GATEWAY_2, Deliver(1, [delivery(one, [3, 2])]))
+    ]
+
+
+@pytest.mark.parametrize(("kind", "name"), [(10, "bob"), (3, "bob|desk")])
+def test_a_visitor_hears_his_channel_without_being_its_member(kind: int, name: str) -> None:
+    rig = rig_with_people()
+    one = message(name, 1, channel_type=kind, member_version=5)
+    sends = rig.say(STORAGE_2, notices(PARTITION, 0, (7, one)))
+    assert queries(sends) == [MembersQuery(kind, name)]
+    assert page(rig, sends, 5, ["cid"]) == [Send(GATEWAY_2, Deliver(1, [delivery(one, [3, 2])]))]
+    joined = notices(
+        PARTITION, 7, (8, members(name, 8, ["bob"], [], previous=5, channel_type=kind))
+    )
+    rig.say(STORAGE_2, joined)
+    left = members(name, 9, [], ["bob", "cid"], previous=8, channel_type=kind)
+    two, three = (
+        message(name, number, channel_type=kind, member_version=version)
+        for number, version in ((2, 8), (3, 9))
+    )
+    assert rig.say(STORAGE_2, notices(PARTITION, 8, (9, two), (10, left), (11, three))) == [
+        Send(GATEWAY_2, Deliver(2, [delivery(two, [3, 2]), delivery(three, [2])]))
+    ]
+
+
+@pytest.mark.promise("P5")
+def test_all_topics_of_a_community_are_heard_by_its_members() -> None:
+    rig = rig_with_people()
+    one = message("c@news", 1, channel_type=5, member_version=5)
+    sends = rig.say(STORAGE_2, notices(PARTITION, 0, (7, one)))
+    assert queries(sends) == [MembersQuery(4, "c")]
+    assert page(rig, sends, 5, ["bob", "cid"]) == [
+        Send(GATEWAY_2, Deliver(1, [delivery(one, [2, 3])]))
+    ]
+    left = members("c", 8, [], ["cid"], previous=5, channel_type=4)
+    two = message("c@talk", 1, channel_type=5, member_version=8)
+    assert rig.say(STORAGE_2, notices(PARTITION, 7, (8, left), (9, two))) == [
+        Send(GATEWAY_2, Deliver(2, [delivery(two, [2])]))
+    ]
+
+
 def test_a_snapshot_serves_later_messages_of_its_version() -> None:
     rig = rig_with_people()
     one = message("group", 1, channel_type=2, member_version=5)

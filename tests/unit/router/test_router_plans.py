@@ -102,6 +102,18 @@ def test_the_first_message_sends_each_gateway_its_list_before_the_message() -> N
     assert rig.core.gauges()["large_channels"] == 1
 
 
+def test_a_visitor_is_on_the_list_of_his_large_channel_though_no_member() -> None:
+    rig = LargeRig()
+    rig.say(GATEWAY_2, Announce([entry(9, "vic")]))
+    one = message("vic", 1, channel_type=10, member_version=VERSION)
+    sends = rig.commit(one)
+    plan = plan_in(sends)
+    assert to(sends, GATEWAY_2) == [
+        Plan(plan, 1, True, [2, 9], []),
+        Deliver(1, [delivery(one, [], plan, 1)]),
+    ]
+
+
 def test_later_messages_name_the_list_that_the_gateway_holds() -> None:
     rig = LargeRig()
     plan = rig.started()

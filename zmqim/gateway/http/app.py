@@ -23,6 +23,8 @@ from zmqim.gateway.http import (
     messages,
     send_batch,
     system,
+    system_uids,
+    temporary,
     users,
 )
 from zmqim.gateway.http.asking import Asking
@@ -42,6 +44,10 @@ HANDLERS: Final = (
     users.set_token,
     users.device_quit,
     users.online_status,
+    temporary.set_temporary_subscribers,
+    system_uids.add_system_uids,
+    system_uids.remove_system_uids,
+    system_uids.system_uids,
     messages.send_message,
     send_batch.send_batch,
     history.message_sync,

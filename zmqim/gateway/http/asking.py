@@ -7,13 +7,14 @@ with its reason, "nothing happened" is 503 with ``busy`` or ``unavailable``, and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from zmqim import limits
 from zmqim.bus.messages import ItemKind, OutcomeCode
 from zmqim.chat.channels import (
     canonical_channel_id,
+    fault_of_name,
     is_valid_uid,
     peers_of,
     route_key_of_channel,
@@ -101,14 +102,6 @@ class Asking:
         raise _NOT_DONE.get(OutcomeCode(answer.code)) or _unknown(hint)
 
 
-def slices(uids: Sequence[str]) -> Iterator[list[str]]:
-    """`uids` without repeats, in log entries' portions; once, empty, if there are none."""
-    unique = list(dict.fromkeys(uids))
-    size = limits.MEMBERS_PER_ENTRY_MAX
-    for start in range(0, max(len(unique), 1), size):
-        yield unique[start : start + size]
-
-
 def check_uid(uid: str) -> None:
     """`Problem` unless `uid` can be a user id."""
     if not is_valid_uid(uid):
@@ -125,28 +118,40 @@ def check_uids(uids: Sequence[str]) -> None:
 
 
 def check_group(channel_type: int, channel_id: str) -> bytes:
-    """The route key of a channel that has members; `Problem` for a person channel."""
+    """The route key of a channel that is none between two persons; `Problem` for an id that its
+    type cannot have. A type that there is not is left to the partition to refuse."""
     if channel_type == ChannelType.PERSON:
         raise bad_request(
             "a person channel has exactly its two users", "use a group (channel_type 2)"
         )
-    if not is_valid_uid(channel_id) and channel_type == ChannelType.GROUP:
-        raise bad_request(
-            f"channel_id {channel_id[:64]!r} cannot be used",
-            f"printable characters without @ # &, at most {limits.UID_BYTES_MAX} bytes",
-        )
+    fault = fault_of_name(channel_type, channel_id)
+    if fault:
+        raise bad_request(fault, "docs/CHANNELS.md lists the ids of each type")
     return route_key_of_channel(channel_type, channel_id)
+
+
+def check_members(channel_type: int, channel_id: str) -> bytes:
+    """The route key of a channel that has members of its own; `Problem` for any other."""
+    key = check_group(channel_type, channel_id)
+    if channel_type == ChannelType.AGENT:
+        raise bad_request(
+            "an agent channel has exactly its two parties", "use an agent group (channel_type 12)"
+        )
+    if channel_type == ChannelType.COMMUNITY_TOPIC:
+        raise bad_request(
+            "a topic has the members of its community", "add them to the community (channel_type 4)"
+        )
+    return key
 
 
 def channel_of(channel_type: int, channel_id: str, uid: str) -> str:
     """The canonical id of the channel that `uid` calls `channel_id`; `Problem` if it has none."""
-    if channel_type != ChannelType.PERSON:
-        return channel_id
     canonical = canonical_channel_id(channel_type, channel_id, uid)
-    both = peers_of(canonical)
-    check_uids(both)
-    if uid not in both:
-        raise bad_request(f"{uid[:64]!r} is not one of the two users of {channel_id[:64]!r}")
+    if channel_type == ChannelType.PERSON:
+        both = peers_of(canonical)
+        check_uids(both)
+        if uid not in both:
+            raise bad_request(f"{uid[:64]!r} is not one of the two users of {channel_id[:64]!r}")
     return canonical
 
 

@@ -1,26 +1,30 @@
 """Calls about channels: flags, members, black- and whitelists.
 
-Long lists are cut into log entries of MEMBERS_PER_ENTRY_MAX uids; a call answers when the last one
-is committed, and says how many were applied if it has to stop.
+A call answers when everything is committed.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from litestar import Router, get, post
 from litestar.handlers import HTTPRouteHandler
 
-from zmqim import limits
 from zmqim.chat.channels import route_key_of_user
 from zmqim.chat.codes import ChannelType, ListAction, ListName, Reason
-from zmqim.chat.operations import AddMembers, ChangeList, RemoveMembers, SetUser, UpsertChannel
+from zmqim.chat.operations import ChangeList, RemoveMembers, SetUser, UpsertChannel
 from zmqim.chat.queries import ChannelQuery, ListQuery, OutboxQuery
 from zmqim.chat.results import ChannelRow, Done, MembersPage
-from zmqim.gateway.http.asking import Asking, check_group, check_uid, check_uids, slices
+from zmqim.gateway.http.asking import (
+    Asking,
+    check_group,
+    check_members,
+    check_uid,
+    check_uids,
+)
 from zmqim.gateway.http.given import Given
+from zmqim.gateway.http.portions import add_members, request_id, slices, write_all
 from zmqim.gateway.http.problems import Problem, bad_request, refused
 from zmqim.gateway.http.shapes import (
     ChannelCreateRequest,
@@ -34,9 +38,6 @@ from zmqim.gateway.http.shapes import (
     TypeOfChannel,
 )
 
-ChannelKeyed = ChannelRequest | SubscribersRequest
-REQUEST_ID_BYTES: Final = 16
-
 
 def _upsert(data: ChannelRequest) -> UpsertChannel:
     return UpsertChannel(
@@ -47,18 +48,22 @@ def _upsert(data: ChannelRequest) -> UpsertChannel:
         bool(data.disband),
         bool(data.send_ban),
         bool(data.allow_stranger),
-        secrets.token_bytes(REQUEST_ID_BYTES),
+        request_id(),
     )
 
 
 @post("/channel", status_code=200, tags=["channels"])
 async def create_channel(data: ChannelCreateRequest, asking: Given) -> Ok:
     """Create a channel or change its flags, and add members; `reset` first removes all members."""
-    key = check_group(data.channel_type, data.channel_id)
+    adds = bool(data.subscribers or data.reset)
+    check = check_members if adds else check_group
+    key = check(data.channel_type, data.channel_id)
     check_uids(data.subscribers)
     await asking.write(key, _upsert(data))
-    if data.subscribers or data.reset:
-        await _add(asking, key, data, data.subscribers, bool(data.reset))
+    if adds:
+        await add_members(
+            asking, key, data.channel_type, data.channel_id, data.subscribers, bool(data.reset)
+        )
     return Ok()
 
 
@@ -72,7 +77,7 @@ async def channel_info(data: ChannelRequest, asking: Given) -> Ok:
             bool(data.ban),
             bool(data.send_ban),
             bool(data.allow_stranger),
-            secrets.token_bytes(REQUEST_ID_BYTES),
+            request_id(),
         )
         await asking.write(route_key_of_user(data.channel_id), operation)
         return Ok()
@@ -95,7 +100,7 @@ async def delete_channel(data: ChannelKey, asking: Given) -> Ok:
         True,
         row.send_ban,
         row.allow_stranger,
-        secrets.token_bytes(REQUEST_ID_BYTES),
+        request_id(),
     )
     await asking.write(key, operation)
     return Ok()
@@ -106,70 +111,34 @@ async def add_subscribers(data: SubscribersRequest, asking: Given) -> Ok:
     """Add members, creating the channel if it is missing; `reset` first removes all members."""
     if data.temp_subscriber:
         raise bad_request("temporary subscribers are not served", "use a channel of type 8")
-    key = check_group(data.channel_type, data.channel_id)
+    key = check_members(data.channel_type, data.channel_id)
     check_uids(data.subscribers)
-    await _add(asking, key, data, data.subscribers, bool(data.reset))
+    await add_members(
+        asking, key, data.channel_type, data.channel_id, data.subscribers, bool(data.reset)
+    )
     return Ok()
 
 
 @post("/channel/subscriber_remove", status_code=200, tags=["channels"])
 async def remove_subscribers(data: SubscribersRequest, asking: Given) -> Ok:
     """Remove members: nothing that is sequenced afterwards reaches them."""
-    key = check_group(data.channel_type, data.channel_id)
+    key = check_members(data.channel_type, data.channel_id)
     check_uids(data.subscribers)
     operations = [
-        RemoveMembers(data.channel_type, data.channel_id, uids, False, _request_id())
+        RemoveMembers(data.channel_type, data.channel_id, uids, False, request_id())
         for uids in slices(data.subscribers)
     ]
-    await _write_all(asking, key, operations, len(data.subscribers))
+    await write_all(asking, key, operations, len(data.subscribers))
     return Ok()
 
 
 @post("/channel/subscriber_remove_all", status_code=200, tags=["channels"])
 async def remove_all_subscribers(data: ChannelKey, asking: Given) -> Ok:
     """Remove every member."""
-    key = check_group(data.channel_type, data.channel_id)
-    operation = RemoveMembers(data.channel_type, data.channel_id, [], True, _request_id())
+    key = check_members(data.channel_type, data.channel_id)
+    operation = RemoveMembers(data.channel_type, data.channel_id, [], True, request_id())
     await asking.write(key, operation)
     return Ok()
-
-
-async def _add(
-    asking: Asking, key: bytes, channel: ChannelKeyed, uids: Sequence[str], reset: bool
-) -> None:
-    operations = [
-        AddMembers(
-            channel.channel_type, channel.channel_id, part, reset and number == 0, _request_id()
-        )
-        for number, part in enumerate(slices(uids))
-    ]
-    await _write_all(asking, key, operations, len(uids))
-
-
-async def _write_all(
-    asking: Asking,
-    key: bytes,
-    operations: Sequence[AddMembers | RemoveMembers | ChangeList],
-    total: int,
-) -> Done:
-    """Commit the portions one after the other; a stop says how many uids were applied."""
-    done = Done()
-    for number, operation in enumerate(operations):
-        try:
-            done = await asking.write(key, operation)
-        except Problem as problem:
-            if number == 0:
-                raise
-            applied = number * limits.MEMBERS_PER_ENTRY_MAX
-            problem_here = Problem(
-                problem.status,
-                problem.code,
-                f"stopped after {applied} of {total} uids: {problem.msg}",
-                hint="send the rest again; repeats do no harm",
-                reason=problem.reason,
-            )
-            raise problem_here from problem
-    return done
 
 
 async def _change_list(
@@ -190,11 +159,11 @@ async def _change_list(
             which,
             ListAction.ADD if action is ListAction.SET and number else action,
             part,
-            _request_id(),
+            request_id(),
         )
         for number, part in enumerate(slices(uids))
     ]
-    done = await _write_all(asking, key, operations, len(uids))
+    done = await write_all(asking, key, operations, len(uids))
     if done.outbox_upto:
         await _outbox_drained(asking, key, done.outbox_upto)
     return Ok()
@@ -273,10 +242,6 @@ async def whitelist(
         uids.extend(page.uids)
         if not page.more:
             return [ListRow(number, uid) for number, uid in enumerate(uids, 1)]
-
-
-def _request_id() -> bytes:
-    return secrets.token_bytes(REQUEST_ID_BYTES)
 
 
 def channel_router() -> Router:

@@ -7,8 +7,6 @@ channel: so one number says what was taken of all channels (`zmqim.chat.commands
 
 from __future__ import annotations
 
-import secrets
-
 from litestar import Router, post
 from msgspec.structs import replace
 
@@ -26,11 +24,11 @@ from zmqim.gateway.http.conversation_shapes import (
 )
 from zmqim.gateway.http.directory import Directory
 from zmqim.gateway.http.given import GivenDirectory
+from zmqim.gateway.http.portions import request_id
 from zmqim.gateway.http.problems import Problem
 from zmqim.gateway.http.shapes import Ok, StoredMessage
 from zmqim.gateway.http.stored import stored_message
 
-REQUEST_ID_BYTES = 16
 NOTED_TRIES = 5
 """How often the oldest commands are read anew because another call of the same person came first.
 Above: refused, ask again."""
@@ -54,8 +52,7 @@ async def commands_sync(data: CommandsRequest, directory: GivenDirectory) -> lis
 async def commands_acknowledged(data: CommandsAckRequest, directory: GivenDirectory) -> Ok:
     """The person has taken what /message/sync showed, up to the `message_seq` that it gave."""
     check_uid(data.uid)
-    request_id = secrets.token_bytes(REQUEST_ID_BYTES)
-    await directory.write(AcknowledgeCommands(data.uid, data.last_message_seq, request_id))
+    await directory.write(AcknowledgeCommands(data.uid, data.last_message_seq, request_id()))
     return Ok()
 
 
@@ -93,8 +90,7 @@ async def _oldest(directory: Directory, uid: str, limit: int) -> list[StoredMess
         numbers[_place_of(*one)] = number
     if new:
         places = [CommandPlace(*_place_of(*one)) for one in new]
-        request_id = secrets.token_bytes(REQUEST_ID_BYTES)
-        await directory.write(NoteCommands(uid, pending.last_number, places, request_id))
+        await directory.write(NoteCommands(uid, pending.last_number, places, request_id()))
     shown = [(numbers[_place_of(*one)], one[1]) for one in found if _place_of(*one) in numbers]
     shown.sort(key=lambda one: one[0])
     return [_numbered(stored_message(message, uid), number) for number, message in shown[:limit]]
@@ -127,7 +123,6 @@ def _channel(data: CommandChannelRequest) -> str:
 async def _bind(
     directory: Directory, data: CommandChannelRequest, channel_id: str, bound: bool, last: int
 ) -> None:
-    request_id = secrets.token_bytes(REQUEST_ID_BYTES)
     await directory.write(
-        BindCommands(data.uid, data.channel_type, channel_id, bound, last, request_id)
+        BindCommands(data.uid, data.channel_type, channel_id, bound, last, request_id())
     )

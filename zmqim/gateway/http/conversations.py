@@ -7,7 +7,6 @@ One meaning in two shapes: /conversation/sync and its kin as WuKongIM v2.2 has t
 from __future__ import annotations
 
 import binascii
-import secrets
 from typing import NamedTuple
 
 from litestar import Router, post
@@ -42,13 +41,13 @@ from zmqim.gateway.http.conversation_shapes import (
     UidRequest,
 )
 from zmqim.gateway.http.directory import Directory
+from zmqim.gateway.http.expiring import has_expired, wall_clock_ms
 from zmqim.gateway.http.given import GivenDirectory
+from zmqim.gateway.http.portions import request_id
 from zmqim.gateway.http.problems import bad_request
 from zmqim.gateway.http.shapes import ChannelKey, Ok
 from zmqim.gateway.http.stored import channel_shown, stored_message
 from zmqim.ids import HLC_COUNTER_BITS, seconds_of
-
-REQUEST_ID_BYTES = 16
 
 
 class Shown(NamedTuple):
@@ -132,7 +131,11 @@ async def sync_messages(
     answers = []
     for row, head in (await _shown(directory, data.uid, rows, max(1, data.msg_count)))[0]:
         above = known[row.channel_type, row.channel_id]
-        found = [one for one in head.messages[-data.msg_count :] if one.sequence > above]
+        found = [
+            one
+            for one in head.messages[-data.msg_count :]
+            if one.sequence > above and not has_expired(one, wall_clock_ms())
+        ]
         messages = [stored_message(one, data.uid) for one in found if data.msg_count]
         name = channel_shown(row.channel_type, row.channel_id, data.uid)
         if data.order_by_last:
@@ -162,7 +165,7 @@ async def set_unread(data: SetUnreadRequest, directory: GivenDirectory) -> Ok:
             channel_id,
             read=head.read_to,
             marked_count=data.unread,
-            request_id=secrets.token_bytes(REQUEST_ID_BYTES),
+            request_id=request_id(),
         )
     )
     return Ok()
@@ -179,7 +182,7 @@ async def delete_conversation(data: DeleteConversationRequest, directory: GivenD
             data.channel_type,
             channel_id,
             deleted=head.last_sequence,
-            request_id=secrets.token_bytes(REQUEST_ID_BYTES),
+            request_id=request_id(),
         )
     )
     return Ok()
@@ -244,9 +247,8 @@ async def activate(data: ConversationRetryRequest, directory: GivenDirectory) ->
     if len(data.channels) > limits.ACTIVATED_MAX:
         raise bad_request(f"more than {limits.ACTIVATED_MAX} channels", "ask several times")
     for channel_type, channel_id in [_channel_of(data.uid, key) for key in data.channels]:
-        request_id = secrets.token_bytes(REQUEST_ID_BYTES)
         await directory.write(
-            MoveCursor(data.uid, channel_type, channel_id, listed=True, request_id=request_id)
+            MoveCursor(data.uid, channel_type, channel_id, listed=True, request_id=request_id())
         )
     return Ok()
 
@@ -298,7 +300,7 @@ async def _read(
             channel_id,
             read=last if everything else upto,
             marked_count=0 if everything else -1,
-            request_id=secrets.token_bytes(REQUEST_ID_BYTES),
+            request_id=request_id(),
         )
     )
     return Ok()
@@ -311,7 +313,12 @@ def _answer(
     newest = decode_send(head.messages[-1].operation)
     name = channel_shown(row.channel_type, row.channel_id, uid)
     above = known.get((row.channel_type, name), 0)
-    recents = [message for message in head.messages[::-1][:count] if message.sequence > above]
+    wall_ms = wall_clock_ms()
+    recents = [
+        message
+        for message in head.messages[::-1][:count]
+        if message.sequence > above and not has_expired(message, wall_ms)
+    ]
     return ConversationAnswer(
         name,
         row.channel_type,
@@ -337,7 +344,9 @@ def _listed(uid: str, one: Shown) -> ListedConversation:
         read_to(row, head),
         row.deleted,
         unread_of(row, head),
-        LastMessage(
+        None
+        if has_expired(newest, wall_clock_ms())
+        else LastMessage(
             newest.message_id,
             str(newest.message_id),
             newest.sequence,

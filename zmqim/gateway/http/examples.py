@@ -82,6 +82,14 @@ EXAMPLES: Final = {
         [{"uid": "ada", "device_flag": 0, "online": 1}],
         "The devices that are online; a status: there is none.",
     ),
+    "POST /user/systemuids_add": Example({"uids": ["robot"]}, _DONE, "No list stops them."),
+    "POST /user/systemuids_remove": Example(
+        {"uids": ["old-robot"]}, _DONE, "They are users like others."
+    ),
+    "GET /user/systemuids": Example(None, ["____system", "robot"], "Who they are."),
+    "POST /tmpchannel/subscriber_set": Example(
+        {"channel_id": "today", "uids": ["ada", "bob"]}, _DONE, "They alone are its members."
+    ),
     "POST /channel": Example(
         {**_TEAM, "subscribers": ["ada", "bob"]}, _DONE, "The channel is as asked."
     ),

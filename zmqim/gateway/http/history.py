@@ -12,10 +12,10 @@ from typing import Final
 from litestar import get, post
 
 from zmqim import limits
-from zmqim.chat.channels import route_key_of_channel
 from zmqim.chat.queries import MessagesQuery
 from zmqim.chat.results import MessagesPage
 from zmqim.gateway.http.asking import Asking, channel_of, channel_read_by
+from zmqim.gateway.http.expiring import read_page, wall_clock_ms
 from zmqim.gateway.http.given import Given
 from zmqim.gateway.http.problems import Problem
 from zmqim.gateway.http.shapes import (
@@ -42,7 +42,7 @@ LIMIT_DEFAULT: Final = 50
 async def message_sync(data: MessageSyncRequest, asking: Given) -> MessageSyncAnswer:
     """A page of history, ascending. pull_mode 1: start inclusive upwards, end exclusive; pull_mode
     0: start inclusive downwards (0 = newest), end exclusive. A removed member sees up to the
-    removal."""
+    removal. Messages whose expire seconds have passed are left out; their sequences stay theirs."""
     page = await _page(asking, data.login_uid, data)
     messages = [stored_message(row, data.login_uid) for row in page.messages]
     return MessageSyncAnswer(data.start_message_seq, data.end_message_seq, int(page.more), messages)
@@ -59,8 +59,7 @@ async def _page(asking: Asking, login_uid: str, wanted: SyncItem) -> MessagesPag
         wanted.limit or LIMIT_DEFAULT,
         wanted.pull_mode,
     )
-    key = route_key_of_channel(wanted.channel_type, channel_id)
-    return await asking.read(key, query, MessagesPage)
+    return await read_page(asking, query, wall_clock_ms())
 
 
 @post("/channel/messagesyncbatch", status_code=200, tags=["messages"])
@@ -124,4 +123,4 @@ async def _newest(
 ) -> MessagesPage:
     channel_id = channel_read_by(channel_type, channel_id, login_uid)
     query = MessagesQuery(channel_type, channel_id, login_uid, limit=1)
-    return await asking.read(route_key_of_channel(channel_type, channel_id), query, MessagesPage)
+    return await read_page(asking, query, wall_clock_ms())

@@ -16,6 +16,7 @@ from zmqim.chat.channels import route_key_of_channel
 from zmqim.chat.queries import MessagesBy
 from zmqim.chat.results import MessageRow, MessagesFound
 from zmqim.gateway.http.asking import Asking, channel_read_by
+from zmqim.gateway.http.expiring import has_expired, wall_clock_ms
 from zmqim.gateway.http.given import Given
 from zmqim.gateway.http.problems import Problem, bad_request
 from zmqim.gateway.http.shapes import (
@@ -45,7 +46,8 @@ async def messages(data: MessagesRequest, asking: Given) -> MessageSyncAnswer:
         data.client_msg_nos,
     )
     rows, cut = await _found(asking, query, all_of_them=True)
-    return MessageSyncAnswer(0, 0, int(cut), [stored_message(row, data.login_uid) for row in rows])
+    found = [stored_message(row, data.login_uid) for row in rows]
+    return MessageSyncAnswer(0, 0, int(cut), found)
 
 
 @post("/message", status_code=200, tags=["messages"])
@@ -96,7 +98,8 @@ async def _found(
     rows: dict[int, MessageRow] = {}
     while True:
         answer = await asking.read(key, query, MessagesFound)
-        rows.update((row.sequence, row) for row in answer.messages)
+        wall_ms = wall_clock_ms()
+        rows.update((row.sequence, row) for row in answer.messages if not has_expired(row, wall_ms))
         size = sum(len(row.operation) for row in rows.values())
         cut = answer.cut or bool(answer.after_uid and size > limits.PULL_BYTES_MAX)
         if cut or not answer.after_uid or (rows and not all_of_them):

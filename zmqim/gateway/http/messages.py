@@ -1,4 +1,4 @@
-"""Sending: answered after commit, with the reason where it is refused."""
+"""Sending over HTTP: answered after commit, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -6,26 +6,38 @@ import binascii
 import secrets
 
 from litestar import post
+from msgspec.structs import replace
 
 from zmqim import limits
 from zmqim.bus.messages import ItemKind
-from zmqim.chat.channels import SYSTEM_UID, route_key_of_channel, route_key_of_user
-from zmqim.chat.codes import ChannelType, MessageFlag, Reason
+from zmqim.chat.channels import (
+    SYSTEM_UID,
+    peer_of,
+    route_key_of_channel,
+    route_key_of_user,
+    uid_list_id,
+)
+from zmqim.chat.codes import ChannelType, MessageFlag, Reason, Stranger
 from zmqim.chat.operations import SendMessage
 from zmqim.chat.queries import UserQuery
-from zmqim.chat.results import Rejected, Sent, UserRow
-from zmqim.gateway.http.asking import Asking, channel_of, check_uid
-from zmqim.gateway.http.given import Given
+from zmqim.chat.results import Rejected, Sent, Strangers, UserRow
+from zmqim.gateway.http.asking import Asking, channel_of, check_group, check_uid
+from zmqim.gateway.http.given import Given, GivenPort
 from zmqim.gateway.http.problems import bad_request, refused
 from zmqim.gateway.http.shapes import MessageHeader, SendAnswer, SendData, SendRequest
+from zmqim.gateway.http.temporary import TEMPORARY, make_list, uids_of
+from zmqim.gateway.plugin import GatewayPort
 
 
 @post("/message/send", status_code=200, tags=["messages"])
-async def send_message(data: SendRequest, asking: Given) -> SendAnswer:
+async def send_message(data: SendRequest, asking: Given, port: GivenPort) -> SendAnswer:
     """Send a message. Answered when it is committed, with its id and sequence, or refused with the
-    reason. The same client_msg_no again gets the first answer."""
-    operation = _operation_of(data)
-    await check_sender(asking, operation.from_uid)
+    reason. The same client_msg_no again gets the first answer. With `subscribers` a command message
+    goes to exactly these uids."""
+    operation = _operation_of(data, port.system_uids)
+    await check_sender(asking, port, operation.from_uid)
+    if data.subscribers:
+        await make_list(asking, operation.channel_id, uids_of(data))
     result = await commit(asking, operation)
     return SendAnswer(
         SendData(
@@ -44,28 +56,31 @@ async def commit(asking: Asking, operation: SendMessage) -> Sent:
     transient = operation.flags & MessageFlag.NO_PERSIST
     kind = ItemKind.TRANSIENT if transient else ItemKind.WRITE
     result = await asking.send(key, operation, kind)
+    if isinstance(result, Strangers):
+        stranger = await _stranger(asking, operation)
+        result = await asking.send(key, replace(operation, stranger=stranger), kind)
     if isinstance(result, Rejected):
         raise refused(result.reason, result.text)
     assert isinstance(result, Sent)
     return result
 
 
-def _operation_of(data: SendRequest) -> SendMessage:
+async def _stranger(asking: Asking, message: SendMessage) -> int:
+    """What to say of the receiver, to whom the sender never wrote (docs/adr/0010)."""
+    receiver = peer_of(message.channel_id, message.from_uid)
+    row = await asking.read(route_key_of_user(receiver), UserQuery(receiver, 0), UserRow)
+    return int(Stranger.WELCOME if row.allow_stranger else Stranger.UNWELCOME)
+
+
+def _operation_of(data: SendRequest, system_uids: frozenset[str]) -> SendMessage:
     """The operation that a valid request asks for; `Problem` for any other."""
-    if data.subscribers:
-        raise bad_request(
-            "sending to a list of uids is not served", "use /message/sendbatch, or a group"
-        )
-    if not data.channel_id:
-        raise bad_request("channel_id is missing")
     if data.from_uid and data.sender_uid and data.from_uid != data.sender_uid:
         raise bad_request("from_uid and sender_uid are not the same", "give one of them")
     sender = sender_of(data.from_uid or data.sender_uid)
-    if data.channel_type == ChannelType.PERSON and "@" not in data.channel_id:
-        check_uid(data.channel_id)
+    channel_type, channel_id = _channel_of(data, sender)
     return SendMessage(
-        data.channel_type,
-        channel_of(data.channel_type, data.channel_id, sender),
+        channel_type,
+        channel_id,
         sender,
         data.client_msg_no or secrets.token_hex(16),
         payload_of(data.payload),
@@ -74,8 +89,28 @@ def _operation_of(data: SendRequest) -> SendMessage:
         data.expire,
         data.topic,
         0,
-        sender == SYSTEM_UID,
+        bool(data.subscribers) or sender in system_uids,
+        stranger_asked(channel_type),
     )
+
+
+def stranger_asked(channel_type: int) -> int:
+    """What a send says of strangers at first: to persons, that it asks."""
+    return int(Stranger.ASK) if channel_type == ChannelType.PERSON else 0
+
+
+def _channel_of(data: SendRequest, sender: str) -> tuple[int, str]:
+    """Where the message goes; `Problem` if it can go nowhere."""
+    if data.subscribers:
+        return TEMPORARY, uid_list_id(uids_of(data))
+    if not data.channel_id or not data.channel_type:
+        raise bad_request(
+            "channel_id or channel_type is missing", "say both, or subscribers and sync_once"
+        )
+    channel_id = channel_of(data.channel_type, data.channel_id, sender)
+    if data.channel_type != ChannelType.PERSON:
+        check_group(data.channel_type, channel_id)
+    return data.channel_type, channel_id
 
 
 def sender_of(uid: str) -> str:
@@ -105,9 +140,9 @@ def flags_of(header: MessageHeader) -> int:
     )
 
 
-async def check_sender(asking: Asking, uid: str) -> None:
-    """A user's own bans are facts of the user's partition, as at CONNECT. The system has none."""
-    if uid == SYSTEM_UID:
+async def check_sender(asking: Asking, port: GatewayPort, uid: str) -> None:
+    """A user's own bans are facts of the user's partition, as at CONNECT. System uids have none."""
+    if uid in port.system_uids:
         return
     row = await asking.read(route_key_of_user(uid), UserQuery(uid, 0), UserRow)
     if row.ban:

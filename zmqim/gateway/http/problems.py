@@ -46,7 +46,10 @@ REFUSALS: Final[dict[int, tuple[str, str]]] = {
     Reason.IN_BLACKLIST: ("in_blacklist", "remove the sender with /channel/blacklist_remove"),
     Reason.CHANNEL_NOT_FOUND: ("channel_not_found", "create it with /channel"),
     Reason.PAYLOAD_DECODE_ERROR: ("bad_payload", ""),
-    Reason.NOT_ALLOWED: ("not_allowed", ""),
+    Reason.NOT_ALLOWED: (
+        "not_allowed",
+        "it is between two others, or the receiver takes no messages of strangers",
+    ),
     Reason.NOT_IN_WHITELIST: ("not_in_whitelist", "add the sender with /channel/whitelist_add"),
     Reason.SYSTEM_ERROR: ("system_error", "try again later"),
     Reason.CHANNEL_ID_ERROR: ("bad_channel_id", ""),
@@ -54,7 +57,7 @@ REFUSALS: Final[dict[int, tuple[str, str]]] = {
     Reason.RATE_LIMITED: ("busy", "try again"),
     Reason.CHANNEL_TYPE_NOT_SUPPORTED: (
         "channel_type_not_supported",
-        "use 1 (person) or 2 (group)",
+        "docs/CHANNELS.md lists the types",
     ),
     Reason.DISBANDED: ("disbanded", "use another channel_id"),
     Reason.SEND_BANNED: ("send_banned", ""),

@@ -15,18 +15,25 @@ from litestar import post
 from msgspec.structs import replace
 
 from zmqim import limits
-from zmqim.chat.channels import SYSTEM_UID, person_channel_id
+from zmqim.chat.channels import person_channel_id
 from zmqim.chat.codes import ChannelType
 from zmqim.chat.operations import SendMessage
 from zmqim.gateway.http.asking import Asking, check_uids
-from zmqim.gateway.http.given import Given
-from zmqim.gateway.http.messages import check_sender, commit, flags_of, payload_of, sender_of
+from zmqim.gateway.http.given import Given, GivenPort
+from zmqim.gateway.http.messages import (
+    check_sender,
+    commit,
+    flags_of,
+    payload_of,
+    sender_of,
+    stranger_asked,
+)
 from zmqim.gateway.http.problems import Problem, bad_request
 from zmqim.gateway.http.shapes import SendBatchAnswer, SendBatchRequest
 
 
 @post("/message/sendbatch", status_code=200, tags=["messages"])
-async def send_batch(data: SendBatchRequest, asking: Given) -> SendBatchAnswer:
+async def send_batch(data: SendBatchRequest, asking: Given, port: GivenPort) -> SendBatchAnswer:
     """Send one message to each of `subscribers`, in their person channels with from_uid. Answered
     when each copy is committed or refused: `fail_uids` did not get theirs, `reason` says why, in
     the same order. Repeat a call under its client_msg_no, and only what is missing is sent."""
@@ -41,9 +48,10 @@ async def send_batch(data: SendBatchRequest, asking: Given) -> SendBatchAnswer:
         data.client_msg_no or secrets.token_hex(16),
         payload_of(data.payload),
         flags=flags_of(data.header),
-        privileged=sender == SYSTEM_UID,
+        privileged=sender in port.system_uids,
+        stranger=stranger_asked(ChannelType.PERSON),
     )
-    await check_sender(asking, sender)
+    await check_sender(asking, port, sender)
     batch = _Batch(asking, message, list(dict.fromkeys(data.subscribers)))
     return await batch.send()
 

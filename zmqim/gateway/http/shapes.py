@@ -18,6 +18,7 @@ from zmqim.limits import (
     PAYLOAD_BYTES_MAX,
     PULL_MESSAGES_MAX,
     SYNC_BATCH_ITEMS_MAX,
+    SYSTEM_UIDS_MAX,
 )
 
 Text = Annotated[str, Meta(min_length=1, max_length=512)]
@@ -75,6 +76,12 @@ class DeviceQuitRequest(Struct):
     device_flag: Annotated[int, Meta(ge=-1, le=255)] = -1
 
 
+class UidsRequest(Struct):
+    """POST /user/systemuids_add and _remove"""
+
+    uids: Annotated[list[Text], Meta(min_length=1, max_length=SYSTEM_UIDS_MAX)]
+
+
 class OnlineDevice(Struct):
     """One device that is online."""
 
@@ -119,6 +126,13 @@ class SubscribersRequest(Struct):
     temp_subscriber: Flag = False
 
 
+class TemporaryRequest(Struct):
+    """POST /tmpchannel/subscriber_set"""
+
+    channel_id: Text
+    uids: Uids
+
+
 class ListRequest(Struct):
     """POST /channel/blacklist_* and whitelist_*; for channel_type 1 channel_id is the owner's
     uid"""
@@ -144,11 +158,12 @@ class MessageHeader(Struct):
 
 
 class SendRequest(Struct):
-    """POST /message/send; the payload is base64"""
+    """POST /message/send; the payload is base64. `subscribers`: a command message (sync_once) to
+    these uids, without a channel"""
 
-    channel_id: OptionalText
-    channel_type: TypeNumber
     payload: Payload
+    channel_id: OptionalText = ""
+    channel_type: Annotated[int, Meta(ge=0, le=255)] = 0
     from_uid: OptionalText = ""
     client_msg_no: OptionalText = ""
     header: MessageHeader = msgspec.field(default_factory=MessageHeader)
