@@ -261,7 +261,7 @@ class GatewayCore:
         if found is None or found.phase is not OPEN or found.uid != uid:
             return False
         if kick:
-            self._sessions.dismiss(found, Reason.KICKED, "the login was ended")
+            self._sessions.dismiss(found, Reason.KICKED, "ended by an operator")
         else:
             self._sessions.end(found, CloseReason.REMOVED)
         return True

@@ -100,7 +100,7 @@ def test_a_kick_tells_the_client_and_a_removal_does_not(rig: Rig) -> None:
     assert rig.core.dismiss_session(rig.now, 2, "bob", False)
     effects = rig.turn()
     assert closed(effects) == {1: CloseReason.KICKED, 2: CloseReason.REMOVED}
-    assert to_client(effects, 1) == [Disconnect(12, "the login was ended")]
+    assert to_client(effects, 1) == [Disconnect(12, "ended by an operator")]
     assert to_client(effects, 2) == []
     assert numbers(rig) == [3]
 
