@@ -29,7 +29,7 @@ from zmqim.chat.queries import decode_query
 from zmqim.chat.results import Rejected, Result, Sent
 from zmqim.errors import DeadlinePassed, WireError
 from zmqim.gateway.http.app import make_app
-from zmqim.gateway.plugin import Answer, GatewayPort, SessionsPage
+from zmqim.gateway.plugin import Answer, GatewayPort, SessionsPage, SessionTotals
 from zmqim.telemetry.metrics import Metrics
 from zmqim.topology import parse
 
@@ -119,6 +119,9 @@ class HttpPort:
     ) -> SessionsPage:
         rig = self._gateway
         return rig.core.sessions(rig.now, uid, order, descending, offset, limit)
+
+    def session_totals(self) -> SessionTotals:
+        return self._gateway.core.session_totals()
 
     def dismiss_session(self, session: int, uid: str, kick: bool) -> bool:
         return self._gateway.core.dismiss_session(self._gateway.now, session, uid, kick)

@@ -42,8 +42,8 @@ from zmqim.gateway.connecting import Connecting
 from zmqim.gateway.counters import Counters
 from zmqim.gateway.delivery import FanOut
 from zmqim.gateway.effects import Effect
-from zmqim.gateway.listing import page
-from zmqim.gateway.plugin import CloseReason, SessionsPage
+from zmqim.gateway.listing import page, totals
+from zmqim.gateway.plugin import CloseReason, SessionsPage, SessionTotals
 from zmqim.gateway.presence import Presence
 from zmqim.gateway.pushing import Pushing
 from zmqim.gateway.questions import Questions
@@ -254,6 +254,10 @@ class GatewayCore:
     ) -> SessionsPage:
         """Some sessions, for operators; see `zmqim.gateway.plugin.GatewayPort`."""
         return page(self._sessions, now, uid, order, descending, offset, limit)
+
+    def session_totals(self) -> SessionTotals:
+        """All sessions together; see `zmqim.gateway.plugin.GatewayPort`."""
+        return totals(self._sessions)
 
     def dismiss_session(self, now: Milliseconds, session: int, uid: str, kick: bool) -> bool:
         """End a session of `uid`; see `zmqim.gateway.plugin.GatewayPort`."""
