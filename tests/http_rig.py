@@ -22,14 +22,14 @@ from litestar.testing import TestClient
 
 from zmqim.bus.effects import View
 from zmqim.bus.messages import ItemKind, OutcomeCode
-from zmqim.chat.codes import Reason
+from zmqim.chat.channels import SYSTEM_UID
 from zmqim.chat.encoding import encode
 from zmqim.chat.operations import OutboxDone, SendMessage, decode_operation
 from zmqim.chat.queries import decode_query
-from zmqim.chat.results import Rejected, Result, Sent
+from zmqim.chat.results import Result, Sent, decode_result
 from zmqim.errors import DeadlinePassed, WireError
 from zmqim.gateway.http.app import make_app
-from zmqim.gateway.plugin import Answer, GatewayPort, SessionsPage
+from zmqim.gateway.plugin import Answer, GatewayPort, SessionsPage, SessionTotals
 from zmqim.telemetry.metrics import Metrics
 from zmqim.topology import parse
 
@@ -63,6 +63,7 @@ class HttpPort:
         self.missing = ""
         self.alive = ("gateway-1", "gateway-2")
         self.name = "gateway-1"
+        self.system_uids = frozenset({SYSTEM_UID})
         topology = parse(TOPOLOGY, "http.toml", api_key_given=True)
         self.context = SimpleNamespace(
             topology=topology,
@@ -99,8 +100,8 @@ class HttpPort:
         operation = decode_operation(body)
         if kind == ItemKind.TRANSIENT:
             assert isinstance(operation, SendMessage)
-            reason = self.partition.state.judge_transient(operation)
-            return Sent(0, 1, HLC) if reason is Reason.SUCCESS else Rejected(reason)
+            refusal = self.partition.state.refusal(operation)
+            return Sent(0, 1, HLC) if refusal is None else decode_result(refusal)
         result = self.partition.apply(operation)
         for number, row in self.partition.state.outbox_after(0, 1_000):
             self.partition.apply(decode_operation(row.operation))
@@ -119,6 +120,9 @@ class HttpPort:
     ) -> SessionsPage:
         rig = self._gateway
         return rig.core.sessions(rig.now, uid, order, descending, offset, limit)
+
+    def session_totals(self) -> SessionTotals:
+        return self._gateway.core.session_totals()
 
     def dismiss_session(self, session: int, uid: str, kick: bool) -> bool:
         return self._gateway.core.dismiss_session(self._gateway.now, session, uid, kick)

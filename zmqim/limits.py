@@ -185,10 +185,10 @@ PULL_MESSAGES_MAX = 10_000
 PULL_BYTES_MAX = 4 * MB
 MESSAGES_BY_MAX = 500
 """Sequences, ids or client_msg_nos of one look-up, each. Above: HTTP 400. An id costs a binary
-search, some 20 reads of a row."""
+search, some 20 reads of a row: 500 take a storage about 50 ms."""
 LOOK_UP_STEPS_MAX = 4_096
-"""Rows read for the client_msg_nos of one question, so that nobody waits long behind it. Above: the
-asker goes on behind the last sender."""
+"""Rows read for the client_msg_nos of one question, so that nobody waits long behind it (25 ms).
+Above: the asker goes on behind the last sender."""
 MEMBERS_PAGE_MAX = 10_000
 CONVERSATIONS_PAGE_MAX = 1_000
 """Conversations of one person in one answer of their partition."""
@@ -375,6 +375,9 @@ assert SEND_DEADLINE_MS < CLIENT_SENDACK_MS_MAX
 assert SEND_DEADLINE_MS < CLIENT_API_MS_MAX
 assert CLIENT_PING_MS + CLIENT_PONG_MS_MAX < IDLE_MS_MAX
 assert UNACKED_PUSHES_MAX < LAGGING_MESSAGES_MAX
+assert HTTP_ASKS_AT_ONCE_MAX < HTTP_SENDS_AT_ONCE_MAX < GATEWAY_REQUESTS_MAX
+assert MESSAGES_BY_MAX < LOOK_UP_STEPS_MAX
+assert SEND_DEADLINE_MS < SEND_BATCH_MS_MAX
 assert LARGE_CHANNEL_DOWN_COUNT < LARGE_CHANNEL_UP_COUNT
 assert PAYLOAD_BYTES_MAX < BATCH_BYTES_MAX < BUS_FRAME_BYTES_MAX < PEER_QUEUE_BYTES_MAX
 assert CONNECT_FRAME_BYTES_MAX < FRAME_BYTES_MAX

@@ -43,8 +43,8 @@ from zmqim.gateway.connecting import Connecting
 from zmqim.gateway.counters import Counters
 from zmqim.gateway.delivery import FanOut
 from zmqim.gateway.effects import Effect
-from zmqim.gateway.listing import page
-from zmqim.gateway.plugin import CloseReason, SessionsPage
+from zmqim.gateway.listing import page, totals
+from zmqim.gateway.plugin import CloseReason, SessionsPage, SessionTotals
 from zmqim.gateway.presence import Presence
 from zmqim.gateway.pushing import Pushing
 from zmqim.gateway.questions import Questions
@@ -270,13 +270,17 @@ class GatewayCore:
         """Some sessions, for operators; see `zmqim.gateway.plugin.GatewayPort`."""
         return page(self._sessions, now, uid, order, descending, offset, limit)
 
+    def session_totals(self) -> SessionTotals:
+        """All sessions together; see `zmqim.gateway.plugin.GatewayPort`."""
+        return totals(self._sessions)
+
     def dismiss_session(self, now: Milliseconds, session: int, uid: str, kick: bool) -> bool:
         """End a session of `uid`; see `zmqim.gateway.plugin.GatewayPort`."""
         found = self._sessions.by_number.get(session)
         if found is None or found.phase is not OPEN or found.uid != uid:
             return False
         if kick:
-            self._sessions.dismiss(found, Reason.KICKED, "the login was ended")
+            self._sessions.dismiss(found, Reason.KICKED, "ended by an operator")
         else:
             self._sessions.end(found, CloseReason.REMOVED)
         return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from zmqim.gateway.plugin import SessionRow, SessionsPage
+from zmqim.gateway.plugin import SessionRow, SessionsPage, SessionTotals
 from zmqim.gateway.sessions import OPEN, Session, Sessions
 
 ORDERS: Final[dict[str, Callable[[Session], int]]] = {
@@ -46,6 +46,18 @@ def page(
     found.sort(key=ORDERS[order], reverse=descending)
     rows = [_row(now, session) for session in found[offset : offset + limit]]
     return SessionsPage(rows, len(found))
+
+
+def totals(sessions: Sessions) -> SessionTotals:
+    """All of them together."""
+    found = [session for session in sessions.by_number.values() if session.phase is OPEN]
+    return SessionTotals(
+        len(found),
+        sum([session.lagging for session in found]),
+        sum([len(session.window) for session in found]),
+        sessions.send_bytes_over + sum([session.send_bytes for session in found]),
+        sessions.push_bytes_over + sum([session.push_bytes for session in found]),
+    )
 
 
 def _row(now: int, session: Session) -> SessionRow:

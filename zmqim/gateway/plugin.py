@@ -111,6 +111,18 @@ class SessionsPage(NamedTuple):
     total: int
 
 
+class SessionTotals(NamedTuple):
+    """All sessions past CONNACK together; bytes also of those that are over."""
+
+    sessions: int
+    lagging: int
+    """Whose client reads too slowly to be pushed to."""
+    pushes_pending: int
+    """Pushes without RECVACK."""
+    send_bytes: int
+    push_bytes: int
+
+
 class Connection(Protocol):
     """One client connection, as its listener offers it to the gateway."""
 
@@ -179,6 +191,9 @@ class GatewayPort(Protocol):
 
         It looks at every session: for operators, not for each message.
         """
+
+    def session_totals(self) -> SessionTotals:
+        """All sessions together; it looks at every one."""
 
     def dismiss_session(self, session: int, uid: str, kick: bool) -> bool:
         """End that session if it is `uid`'s; False: there is none such here. `kick` tells the

@@ -143,6 +143,9 @@ class Sessions:
         self.connecting = 0
         """Sessions that are not OPEN yet."""
         self.draining = False
+        self.send_bytes_over = 0
+        self.push_bytes_over = 0
+        """Of sessions that are over."""
         self.on_end: list[Callable[[Session], None]] = []
         """Called when a session ends, with its phase still as it was."""
         self._bounds = bounds
@@ -217,6 +220,8 @@ class Sessions:
         if session.phase is not Phase.OPEN:
             self.connecting -= 1
         session.phase = Phase.CLOSED
+        self.send_bytes_over += session.send_bytes
+        self.push_bytes_over += session.push_bytes
         del self.by_number[session.number]
         mates = self._by_uid.get(session.uid)
         if mates is not None and session in mates:

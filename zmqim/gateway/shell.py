@@ -26,7 +26,14 @@ from zmqim.bus.messages import Load
 from zmqim.errors import DeadlinePassed, UsageError
 from zmqim.gateway.core import GatewayCore
 from zmqim.gateway.effects import Answered, CloseClient, Effect, OnlineFound, SetReading, ToClient
-from zmqim.gateway.plugin import ENTRY_POINT_GROUP, Answer, Connection, Listener, SessionsPage
+from zmqim.gateway.plugin import (
+    ENTRY_POINT_GROUP,
+    Answer,
+    Connection,
+    Listener,
+    SessionsPage,
+    SessionTotals,
+)
 from zmqim.ids import Milliseconds, WallMilliseconds
 from zmqim.process import ProcessContext
 from zmqim.ring.document import ring_of
@@ -385,6 +392,10 @@ class Shell:
     ) -> SessionsPage:
         """Some sessions; see `zmqim.gateway.plugin.GatewayPort`."""
         return self._core.sessions(_now(), uid, order, descending, offset, limit)
+
+    def session_totals(self) -> SessionTotals:
+        """All sessions together; see `zmqim.gateway.plugin.GatewayPort`."""
+        return self._core.session_totals()
 
     def dismiss_session(self, session: int, uid: str, kick: bool) -> bool:
         """End a session; see `zmqim.gateway.plugin.GatewayPort`."""

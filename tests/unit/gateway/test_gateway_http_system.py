@@ -165,12 +165,16 @@ def test_another_gateways_connections_are_refused_with_its_address(rig: HttpRig)
 
 def test_varz_says_what_the_gateway_is_and_did(rig: HttpRig) -> None:
     rig.gateway.send(2, "ada", b"hi")
+    rig.gateway.push(1, [1])
+    rig.gateway.turn()
     _, answer = rig.get("/varz")
     expected = {
         "server_id": "1", "server_name": "gateway-1", "version": __version__, "connections": 2,
-        "uptime": "1d1h1m1s", "in_msgs": 1, "out_msgs": 0, "api_url": "http://127.0.0.1:5001",
+        "uptime": "1d1h1m1s", "in_msgs": 1, "out_msgs": 1, "api_url": "http://127.0.0.1:5001",
+        "slow_clients": 0, "retry_queue": 1,
     }  # fmt: skip
     assert {name: answer[name] for name in expected} == expected
+    assert min(answer["in_bytes"], answer["out_bytes"]) > 2
     assert answer["tcp_addr"] == ONE["tcp_addr"]
     assert answer["mem"] > 1_000_000
     assert answer["cpu"] >= 0

@@ -63,6 +63,22 @@ def test_answered_sends_stay_counted(rig: Rig) -> None:
     assert listed(rig)[0].sends == 1
 
 
+def test_totals_keep_the_bytes_of_sessions_that_are_over(rig: Rig) -> None:
+    rig.send(1, "bob", b"hi")
+    rig.push(1, [1, 2])
+    rig.core.writable(rig.now, 2, False)
+    rig.push(2, [2])
+    rig.turn()
+    before = rig.core.session_totals()
+    rows = listed(rig)
+    assert before[:3] == (3, 1, 2)
+    assert before.send_bytes == rows[0].send_bytes > 0
+    assert before.push_bytes == rows[0].push_bytes + rows[1].push_bytes > 0
+    rig.core.session_closed(rig.now, 1)
+    after = rig.core.session_totals()
+    assert after == before._replace(sessions=2, pushes_pending=1)
+
+
 def test_sessions_without_connack_are_not_listed_and_not_ended(rig: Rig) -> None:
     rig.accept(4)
     rig.packets(4, connect_packet("dan"))
@@ -100,7 +116,7 @@ def test_a_kick_tells_the_client_and_a_removal_does_not(rig: Rig) -> None:
     assert rig.core.dismiss_session(rig.now, 2, "bob", False)
     effects = rig.turn()
     assert closed(effects) == {1: CloseReason.KICKED, 2: CloseReason.REMOVED}
-    assert to_client(effects, 1) == [Disconnect(12, "the login was ended")]
+    assert to_client(effects, 1) == [Disconnect(12, "ended by an operator")]
     assert to_client(effects, 2) == []
     assert numbers(rig) == [3]
 

@@ -92,6 +92,10 @@ class VarzAnswer(Struct, omit_defaults=True):
     """Per cent of one core, on average since the start."""
     in_msgs: int
     out_msgs: int
+    in_bytes: int
+    out_bytes: int
+    slow_clients: int
+    retry_queue: int
     tcp_addr: str
     ws_addr: str
     wss_addr: str

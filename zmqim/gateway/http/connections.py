@@ -134,8 +134,12 @@ async def varz(
     with the most messages first."""
     check_here(port, node_id)
     counters = port.counters()
-    page = port.sessions("", "sends", True, 0, conn_limit if show == "conn" else 0)
+    totals = port.session_totals()
     now = datetime.now(UTC)
+    conns = None
+    if show == "conn":
+        page = port.sessions("", SORTS["inMsg"], True, 0, conn_limit)
+        conns = [_answer_of(port, now, row) for row in page.rows]
     here = addresses_here(port)
     used = resource.getrusage(resource.RUSAGE_SELF)
     spent = used.ru_utime + used.ru_stime
@@ -143,17 +147,21 @@ async def varz(
         str(_number_of(port)),
         port.name,
         zmqim.__version__,
-        page.total,
+        totals.sessions,
         duration_text(port.uptime_ms),
         _memory_bytes(),
         round(100_000 * spent / max(port.uptime_ms, 1), 1),
         counters["sends"],
         counters["pushed"],
+        totals.send_bytes,
+        totals.push_bytes,
+        totals.lagging,
+        totals.pushes_pending,
         here.tcp_addr,
         here.ws_addr,
         here.wss_addr,
         api_address(port, port.name),
-        [_answer_of(port, now, row) for row in page.rows] if show == "conn" else None,
+        conns,
     )
 
 
