@@ -176,6 +176,16 @@ MEMBERS_PER_ENTRY_MAX = 1_000
 PULL_MESSAGES_MAX = 10_000
 PULL_BYTES_MAX = 4 * MB
 MEMBERS_PAGE_MAX = 10_000
+FOLLOWERS_MAX = 8
+"""Names that follow the log of one partition. Above: the next is refused."""
+FOLLOWER_NAME_BYTES_MAX = 64
+FOLLOWED_LOG_BYTES_MAX = 256 * MB
+"""Log of a process that is kept for those who follow it. Above: the largest log is cut all the
+same, and who was not that far is told which entries it missed."""
+FOLLOWED_MESSAGES_MAX = 100
+FOLLOWED_ENTRIES_MAX = 1_024
+FOLLOWED_PAGE_BYTES_MAX = 256 * KB
+"""One page for a follower: messages, log entries looked at, and bytes of those."""
 
 # ---- replication -----------------------------------------------------------------------------
 SEND_WINDOW_ENTRIES_MAX = 1_024
@@ -326,6 +336,7 @@ assert SEND_DEADLINE_MS < CLIENT_SENDACK_MS_MAX
 assert SEND_DEADLINE_MS < CLIENT_API_MS_MAX
 assert CLIENT_PING_MS + CLIENT_PONG_MS_MAX < IDLE_MS_MAX
 assert UNACKED_PUSHES_MAX < LAGGING_MESSAGES_MAX
+assert JOURNAL_BYTES_MAX <= FOLLOWED_LOG_BYTES_MAX
 assert LARGE_CHANNEL_DOWN_COUNT < LARGE_CHANNEL_UP_COUNT
 assert PAYLOAD_BYTES_MAX < BATCH_BYTES_MAX < BUS_FRAME_BYTES_MAX < PEER_QUEUE_BYTES_MAX
 assert CONNECT_FRAME_BYTES_MAX < FRAME_BYTES_MAX

@@ -75,7 +75,26 @@ class OutboxQuery(Value, tag=7, frozen=True):
     upto: int
 
 
-Query = Probe | UserQuery | ChannelQuery | MembersQuery | ListQuery | MessagesQuery | OutboxQuery
+class FollowQuery(Value, tag=40, frozen=True):
+    """Messages that the log got after index `after` (-1: after the position of `name`). Answered by
+    `FollowedPage`, from what is committed here: no other leader is asked for, as the log up to
+    there is the same everywhere."""
+
+    name: str
+    after: int = -1
+    limit: int = 100
+
+
+Query = (
+    Probe
+    | UserQuery
+    | ChannelQuery
+    | MembersQuery
+    | ListQuery
+    | MessagesQuery
+    | OutboxQuery
+    | FollowQuery
+)
 
 _query: Final[msgspec.msgpack.Decoder[Query]] = msgspec.msgpack.Decoder(Query)
 

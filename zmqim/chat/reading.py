@@ -11,6 +11,7 @@ from zmqim.chat.heads import Channel
 from zmqim.chat.keys import MEMBER_TAG
 from zmqim.chat.queries import (
     ChannelQuery,
+    FollowQuery,
     ListQuery,
     MembersQuery,
     MessagesQuery,
@@ -19,7 +20,7 @@ from zmqim.chat.queries import (
     Query,
     UserQuery,
 )
-from zmqim.chat.results import ChannelRow, Done, MembersPage, MessagesPage, Result
+from zmqim.chat.results import ChannelRow, Done, FollowedPage, MembersPage, MessagesPage, Result
 from zmqim.chat.state import ChatState
 from zmqim.limits import MEMBERS_PAGE_MAX, PULL_BYTES_MAX, PULL_MESSAGES_MAX
 
@@ -28,7 +29,8 @@ _UPWARDS: Final = 1
 
 def answer(state: ChatState, query: Query) -> Result:
     """What the applied state says to `query`. An `OutboxQuery` is Done: whoever knows how far the
-    outbox is asks only then."""
+    outbox is asks only then. A `FollowQuery` learns where it stands: whoever holds the log adds
+    what the log has."""
     match query:
         case Probe() | OutboxQuery():
             return Done(state.applied.index)
@@ -42,6 +44,8 @@ def answer(state: ChatState, query: Query) -> Result:
             return _list(state, query)
         case MessagesQuery():
             return _messages(state, query)
+        case FollowQuery():
+            return _standing(state, query)
         case _:
             assert_never(query)
 
@@ -59,6 +63,13 @@ def _channel(channel: Channel) -> ChannelRow:
         head.member_count,
         head.member_version,
     )
+
+
+def _standing(state: ChatState, query: FollowQuery) -> FollowedPage:
+    position = state.followers.position(query.name)
+    if position is None:
+        return FollowedPage(-1)
+    return FollowedPage(position, position if query.after < 0 else query.after)
 
 
 def _page_limit(limit: int) -> int:

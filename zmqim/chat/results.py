@@ -89,7 +89,32 @@ class MessagesPage(Value, tag=8, frozen=True):
     last_sequence: int
 
 
-Result = Sent | Rejected | Done | UserRow | ChannelRow | MembersPage | MessageRow | MessagesPage
+class FollowedPage(Value, tag=40, frozen=True):
+    """What a follower has not had. `position` is where it stands; -1: it does not follow.
+
+    `messages` in the order of the log, up to index `upto`, from where the next page goes on;
+    `more`: at once. `lost_from` to `lost_upto` (0: none): entries that the log here has no more.
+    """
+
+    position: int
+    upto: int = 0
+    messages: list[MessageRow] = msgspec.field(default_factory=list)
+    more: bool = False
+    lost_from: int = 0
+    lost_upto: int = 0
+
+
+Result = (
+    Sent
+    | Rejected
+    | Done
+    | UserRow
+    | ChannelRow
+    | MembersPage
+    | MessageRow
+    | MessagesPage
+    | FollowedPage
+)
 
 _result: Final[msgspec.msgpack.Decoder[Result]] = msgspec.msgpack.Decoder(Result)
 

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from zmqim.bus.messages import Outcome, Outcomes
-from zmqim.chat.operations import AddMembers, ChangeList, Notified, OutboxDone, RemoveMembers
+from zmqim.chat.operations import (
+    AddMembers,
+    ChangeList,
+    Follow,
+    FollowerMoved,
+    Notified,
+    OutboxDone,
+    RemoveMembers,
+    Unfollow,
+)
 from zmqim.errors import WireError
-from zmqim.limits import BATCH_BYTES_MAX, BATCH_ITEMS_MAX, MEMBERS_PER_ENTRY_MAX
+from zmqim.limits import (
+    BATCH_BYTES_MAX,
+    BATCH_ITEMS_MAX,
+    FOLLOWER_NAME_BYTES_MAX,
+    MEMBERS_PER_ENTRY_MAX,
+)
 
 
 def check_change(operation: object) -> None:
@@ -17,6 +31,11 @@ def check_change(operation: object) -> None:
         and len(operation.uids) > MEMBERS_PER_ENTRY_MAX
     ):
         raise WireError(f"more than {MEMBERS_PER_ENTRY_MAX} uids in one operation")
+    if (
+        isinstance(operation, Follow | FollowerMoved | Unfollow)
+        and not 0 < len(operation.name.encode()) <= FOLLOWER_NAME_BYTES_MAX
+    ):
+        raise WireError(f"the name of a follower has 1 to {FOLLOWER_NAME_BYTES_MAX} bytes")
 
 
 def frames_of(outcomes: list[Outcome]) -> list[Outcomes]:
