@@ -9,25 +9,23 @@ from litestar import post
 
 from zmqim import limits
 from zmqim.bus.messages import ItemKind
-from zmqim.chat.channels import SYSTEM_UID, peer_of, route_key_of_channel, route_key_of_user
+from zmqim.chat.channels import SYSTEM_UID, route_key_of_channel, route_key_of_user
 from zmqim.chat.codes import ChannelType, MessageFlag, Reason
-from zmqim.chat.operations import SendMessage, decode_send
+from zmqim.chat.operations import SendMessage
 from zmqim.chat.queries import MessagesQuery, UserQuery
-from zmqim.chat.results import MessageRow, MessagesPage, Rejected, Sent, UserRow
+from zmqim.chat.results import MessagesPage, Rejected, Sent, UserRow
 from zmqim.gateway.http.asking import Asking, channel_of, check_uid
 from zmqim.gateway.http.given import Given
 from zmqim.gateway.http.problems import bad_request, refused
 from zmqim.gateway.http.shapes import (
-    HeaderAnswer,
     MessageHeader,
     MessageSyncAnswer,
     MessageSyncRequest,
     SendAnswer,
     SendData,
     SendRequest,
-    StoredMessage,
 )
-from zmqim.ids import seconds_of
+from zmqim.gateway.http.stored import stored_message
 
 
 @post("/message/send", status_code=200, tags=["messages"])
@@ -128,30 +126,5 @@ async def message_sync(data: MessageSyncRequest, asking: Given) -> MessageSyncAn
     page = await asking.read(
         route_key_of_channel(data.channel_type, channel_id), query, MessagesPage
     )
-    messages = [_stored(row, data.login_uid) for row in page.messages]
+    messages = [stored_message(row, data.login_uid) for row in page.messages]
     return MessageSyncAnswer(data.start_message_seq, data.end_message_seq, int(page.more), messages)
-
-
-def _stored(row: MessageRow, login_uid: str) -> StoredMessage:
-    message = decode_send(row.operation)
-    flags = message.flags
-    person = message.channel_type == ChannelType.PERSON
-    return StoredMessage(
-        HeaderAnswer(
-            int(bool(flags & MessageFlag.NO_PERSIST)),
-            int(bool(flags & MessageFlag.RED_DOT)),
-            int(bool(flags & MessageFlag.SYNC_ONCE)),
-        ),
-        message.setting,
-        row.message_id,
-        str(row.message_id),
-        message.client_msg_no,
-        row.sequence,
-        message.from_uid,
-        peer_of(message.channel_id, login_uid) if person else message.channel_id,
-        message.channel_type,
-        message.topic,
-        message.expire,
-        seconds_of(row.hlc),
-        binascii.b2a_base64(message.payload, newline=False).decode(),
-    )

@@ -11,6 +11,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from zmqim.gateway.http.stored import StoredMessage
 from zmqim.limits import HTTP_LIST_MAX, PAYLOAD_BYTES_MAX, PULL_MESSAGES_MAX
 
 Text = Annotated[str, Meta(min_length=1, max_length=512)]
@@ -149,32 +150,6 @@ class MessageSyncRequest(Struct):
     limit: Annotated[int, Meta(ge=0, le=PULL_MESSAGES_MAX)] = 50
     pull_mode: Annotated[int, Meta(ge=0, le=1)] = 0
     event_summary_mode: OptionalText = ""
-
-
-class HeaderAnswer(Struct):
-    """Flags of a stored message, 0 or 1 as the SDKs expect."""
-
-    no_persist: int
-    red_dot: int
-    sync_once: int
-
-
-class StoredMessage(Struct):
-    """One message of a history page."""
-
-    header: HeaderAnswer
-    setting: int
-    message_id: int
-    message_idstr: str
-    client_msg_no: str
-    message_seq: int
-    from_uid: str
-    channel_id: str
-    channel_type: int
-    topic: str
-    expire: int
-    timestamp: int
-    payload: str
 
 
 class MessageSyncAnswer(Struct):
