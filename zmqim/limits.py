@@ -309,6 +309,46 @@ HTTP_BODY_BYTES_MAX = 8 * MB
 HTTP_LIST_MAX = 100_000
 """Uids in one call: a 100,000-member group can be created at once."""
 
+# ---- webhooks --------------------------------------------------------------------------------
+WEBHOOK_TIMEOUT_MS = 5_000
+WEBHOOK_TIMEOUT_MS_MAX = 60_000
+"""How long an application may take to answer, unless the topology says otherwise, and at most."""
+WEBHOOK_POLL_MS = 500
+"""How often a partition without anything new is asked for more. What comes is told in batches of
+FOLLOWED_MESSAGES_MAX, or after so long."""
+WEBHOOK_POLLS_PER_SECOND_MAX = 250
+"""Of one webhook of a gateway. Above: each of its many partitions is asked less often."""
+WEBHOOK_POSTS_MAX = 16
+"""Partitions that one webhook of a gateway works on at once, each with one POST: a page of each is
+in memory. Above: they take turns."""
+WEBHOOK_RETRY_MS_MIN = 250
+WEBHOOK_RETRY_MS_MAX = 10_000
+"""Bounds of the pause before a POST is tried again; it doubles."""
+WEBHOOK_TRIES_MAX = 64
+"""Answers other than 200, or none in time, to one POST: over 9 minutes of them. Then it becomes a
+dead letter. That nobody listens is not counted: the log waits."""
+WEBHOOK_BOOK_MS = 1_000
+"""How often the log of a partition takes down how far a webhook is."""
+WEBHOOK_IDLE_ENTRIES_MAX = 1_024
+"""Entries without a message after which the position is moved all the same, so that the log can be
+cut. Fewer would make each move the reason for the next."""
+WEBHOOK_OFFLINE_MEMBERS_MAX = 10_000
+"""Members of a channel up to which msg.offline is made. Above: none, and it is counted."""
+WEBHOOK_OFFLINE_UIDS_MAX = 1_000
+"""Uids of one msg.offline. Above: the rest in further ones."""
+WEBHOOK_STATUSES_MAX = 10_000
+WEBHOOK_STATUSES_BATCH_MAX = 512
+WEBHOOK_STATUSES_MS = 500
+WEBHOOK_STATUS_TRIES_MAX = 5
+"""user.onlinestatus that wait, in one POST, how long they gather, and how often a POST is tried.
+Above: the oldest are dropped and counted; presence can be asked for."""
+WEBHOOK_ANSWER_BYTES_MAX = 64 * KB
+"""Read of an answer, so that its connection can be used again. Above: the connection is closed."""
+WEBHOOK_SECRET_CHARACTERS_MIN = 16
+DEAD_LETTERS_MAX = 10_000
+DEAD_LETTERS_BYTES_MAX = 256 * MB
+"""What one webhook keeps on its gateway's disk. Above: it waits, and `zmqim status` says so."""
+
 # ---- client SDK ------------------------------------------------------------------------------
 CLIENT_OUTBOX_MAX = 1_000
 """Messages of a `Client` without an answer. Above: `send` waits for room."""
@@ -336,6 +376,9 @@ assert SEND_DEADLINE_MS < CLIENT_SENDACK_MS_MAX
 assert SEND_DEADLINE_MS < CLIENT_API_MS_MAX
 assert CLIENT_PING_MS + CLIENT_PONG_MS_MAX < IDLE_MS_MAX
 assert UNACKED_PUSHES_MAX < LAGGING_MESSAGES_MAX
+assert WEBHOOK_TIMEOUT_MS <= WEBHOOK_TIMEOUT_MS_MAX
+assert WEBHOOK_STATUSES_BATCH_MAX <= WEBHOOK_STATUSES_MAX
+assert WEBHOOK_RETRY_MS_MIN < WEBHOOK_RETRY_MS_MAX
 assert JOURNAL_BYTES_MAX <= FOLLOWED_LOG_BYTES_MAX
 assert LARGE_CHANNEL_DOWN_COUNT < LARGE_CHANNEL_UP_COUNT
 assert PAYLOAD_BYTES_MAX < BATCH_BYTES_MAX < BUS_FRAME_BYTES_MAX < PEER_QUEUE_BYTES_MAX

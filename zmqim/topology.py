@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from zmqim import limits
+from zmqim import limits, webhook_settings
 from zmqim.bus.messages import Role
 from zmqim.errors import TopologyError, UsageError
 from zmqim.ids import NodeName
@@ -57,7 +57,7 @@ __all__ = (
 
 GATEWAY_PLUGINS = "zmqim.gateways"
 """Entry-point group; the scheme of a listener's URL names one of its members."""
-SHIPPED_SCHEMES = frozenset({"wkproto", "ws", "http"})
+SHIPPED_SCHEMES = frozenset({"wkproto", "ws", "http", webhook_settings.SCHEME})
 API_KEY_VARIABLE = "ZMQIM_API_KEY"
 API_KEY_CHARACTERS_MIN = 16
 """Of a key that a person made up; those that we make have 43."""
@@ -184,6 +184,7 @@ def _topology(root: Table, schemes: AbstractSet[str], api_key_given: bool) -> To
     )
     _check_names(readers)
     _check_ports(readers, topology)
+    _check_webhooks(readers, topology)
     _check_reach(root, readers, topology)
     if len(hosts) > 1 and not api_key_given and not topology.api_key_file:
         root.document.fault(
@@ -293,13 +294,21 @@ class _ProcessReader:
         path = (*self.table.path, "listeners", index)
         document = self.table.document
         advertise = ""
+        settings: dict[str, str] = {}
         if isinstance(item, dict):
             table = Table(document, path, item)
-            table.only(("url", "advertise"))
             url = table.text("url", None)
-            advertise = table.text("advertise", "") if "advertise" in table else ""
+            if _is_webhook(url):
+                table.only(("url", *webhook_settings.KEYS))
+                settings = webhook_settings.read_settings(table)
+            else:
+                table.only(("url", "advertise"))
+                advertise = table.text("advertise", "") if "advertise" in table else ""
         elif isinstance(item, str):
             url = item
+            if _is_webhook(url):
+                document.fault(path, 'a webhook needs more: { url = "…", name = "…", … }')
+                return None
         else:
             document.fault(path, 'must be a URL, or { url = "…", advertise = "…" }')
             return None
@@ -312,7 +321,9 @@ class _ProcessReader:
         parts = urlsplit(url)
         assert parts.hostname is not None
         assert parts.port is not None
-        return Listener(parts.scheme, parts.hostname, parts.port, advertise or url)
+        where = parts.path if settings else ""
+        given = tuple(sorted(settings.items()))
+        return Listener(parts.scheme, parts.hostname, parts.port, advertise or url, where, given)
 
 
 def _faults_of_url(url: str, schemes: AbstractSet[str]) -> list[str]:
@@ -337,9 +348,14 @@ def _faults_of_url(url: str, schemes: AbstractSet[str]) -> list[str]:
         faults.append(f"{url!r} needs a port between 1 and 65535")
     if not parts.hostname:
         faults.append(f"{url!r} needs a host")
-    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+    has_path = parts.path not in ("", "/") and not _is_webhook(url)
+    if has_path or parts.query or parts.fragment or parts.username or parts.password:
         faults.append(f"{url!r} has more than scheme, host and port")
     return faults
+
+
+def _is_webhook(url: str) -> bool:
+    return url.startswith(f"{webhook_settings.SCHEME}://")
 
 
 def _process_readers(root: Table, hosts: tuple[Host, ...]) -> dict[Role, list[_ProcessReader]]:
@@ -408,8 +424,33 @@ def _check_ports(readers: dict[Role, list[_ProcessReader]], topology: Topology) 
             take(reader, reader.bus[1] + 1, f"PUB of {reader.name}", "address", "")
     for reader, gateway in zip(readers[Role.GATEWAY], topology.gateways, strict=True):
         for index, listener in enumerate(gateway.listeners):
+            if listener.connects:
+                continue
             what = f"listener {index} ({listener.url}) of {reader.name}"
             take(reader, listener.port, what, "listeners", listener.url)
+
+
+def _check_webhooks(readers: dict[Role, list[_ProcessReader]], topology: Topology) -> None:
+    """A name is one webhook: once in a gateway, and the same in all that have it."""
+    first: dict[str, Listener] = {}
+    for reader, gateway in zip(readers[Role.GATEWAY], topology.gateways, strict=True):
+        names: set[str] = set()
+        for listener in gateway.listeners:
+            name = dict(listener.settings).get("name", "")
+            if not name:
+                continue
+            line = reader.table.document.line_of_text((*reader.table.path, "listeners"), name)
+            path = (*reader.table.path, "listeners")
+            if name in names:
+                sentence = f"this gateway has two webhooks named {name!r}"
+                reader.table.document.fault(path, sentence, line=line)
+            elif first.setdefault(name, listener) != listener:
+                sentence = (
+                    f"webhook {name!r} is described otherwise by another gateway: they share its "
+                    "work, so they must say the same"
+                )
+                reader.table.document.fault(path, sentence, line=line)
+            names.add(name)
 
 
 def _check_reach(

@@ -10,7 +10,7 @@ import ipaddress
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from zmqim import limits
+from zmqim import limits, webhook_settings
 from zmqim.bus.messages import Role
 from zmqim.errors import UsageError
 from zmqim.ids import ClusterId, NodeName
@@ -37,12 +37,20 @@ class Listener:
     port: int
     advertise: str
     """What clients are told (`/route`); the URL itself when nothing else was given."""
+    path: str = ""
+    settings: tuple[tuple[str, str], ...] = ()
+    """What else its table says, for its plug-in."""
 
     @property
     def url(self) -> str:
-        """The URL of the topology, without anything after the port."""
+        """The URL of the topology; only that of a webhook has a path."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        return f"{self.scheme}://{host}:{self.port}{self.path}"
+
+    @property
+    def connects(self) -> bool:
+        """It connects to an application there instead of accepting clients."""
+        return self.scheme == webhook_settings.SCHEME
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +153,12 @@ class Topology:
                 f"are told {one.host}"
                 for one in gateway.listeners
                 if one.scheme != "http" and one.host in ANY_ADDRESS and one.advertise == one.url
+            ]
+            found += [
+                f"{one.url} of {gateway.name} is not encrypted: messages go there in the clear; "
+                "say tls = true, or keep it on a private net"
+                for one in gateway.listeners
+                if one.connects and not is_loopback(one.host) and not dict(one.settings)["tls"]
             ]
         return tuple(found)
 

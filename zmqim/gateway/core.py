@@ -245,6 +245,10 @@ class GatewayCore:
         """Who of `uids` is online; answered once by `OnlineFound` with `token`."""
         self._questions.online(now, token, list(uids))
 
+    def watch_sessions(self) -> None:
+        """From now on each session that opens or ends is told by the effect `SessionChanged`."""
+        self._sessions.is_watched = True
+
     def drain(self, now: Milliseconds) -> None:
         """Take nothing new; what is in flight goes on. Over when `in_flight` is 0."""
         self._sessions.drain()

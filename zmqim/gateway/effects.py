@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from zmqim.bus.effects import Send
-from zmqim.gateway.plugin import CloseReason
+from zmqim.gateway.plugin import CloseReason, SessionChanged
 from zmqim.wkproto.packets import FromServer
 
 
@@ -49,4 +49,4 @@ class OnlineFound(NamedTuple):
     devices: list[tuple[str, int]] | None
 
 
-Effect = Send | ToClient | CloseClient | SetReading | Answered | OnlineFound
+Effect = Send | ToClient | CloseClient | SetReading | Answered | OnlineFound | SessionChanged

@@ -11,7 +11,7 @@ return at once; what follows from them comes back at the end of the loop turn th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
@@ -75,6 +75,21 @@ class Answer(NamedTuple):
     result: bytes
 
 
+class SessionChanged(NamedTuple):
+    """`uid` came or went with a session, for whoever watches.
+
+    `of_device` and `of_uid` count the sessions that are open here afterwards, with that device flag
+    and in all.
+    """
+
+    uid: str
+    device_flag: int
+    online: bool
+    session: int
+    of_device: int
+    of_uid: int
+
+
 class Connection(Protocol):
     """One client connection, as its listener offers it to the gateway."""
 
@@ -131,6 +146,12 @@ class GatewayPort(Protocol):
 
     async def online(self, uids: Sequence[str]) -> list[tuple[str, int]]:
         """(uid, device flag) of whoever of `uids` is online; `DeadlinePassed` without a router."""
+
+    def watch_sessions(self, watcher: Callable[[SessionChanged], None]) -> None:
+        """From now on `watcher` is told of each session of this gateway that opens or ends."""
+
+    def report(self, source: str, problem: str) -> None:
+        """A sentence that `zmqim status` shows until `source` reports another, or an empty one."""
 
     def count(self, counter: str, by: int = 1) -> None:
         """Add to a counter of the gateway's metrics, e.g. ``wire_errors``."""

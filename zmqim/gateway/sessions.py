@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from zmqim import limits
 from zmqim.gateway.effects import CloseClient, Effect, SetReading, ToClient
-from zmqim.gateway.plugin import CloseReason
+from zmqim.gateway.plugin import CloseReason, SessionChanged
 from zmqim.topology_values import Limits
 from zmqim.wkproto.packets import Connect, Disconnect, FromServer
 
@@ -118,6 +118,8 @@ class Sessions:
         self.draining = False
         self.on_end: list[Callable[[Session], None]] = []
         """Called when a session ends, with its phase still as it was."""
+        self.is_watched = False
+        """Is everyone told who comes and goes?"""
         self._bounds = bounds
         self._count = count
         self._by_uid: dict[str, list[Session]] = {}
@@ -152,6 +154,8 @@ class Sessions:
         session.phase = Phase.OPEN
         session.connect = None
         self.connecting -= 1
+        if self.is_watched:
+            self._effects.append(self._change(session, online=True))
 
     def of_uid(self, uid: str) -> tuple[Session, ...]:
         """Sessions that CONNECTed as `uid`, admitted or not."""
@@ -185,7 +189,8 @@ class Sessions:
     def _forget(self, session: Session) -> None:
         for end in self.on_end:
             end(session)
-        if session.phase is not Phase.OPEN:
+        was_open = session.phase is Phase.OPEN
+        if not was_open:
             self.connecting -= 1
         session.phase = Phase.CLOSED
         del self.by_number[session.number]
@@ -194,6 +199,14 @@ class Sessions:
             mates.remove(session)
             if not mates:
                 del self._by_uid[session.uid]
+        if was_open and self.is_watched:
+            self._effects.append(self._change(session, online=False))
+
+    def _change(self, session: Session, *, online: bool) -> SessionChanged:
+        flag = session.device_flag
+        flags = [one.device_flag for one in self.of_uid(session.uid) if one.phase is Phase.OPEN]
+        of_device = flags.count(flag)
+        return SessionChanged(session.uid, flag, online, session.number, of_device, len(flags))
 
     def balance_reading(self, session: Session) -> None:
         """Stop reading from a client of whom too much waits; go on once half of it is done."""

@@ -12,7 +12,7 @@ import asyncio
 import resource
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from random import Random
 from typing import Any, Final, assert_never
@@ -25,8 +25,15 @@ from zmqim.bus.endpoint import Endpoint, feed, perform_send
 from zmqim.bus.messages import Load
 from zmqim.errors import DeadlinePassed, UsageError
 from zmqim.gateway.core import GatewayCore
-from zmqim.gateway.effects import Answered, CloseClient, Effect, OnlineFound, SetReading, ToClient
-from zmqim.gateway.plugin import ENTRY_POINT_GROUP, Answer, Connection, Listener
+from zmqim.gateway.effects import (
+    Answered,
+    CloseClient,
+    Effect,
+    OnlineFound,
+    SetReading,
+    ToClient,
+)
+from zmqim.gateway.plugin import ENTRY_POINT_GROUP, Answer, Connection, Listener, SessionChanged
 from zmqim.ids import Milliseconds, WallMilliseconds
 from zmqim.process import ProcessContext
 from zmqim.ring.document import ring_of
@@ -109,7 +116,10 @@ class Shell:
             now,
         )
         self._endpoint = Endpoint(context.identity, topology, ring_of(topology), random, now)
-        self._listeners: dict[str, tuple[Listener, str]] = {}
+        self._listeners: list[tuple[str, Listener, str]] = []
+        """(scheme, the plug-in, what clients connect to)."""
+        self._watchers: list[Callable[[SessionChanged], None]] = []
+        self._reports: dict[str, str] = {}
         self._connections: dict[int, Connection] = {}
         self._last_session = 0
         self._last_token = 0
@@ -137,15 +147,15 @@ class Shell:
         me = context.me
         assert isinstance(me, Gateway), f"{me.name} is no gateway"
         for described in me.listeners:
-            listener = make_listener(described.scheme)(
-                described.url, self, {"advertise": described.advertise}
-            )
+            settings = {"advertise": described.advertise, **dict(described.settings)}
+            listener = make_listener(described.scheme)(described.url, self, settings)
             await listener.start()
             advertised = described.advertise
             if not advertised or advertised == described.url:
                 advertised = f"{described.scheme}://{listener.bound}"
-            self._listeners[described.scheme] = (listener, advertised)
-            context.logger.info("listening", scheme=described.scheme, address=listener.bound)
+            self._listeners.append((described.scheme, listener, advertised))
+            what = "connecting" if described.connects else "listening"
+            context.logger.info(what, scheme=described.scheme, address=listener.bound)
 
     async def until_stopped(self) -> None:
         """Return when the process is asked to stop; raises what broke the loop."""
@@ -155,7 +165,7 @@ class Shell:
     async def drain(self) -> None:
         """Accept nothing, finish what is in flight, end the sessions so that SDKs come back."""
         deadline = _now() + DRAIN_SHARE_MS
-        for listener, _ in self._listeners.values():
+        for _, listener, _ in self._listeners:
             listener.stop_accepting()
         self._core.drain(_now())
         self._want_turn()
@@ -166,7 +176,7 @@ class Shell:
 
     async def close(self) -> None:
         """Give back everything."""
-        for listener, _ in self._listeners.values():
+        for _, listener, _ in self._listeners:
             try:
                 await asyncio.wait_for(listener.close(), CLOSE_SECONDS_MAX)
             except TimeoutError:
@@ -268,6 +278,9 @@ class Shell:
                     self._answer(token, Answer(code, result))
                 case OnlineFound(token, devices):
                     self._answer(token, devices)
+                case SessionChanged():
+                    for watcher in self._watchers:
+                        watcher(effect)
                 case _:
                     assert_never(effect)
         return again
@@ -300,6 +313,7 @@ class Shell:
 
     def _status(self) -> dict[str, object]:
         problems = self._core.problems() + self._endpoint.problems()
+        problems += list(self._reports.values())
         return {"members": self._endpoint.roster(), "problems": problems, **self._core.gauges()}
 
     # ---- the port ----------------------------------------------------------------------------
@@ -373,6 +387,17 @@ class Shell:
         self._asked[self._last_token] = future
         return self._last_token, future
 
+    def watch_sessions(self, watcher: Callable[[SessionChanged], None]) -> None:
+        """Tell `watcher` of sessions; see `zmqim.gateway.plugin.GatewayPort`."""
+        self._core.watch_sessions()
+        self._watchers.append(watcher)
+
+    def report(self, source: str, problem: str) -> None:
+        """Show a problem until it is over; see `zmqim.gateway.plugin.GatewayPort`."""
+        self._reports.pop(source, None)
+        if problem:
+            self._reports[source] = problem
+
     def count(self, counter: str, by: int = 1) -> None:
         """Add to a counter of this gateway."""
         self._core.counters.count(counter, by)
@@ -383,4 +408,4 @@ class Shell:
 
     def addresses(self) -> Mapping[str, str]:
         """What clients connect to, by scheme."""
-        return {scheme: advertised for scheme, (_, advertised) in self._listeners.items()}
+        return {scheme: advertised for scheme, _, advertised in self._listeners}

@@ -16,7 +16,7 @@ from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 import zmqim
-from zmqim.gateway.http import channels, messages, system, users
+from zmqim.gateway.http import channels, messages, system, users, webhooks
 from zmqim.gateway.http.asking import Asking
 from zmqim.gateway.http.problems import (
     Problem,
@@ -72,6 +72,7 @@ def make_app(port: GatewayPort) -> Litestar:
             channels.channel_router(),
             messages.send_message,
             messages.message_sync,
+            webhooks.forget_webhook,
             system.route,
             system.healthz,
             system.readyz,

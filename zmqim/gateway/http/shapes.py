@@ -169,6 +169,12 @@ class RouteAnswer(Struct):
     wss_addr: str
 
 
+class WebhookForgetRequest(Struct):
+    """POST /webhook/forget"""
+
+    name: Annotated[str, Meta(min_length=1, max_length=32)]
+
+
 class Ok(Struct):
     """Success without data."""
 
