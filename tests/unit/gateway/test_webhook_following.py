@@ -1,98 +1,21 @@
-"""A webhook's steps through a partition's log, on real storage cores; the tests are its gateway."""
+"""A webhook's steps through a partition's log, on a real storage core."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 from collections.abc import Sequence
-from typing import Any, cast
 
 import pytest
-from storage_world import StorageWorld, message, private, ring
+from storage_world import message, private
+from webhook_gateway import OTHER, Gateway
 
-from zmqim.bus.effects import View
-from zmqim.bus.messages import NoticeAck, OutcomeCode
-from zmqim.chat.encoding import encode
-from zmqim.chat.operations import FollowerMoved, Unfollow, decode_operation
+from zmqim.bus.messages import NoticeAck
+from zmqim.chat.operations import FollowerMoved, Unfollow
 from zmqim.errors import DeadlinePassed
-from zmqim.gateway.plugin import Answer, GatewayPort
-from zmqim.gateway.webhooks.delivering import Delivery
-from zmqim.gateway.webhooks.following import Following, Place
 from zmqim.ids import NodeName
 from zmqim.limits import WEBHOOK_BOOK_MS, WEBHOOK_IDLE_ENTRIES_MAX, WEBHOOK_OFFLINE_UIDS_MAX
-from zmqim.storage.sizes import Sizes
-from zmqim.webhook_settings import EVENTS, WebhookSettings
 
-ME, OTHER = NodeName("gateway-1"), NodeName("gateway-2")
 PARTITIONS = 4
-
-
-class Gateway:
-    """The port and the delivery of a webhook, over one storage that leads everything."""
-
-    def __init__(self, partitions: int = 1, events: tuple[str, ...] = EVENTS) -> None:
-        self.world = StorageWorld(ring(partitions), sizes=Sizes(rows_wait_ms=0))
-        self.name = ME
-        self.told: list[tuple[str, Any]] = []
-        self.written: list[object] = []
-        self.live: tuple[NodeName, ...] = (ME, OTHER)
-        self.online_uids: set[str] = set()
-        self.counts: dict[str, int] = {}
-        self.reports: dict[str, str] = {}
-        self.is_reachable = True
-        self.now = 10 * WEBHOOK_BOOK_MS
-        settings = WebhookSettings("im", "s", "", events, 1, False)
-        self.following = Following(
-            cast(GatewayPort, self), settings, [ME, OTHER], cast(Delivery, self), partitions
-        )
-        self.place: Place = self.following._places[0]
-
-    async def deliver(self, event: str, body: bytes) -> None:
-        self.told.append((event, json.loads(body)))
-
-    async def ask(self, kind: int, key: bytes, body: bytes, deadline_ms: int) -> Answer:
-        if not self.is_reachable:
-            return Answer(OutcomeCode.UNAVAILABLE, b"")
-        if kind == 0:
-            self.written.append(decode_operation(body))
-        self.world.turn()
-        outcome = self.world.outcomes(self.world.item(key, kind, body))[0]
-        return Answer(outcome.code, outcome.result)
-
-    async def online(self, uids: Sequence[str]) -> list[tuple[str, int]]:
-        if not self.is_reachable:
-            raise DeadlinePassed("nobody answered")
-        return [(uid, 0) for uid in uids if uid in self.online_uids]
-
-    def view(self) -> View:
-        return View(self.live, (), ())
-
-    def count(self, counter: str, by: int = 1) -> None:
-        self.counts[counter] = self.counts.get(counter, 0) + by
-
-    def report(self, source: str, problem: str) -> None:
-        self.reports[source] = problem
-
-    def step(self, place: Place | None = None, ms: int = 0) -> bool:
-        self.now += ms
-        return asyncio.run(self.following.step(place or self.place, self.now))
-
-    def take(self) -> list[tuple[str, Any]]:
-        told, self.told = self.told, []
-        return told
-
-    def texts(self) -> list[str]:
-        """Of all messages that msg.notify told since the last call."""
-        return [
-            base64.b64decode(one["payload"]).decode()
-            for event, body in self.take()
-            if event == "msg.notify"
-            for one in body
-        ]
-
-    def position(self) -> int | None:
-        return self.world.core.groups[0].state.followers.position("im")
 
 
 def test_the_first_step_makes_it_a_follower_and_the_next_tells_what_came_since() -> None:
@@ -122,9 +45,7 @@ def test_the_position_is_moved_once_in_a_while_and_read_by_whoever_goes_on() -> 
     gateway.step(ms=WEBHOOK_BOOK_MS - 1)
     assert gateway.position() == booked
     gateway.take()
-    other = Gateway.__new__(Gateway)
-    other.__dict__.update(gateway.__dict__)
-    other.place = Place(0, gateway.place.key)
+    other = Gateway(world=gateway.world)
     other.step()
     assert other.texts() == ["two"]
     gateway.step(ms=1)
@@ -265,7 +186,7 @@ def test_status_says_how_many_partitions_are_not_followed_yet_and_which_name_fou
     None
 ):
     gateway = Gateway(PARTITIONS)
-    places = gateway.following._places
+    places = gateway.places
     for place in places[:3]:
         for _ in range(2):
             gateway.step(place)
@@ -291,4 +212,3 @@ def test_when_it_stops_it_writes_down_how_far_it_is() -> None:
     asyncio.run(stop())
     assert gateway.position() == gateway.place.upto
     assert gateway.written[-1] == FollowerMoved("im", gateway.place.upto)
-    assert encode(gateway.written[-1])

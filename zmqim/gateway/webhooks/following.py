@@ -103,7 +103,9 @@ class Following:
                 async with self._working:
                     more = await self.step(place, int(loop.time() * 1_000))
             if not more:
-                await asyncio.sleep(self._pause_ms() / 1_000)
+                # All wake at the same moments: then what they ask shares frames and turns.
+                pause = self._pause_ms()
+                await asyncio.sleep((pause - loop.time() * 1_000 % pause) / 1_000)
 
     async def step(self, place: Place, now: int) -> bool:
         """Tell the application of the next page; True: there is another one already."""
@@ -139,14 +141,16 @@ class Following:
     async def _tell(self, partition: int, page: FollowedPage) -> None:
         name, events, deliver = self._settings.name, self._settings.events, self._delivery.deliver
         rows: list[MessageRow] = page.messages
-        offline = await offline_of(self._port, rows) if MESSAGE_OFFLINE in events else []
+        offline = await offline_of(self._port, rows) if MESSAGE_OFFLINE in events else None
         if page.lost_upto:
             self._port.count("webhook_gaps")
             await deliver(GAP, gap_body(name, partition, page.lost_from, page.lost_upto))
         if rows and MESSAGE_STORED in events:
             await deliver(MESSAGE_STORED, stored_body(rows))
-        for row, uids in offline:
-            await deliver(MESSAGE_OFFLINE, offline_body(row, uids))
+        if offline is not None:
+            for row in rows:
+                for uids in offline.slices(row):
+                    await deliver(MESSAGE_OFFLINE, offline_body(row, uids))
 
     async def _book(self, place: Place) -> None:
         """Move the position in the log to where the application was told to."""

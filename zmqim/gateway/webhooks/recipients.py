@@ -6,7 +6,7 @@ online in between, or left the channel, is told nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from zmqim.bus.messages import ItemKind, OutcomeCode
 from zmqim.chat.channels import SYSTEM_UID, peers_of, route_key_of_channel
@@ -28,34 +28,45 @@ ONLINE_ASKED_MAX = 10_000
 """Uids of one question to a router."""
 
 
+_Name = tuple[int, str]
+"""Type and id of a channel."""
+
+
 class Unanswered(Exception):
     """A partition or router could not be asked now: try the page again."""
 
 
-async def offline_of(
-    port: GatewayPort, rows: Sequence[MessageRow]
-) -> list[tuple[MessageRow, list[str]]]:
-    """Of each message whose recipients are not all online, those who are not, in slices.
+class Offline:
+    """Who is offline of the members of some channels."""
 
-    Raises `Unanswered`. The sender is none of the recipients.
+    def __init__(self, members: Mapping[_Name, Sequence[str]], online: Container[str]) -> None:
+        self._uids = {
+            name: [uid for uid in uids if uid not in online] for name, uids in members.items()
+        }
+
+    def slices(self, row: MessageRow) -> Iterator[list[str]]:
+        """Those whom the message did not reach, without its sender, as many as fit one event."""
+        message = decode_send(row.operation)
+        uids = self._uids[message.channel_type, message.channel_id]
+        if message.from_uid in uids:
+            uids = [uid for uid in uids if uid != message.from_uid]
+        for first in range(0, len(uids), WEBHOOK_OFFLINE_UIDS_MAX):
+            yield uids[first : first + WEBHOOK_OFFLINE_UIDS_MAX]
+
+
+async def offline_of(port: GatewayPort, rows: Sequence[MessageRow]) -> Offline:
+    """Who of the channels of these messages is offline, each channel and uid asked for once.
+
+    Raises `Unanswered`.
     """
-    audiences: list[tuple[MessageRow, list[str]]] = []
-    members: dict[tuple[int, str], list[str]] = {}
+    members: dict[_Name, list[str]] = {}
     for row in rows:
         message = decode_send(row.operation)
         name = (message.channel_type, message.channel_id)
         if name not in members:
             members[name] = await _members(port, *name)
-        everyone = members[name]
-        audiences.append((row, [uid for uid in everyone if uid != message.from_uid]))
-    wanted = sorted({uid for _, uids in audiences for uid in uids})
-    online = await _online(port, wanted)
-    found = []
-    for row, uids in audiences:
-        offline = [uid for uid in uids if uid not in online]
-        for first in range(0, len(offline), WEBHOOK_OFFLINE_UIDS_MAX):
-            found.append((row, offline[first : first + WEBHOOK_OFFLINE_UIDS_MAX]))
-    return found
+    wanted = sorted({uid for uids in members.values() for uid in uids})
+    return Offline(members, await _online(port, wanted))
 
 
 async def _members(port: GatewayPort, channel_type: int, channel_id: str) -> list[str]:
