@@ -10,7 +10,10 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -27,6 +30,8 @@ class Application:
         """What it answers."""
         self.status_of: dict[str, int] = {}
         """What it answers to one event."""
+        self.say: Callable[[Any], object] = lambda question: {}
+        """Its answer to msg.before_send."""
         self.told: list[tuple[str, Any]] = []
         """(event, body) of everything that it took."""
         self.refused = 0
@@ -34,6 +39,7 @@ class Application:
         """Requests whose signature was wrong."""
         self.connections = 0
         self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
         self._server: ThreadingHTTPServer | None = None
 
     def start(self) -> Application:
@@ -45,13 +51,18 @@ class Application:
             def setup(self) -> None:
                 super().setup()
                 application.connections += 1
+                application._open.add(self.connection)
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 status = application.take(self.path, dict(self.headers.items()), body)
+                answer = b""
+                if "event=msg.before_send" in self.path:
+                    answer = json.dumps(application.say(json.loads(body))).encode()
                 self.send_response(status)
-                self.send_header("content-length", "0")
+                self.send_header("content-length", str(len(answer)))
                 self.end_headers()
+                self.wfile.write(answer)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -66,11 +77,16 @@ class Application:
         return self
 
     def stop(self) -> None:
-        """Nobody listens any more."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
+        """Nobody listens any more, and nobody is connected."""
+        if self._server is None:
+            return
+        self._server.shutdown()
+        self._server.server_close()
+        self._server = None
+        for connection in self._open:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._open.clear()
 
     def take(self, path: str, headers: dict[str, str], body: bytes) -> int:
         parts = urlsplit(path)

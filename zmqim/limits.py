@@ -342,9 +342,18 @@ WEBHOOK_STATUSES_MS = 500
 WEBHOOK_STATUS_TRIES_MAX = 5
 """user.onlinestatus that wait, in one POST, how long they gather, and how often a POST is tried.
 Above: the oldest are dropped and counted; presence can be asked for."""
-WEBHOOK_ANSWER_BYTES_MAX = 64 * KB
+WEBHOOK_ANSWER_BYTES_MAX = 128 * KB
 """Read of an answer, so that its connection can be used again. Above: the connection is closed."""
 WEBHOOK_SECRET_CHARACTERS_MIN = 16
+HOOK_TIMEOUT_MS = 1_000
+HOOK_TIMEOUT_MS_MAX = 5_000
+"""How long the application that is asked before a message is proposed may take, unless the topology
+says otherwise, and at most: what it costs is added to every message."""
+HOOK_ASKED_MAX = 64
+"""Questions of one gateway that are on their way at once. Above: the others wait, within the same
+deadline."""
+HOOK_WAITING_MAX = 16_384
+"""SENDs of one gateway that wait for an answer. Above: reason 22."""
 DEAD_LETTERS_MAX = 10_000
 DEAD_LETTERS_BYTES_MAX = 256 * MB
 """What one webhook keeps on its gateway's disk. Above: it waits, and `zmqim status` says so."""
@@ -376,6 +385,9 @@ assert SEND_DEADLINE_MS < CLIENT_SENDACK_MS_MAX
 assert SEND_DEADLINE_MS < CLIENT_API_MS_MAX
 assert CLIENT_PING_MS + CLIENT_PONG_MS_MAX < IDLE_MS_MAX
 assert UNACKED_PUSHES_MAX < LAGGING_MESSAGES_MAX
+assert HOOK_TIMEOUT_MS <= HOOK_TIMEOUT_MS_MAX < SEND_DEADLINE_MS
+assert HOOK_ASKED_MAX < HOOK_WAITING_MAX < GATEWAY_REQUESTS_MAX
+assert PAYLOAD_BYTES_MAX * 4 // 3 < WEBHOOK_ANSWER_BYTES_MAX
 assert WEBHOOK_TIMEOUT_MS <= WEBHOOK_TIMEOUT_MS_MAX
 assert WEBHOOK_STATUSES_BATCH_MAX <= WEBHOOK_STATUSES_MAX
 assert WEBHOOK_RETRY_MS_MIN < WEBHOOK_RETRY_MS_MAX

@@ -70,7 +70,7 @@ _ADDRESS = re.compile(r"(?:tcp://)?([^:/\s]+):(\d{1,5})")
 _RESERVED = ("logs", "run", "secrets", "supervisor", "cluster", "lock", "topology")
 _TOP_KEYS = (
     "cluster", "id", "replicas", "partitions", "bus_port", "insecure_bus", "api_key_file",
-    "data", "host", "gateway", "router", "storage", "limits",
+    "data", "host", "gateway", "router", "storage", "limits", "before_send",
 )  # fmt: skip
 
 
@@ -181,6 +181,7 @@ def _topology(root: Table, schemes: AbstractSet[str], api_key_given: bool) -> To
         routers=tuple(reader.router() for reader in readers[Role.ROUTER]),
         storages=tuple(reader.storage() for reader in readers[Role.STORAGE]),
         limits=_limits(root.table("limits")),
+        before_send=_before_send(root),
     )
     _check_names(readers)
     _check_ports(readers, topology)
@@ -206,6 +207,19 @@ def _hosts(root: Table) -> tuple[Host, ...]:
             table.fault("name", f"another host is named {host.name!r}")
         hosts.append(host)
     return tuple(hosts) or (Host("localhost", "127.0.0.1"),)
+
+
+def _before_send(root: Table) -> webhook_settings.HookSettings | None:
+    if "before_send" not in root:
+        return None
+    table = root.table("before_send")
+    hook = webhook_settings.read_hook(table)
+    if hook.url and not _is_webhook(hook.url):
+        table.fault("url", f"{hook.url!r} is not a webhook: webhook://HOST:PORT/PATH")
+    elif hook.url:
+        for sentence in _faults_of_url(hook.url, {webhook_settings.SCHEME}):
+            table.fault("url", sentence)
+    return hook
 
 
 def _limits(table: Table) -> Limits:

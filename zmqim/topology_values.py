@@ -119,6 +119,8 @@ class Topology:
     routers: tuple[Process, ...]
     storages: tuple[Storage, ...]
     limits: Limits
+    before_send: webhook_settings.HookSettings | None = None
+    """Whom gateways ask before they propose a message; None: nobody."""
 
     @property
     def cluster_id(self) -> ClusterId:

@@ -150,8 +150,10 @@ def test_the_application_may_be_away_and_misses_nothing(
     text = hooked(tmp_path, application, topology_text(extra="partitions = 4"))
     cluster = following(new_cluster(text).up())
     api = Api(cluster.http, cluster.api_key)
-    application.stop()
     texts = sent(api, 10)
+    wait_for(lambda: set(texts) <= set(application.texts()), SECONDS, "the first are told")
+    application.stop()
+    texts += sent(api, 10, 10)
     wait_for(
         lambda: any("does not take" in one for one in cluster.status()["problems"]),
         SECONDS,
@@ -258,3 +260,61 @@ def test_a_webhook_that_left_the_topology_is_forgotten(
     following(cluster.up())
     api.sent("ada", "bob", "followed again")
     wait_for(lambda: application.texts() == ["followed again"], SECONDS, "what came after")
+
+
+def asking(tmp_path: Path, application: Application, fail: str) -> str:
+    """A topology in which the application is asked before each message."""
+    secret = tmp_path / "webhook.secret"
+    secret.write_text(SECRET)
+    return topology_text() + (
+        f'[before_send]\nurl = "webhook://127.0.0.1:{application.port}/im"\nfail = "{fail}"\n'
+        f'secret_file = "{secret}"\n'
+    )
+
+
+def moderated(question: Any) -> object:
+    """No spam; "darn" is not written out; everything else passes."""
+    text = base64.b64decode(question["payload"]).decode()
+    if "spam" in text:
+        return {"refuse": 11, "text": "no advertisements here"}
+    if "darn" in text:
+        changed = text.replace("darn", "d***").encode()
+        return {"payload": base64.b64encode(changed).decode()}
+    return {}
+
+
+def test_the_application_allows_changes_and_refuses_messages_before_they_are_stored(
+    tmp_path: Path, application: Application, new_cluster: ClusterMaker
+) -> None:
+    application.say = moderated
+    cluster = new_cluster(asking(tmp_path, application, "closed")).up()
+    api = Api(cluster.http, cluster.api_key)
+    with RawClient(cluster.tcp_address) as ada:
+        ada.connect("ada", token_for(api, "ada"))
+        assert ada.send("bob", b"hello").reason == 1
+        assert ada.send("bob", b"buy spam").reason == 11
+        assert ada.send("bob", b"darn it").reason == 1
+    status, refused = api.send("ada", "bob", "more spam")
+    assert (status, refused["reason"], refused["msg"]) == (400, 11, "no advertisements here")
+    api.sent("ada", "bob", "darn again")
+    assert api.history("ada", "bob") == [(1, "hello"), (2, "d*** it"), (3, "d*** again")]
+    assert application.forged == 0
+    assert len(application.bodies("msg.before_send")) == 5
+
+
+@pytest.mark.parametrize("fail", ["open", "closed"])
+def test_without_the_application_the_topology_decides(
+    fail: str, tmp_path: Path, application: Application, new_cluster: ClusterMaker
+) -> None:
+    cluster = new_cluster(asking(tmp_path, application, fail)).up()
+    api = Api(cluster.http, cluster.api_key)
+    api.sent("ada", "bob", "while it is there")
+    application.stop()
+    status, answer = api.send("ada", "bob", "while it is away")
+    assert status == (200 if fail == "open" else 400), answer
+    assert any("before_send" in one for one in cluster.status()["problems"])
+    application.start()
+    api.sent("ada", "bob", "when it is back")
+    assert not any("before_send" in one for one in cluster.status()["problems"])
+    passed = [text for _, text in api.history("ada", "bob")]
+    assert ("while it is away" in passed) == (fail == "open")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from zmqim import limits
 from zmqim.errors import TopologyError, UsageError
 from zmqim.topology import Topology, find, is_loopback, load, parse, shipped, shipped_names
-from zmqim.webhook_settings import EVENTS, WebhookSettings, settings_of
+from zmqim.webhook_settings import EVENTS, HookSettings, WebhookSettings, settings_of
 
 BASE = """cluster = "test"
 [[gateway]]
@@ -288,6 +288,35 @@ def test_gateways_that_share_a_webhook_say_the_same_of_it() -> None:
     assert len(parse(both(HOOK), "t.toml").gateways) == 2
     with pytest.raises(TopologyError, match="described otherwise by another gateway"):
         parse(both(HOOK.replace("9000", "9001")), "t.toml")
+
+
+ASK = '[before_send]\nurl = "webhook://127.0.0.1:9000/ask"\nfail = "open"\nsecret_env = "S"\n'
+
+
+def test_before_send_is_one_application_for_all_gateways() -> None:
+    hook = parse(BASE + ASK + "timeout_ms = 300\n", "t.toml").before_send
+    assert hook == HookSettings("webhook://127.0.0.1:9000/ask", "", "S", 300, True, False)
+    assert parse(BASE, "t.toml").before_send is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "words"),
+    [
+        ('fail = "open"\n', "", "before_send", "fail is missing"),
+        ('"open"', '"ajar"', "before_send.fail", "neither"),
+        ('secret_env = "S"\n', "", "before_send", "needs secret_file"),
+        ("webhook://", "http://", "before_send.url", "is not a webhook"),
+        (":9000", "", "before_send.url", "needs a port"),
+        ('"S"\n', '"S"\ntimeout_ms = 99_999\n', "before_send.timeout_ms", "is not between"),
+        ('"S"\n', '"S"\nfails = 1\n', "before_send.fails", "did you mean 'fail'"),
+    ],
+)
+def test_each_fault_of_before_send_has_its_sentence(
+    old: str, new: str, key: str, words: str
+) -> None:
+    _, found, sentence = only_fault(BASE + ASK.replace(old, new))
+    assert found == key
+    assert words in sentence
 
 
 def test_a_webhook_beyond_this_machine_in_the_clear_is_said() -> None:

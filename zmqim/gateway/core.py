@@ -38,11 +38,12 @@ from zmqim.bus.messages import (
     UserChanged,
 )
 from zmqim.chat.codes import Reason
+from zmqim.gateway.approving import Approving
 from zmqim.gateway.connecting import Connecting
 from zmqim.gateway.counters import Counters
 from zmqim.gateway.delivery import FanOut
 from zmqim.gateway.effects import Effect
-from zmqim.gateway.plugin import CloseReason
+from zmqim.gateway.plugin import CloseReason, HookVerdict
 from zmqim.gateway.presence import Presence
 from zmqim.gateway.pushing import Pushing
 from zmqim.gateway.questions import Questions
@@ -105,6 +106,8 @@ class GatewayCore:
             bounds,
             origin,
         )
+        self._approving = Approving(self._sessions, self._sending)
+        self._send = self._sending.send
         self._pushing = Pushing(self._sessions, self._requests, self._wheel, self.counters, origin)
         self._fan_out = FanOut(self._sessions, self._pushing, self._wheel, self.counters)
         self._presence = Presence(self._routers, self._wheel)
@@ -137,7 +140,7 @@ class GatewayCore:
     @property
     def in_flight(self) -> int:
         """SENDs and questions without an answer."""
-        return len(self._sending) + self._questions.waiting
+        return len(self._sending) + len(self._approving) + self._questions.waiting
 
     def gauges(self) -> Mapping[str, int]:
         """Sizes, by name, for metrics and status."""
@@ -188,7 +191,7 @@ class GatewayCore:
         if found is None:
             return
         found.active_at = now
-        send, acknowledged = self._sending.send, self._pushing.acknowledged
+        send, acknowledged = self._send, self._pushing.acknowledged
         for packet in packets:
             kind = type(packet)
             if found.phase is not OPEN:
@@ -244,6 +247,14 @@ class GatewayCore:
     def online(self, now: Milliseconds, token: int, uids: Sequence[str]) -> None:
         """Who of `uids` is online; answered once by `OnlineFound` with `token`."""
         self._questions.online(now, token, list(uids))
+
+    def use_hook(self) -> None:
+        """From now on each SEND is asked for by the effect `AskHook` before it is proposed."""
+        self._send = self._approving.send
+
+    def hook_answered(self, now: Milliseconds, token: int, verdict: HookVerdict) -> None:
+        """What the application, or the topology in its place, says of a SEND."""
+        self._approving.answered(now, token, verdict)
 
     def watch_sessions(self) -> None:
         """From now on each session that opens or ends is told by the effect `SessionChanged`."""
@@ -344,6 +355,7 @@ class GatewayCore:
         self._sending.launch_ready(now)
         effects: list[Effect] = []
         effects += self._connecting.flush()
+        effects += self._approving.flush()
         effects += self._presence.flush()
         effects += self._routers.flush()
         effects += self._fan_out.flush()

@@ -90,6 +90,30 @@ class SessionChanged(NamedTuple):
     of_uid: int
 
 
+class Draft(NamedTuple):
+    """A message before it is proposed. `channel_id` as the sender wrote it; `flags` are
+    `zmqim.chat.codes.MessageFlag`."""
+
+    from_uid: str
+    channel_type: int
+    channel_id: str
+    client_msg_no: str
+    payload: bytes
+    flags: int
+    setting: int
+    topic: str
+    expire: int
+
+
+class HookVerdict(NamedTuple):
+    """What the application says of a draft: reason 1 allows it, with `payload` if that is given;
+    any other `zmqim.chat.codes.Reason` refuses it, and `text` says why."""
+
+    reason: int
+    payload: bytes | None = None
+    text: str = ""
+
+
 class Connection(Protocol):
     """One client connection, as its listener offers it to the gateway."""
 
@@ -146,6 +170,9 @@ class GatewayPort(Protocol):
 
     async def online(self, uids: Sequence[str]) -> list[tuple[str, int]]:
         """(uid, device flag) of whoever of `uids` is online; `DeadlinePassed` without a router."""
+
+    async def before_send(self, draft: Draft) -> HookVerdict:
+        """What the application says of a message that does not come from a session."""
 
     def watch_sessions(self, watcher: Callable[[SessionChanged], None]) -> None:
         """From now on `watcher` is told of each session of this gateway that opens or ends."""

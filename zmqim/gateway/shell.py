@@ -27,13 +27,23 @@ from zmqim.errors import DeadlinePassed, UsageError
 from zmqim.gateway.core import GatewayCore
 from zmqim.gateway.effects import (
     Answered,
+    AskHook,
     CloseClient,
     Effect,
     OnlineFound,
     SetReading,
     ToClient,
 )
-from zmqim.gateway.plugin import ENTRY_POINT_GROUP, Answer, Connection, Listener, SessionChanged
+from zmqim.gateway.plugin import (
+    ENTRY_POINT_GROUP,
+    Answer,
+    Connection,
+    Draft,
+    HookVerdict,
+    Listener,
+    SessionChanged,
+)
+from zmqim.gateway.webhooks.before_send import ALLOWED, BeforeSend, hook_of
 from zmqim.ids import Milliseconds, WallMilliseconds
 from zmqim.process import ProcessContext
 from zmqim.ring.document import ring_of
@@ -120,6 +130,8 @@ class Shell:
         """(scheme, the plug-in, what clients connect to)."""
         self._watchers: list[Callable[[SessionChanged], None]] = []
         self._reports: dict[str, str] = {}
+        self._hook: BeforeSend | None = None
+        self._hook_tasks: set[asyncio.Task[None]] = set()
         self._connections: dict[int, Connection] = {}
         self._last_session = 0
         self._last_token = 0
@@ -146,6 +158,9 @@ class Shell:
         self._want_turn()
         me = context.me
         assert isinstance(me, Gateway), f"{me.name} is no gateway"
+        if context.topology.before_send is not None:
+            self._hook = hook_of(context.topology.before_send, self)
+            self._core.use_hook()
         for described in me.listeners:
             settings = {"advertise": described.advertise, **dict(described.settings)}
             listener = make_listener(described.scheme)(described.url, self, settings)
@@ -181,6 +196,10 @@ class Shell:
                 await asyncio.wait_for(listener.close(), CLOSE_SECONDS_MAX)
             except TimeoutError:
                 self.context.logger.warning("a listener did not close in time")
+        for task in list(self._hook_tasks):
+            task.cancel()
+        if self._hook is not None:
+            await self._hook.close()
         if self._timer is not None:
             self._timer.cancel()
         self._turn_is_due = True  # No turn comes any more.
@@ -278,6 +297,10 @@ class Shell:
                     self._answer(token, Answer(code, result))
                 case OnlineFound(token, devices):
                     self._answer(token, devices)
+                case AskHook(token, draft):
+                    task = self._loop.create_task(self._ask_hook(token, draft))
+                    self._hook_tasks.add(task)
+                    task.add_done_callback(self._hook_asked)
                 case SessionChanged():
                     for watcher in self._watchers:
                         watcher(effect)
@@ -386,6 +409,20 @@ class Shell:
         future = self._loop.create_future()
         self._asked[self._last_token] = future
         return self._last_token, future
+
+    async def before_send(self, draft: Draft) -> HookVerdict:
+        """Ask the application; see `zmqim.gateway.plugin.GatewayPort`."""
+        return ALLOWED if self._hook is None else await self._hook.ask(draft)
+
+    def _hook_asked(self, task: asyncio.Task[None]) -> None:
+        self._hook_tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            fault = {"message": "the hook ended by a fault", "exception": task.exception()}
+            self._loop.call_exception_handler(fault)
+
+    async def _ask_hook(self, token: int, draft: Draft) -> None:
+        self._core.hook_answered(_now(), token, await self.before_send(draft))
+        self._want_turn()
 
     def watch_sessions(self, watcher: Callable[[SessionChanged], None]) -> None:
         """Tell `watcher` of sessions; see `zmqim.gateway.plugin.GatewayPort`."""

@@ -19,6 +19,7 @@ from zmqim.bus.messages import Role
 from zmqim.gateway.core import GatewayCore
 from zmqim.gateway.effects import (
     Answered,
+    AskHook,
     CloseClient,
     OnlineFound,
     SetReading,
@@ -492,6 +493,6 @@ class GatewayNode(Node[GatewayCore]):
                     self._ends.pop(session).closed(reason)
                 case Answered(token, code, result):
                     self._asked.pop(token)(code, result)
-                case SetReading() | OnlineFound() | SessionChanged():
+                case SetReading() | OnlineFound() | SessionChanged() | AskHook():
                     pass
         self._rest(now, again)

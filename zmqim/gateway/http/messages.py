@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import secrets
 
+import msgspec
 from litestar import post
 
 from zmqim import limits
@@ -15,7 +16,7 @@ from zmqim.chat.operations import SendMessage
 from zmqim.chat.queries import MessagesQuery, UserQuery
 from zmqim.chat.results import MessagesPage, Rejected, Sent, UserRow
 from zmqim.gateway.http.asking import Asking, channel_of, check_uid
-from zmqim.gateway.http.given import Given
+from zmqim.gateway.http.given import Given, GivenPort
 from zmqim.gateway.http.problems import bad_request, refused
 from zmqim.gateway.http.shapes import (
     MessageHeader,
@@ -26,15 +27,17 @@ from zmqim.gateway.http.shapes import (
     SendRequest,
 )
 from zmqim.gateway.http.stored import stored_message
+from zmqim.gateway.plugin import Draft, GatewayPort
 
 
 @post("/message/send", status_code=200, tags=["messages"])
-async def send_message(data: SendRequest, asking: Given) -> SendAnswer:
+async def send_message(data: SendRequest, asking: Given, port: GivenPort) -> SendAnswer:
     """Send a message. Answered when it is committed, with its id and sequence, or refused with the
     reason. The same client_msg_no again gets the first answer."""
     operation = _operation_of(data)
     if not operation.privileged:
         await _check_sender(asking, operation.from_uid)
+    operation = await _approved(port, operation, data.channel_id)
     transient = bool(operation.flags & MessageFlag.NO_PERSIST)
     key = route_key_of_channel(operation.channel_type, operation.channel_id)
     kind = ItemKind.TRANSIENT if transient else ItemKind.WRITE
@@ -106,6 +109,27 @@ async def _check_sender(asking: Asking, uid: str) -> None:
         raise refused(Reason.BANNED)
     if row.send_ban:
         raise refused(Reason.SEND_BANNED)
+
+
+async def _approved(port: GatewayPort, message: SendMessage, channel_id: str) -> SendMessage:
+    """The message as the application lets it through; `Problem` if it refuses it."""
+    draft = Draft(
+        message.from_uid,
+        message.channel_type,
+        channel_id,
+        message.client_msg_no,
+        message.payload,
+        message.flags,
+        message.setting,
+        message.topic,
+        message.expire,
+    )
+    verdict = await port.before_send(draft)
+    if verdict.reason != Reason.SUCCESS:
+        raise refused(verdict.reason, verdict.text)
+    if verdict.payload is None:
+        return message
+    return msgspec.structs.replace(message, payload=verdict.payload)
 
 
 @post("/channel/messagesync", status_code=200, tags=["messages"])

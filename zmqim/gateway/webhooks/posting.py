@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import os
 import time
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +26,7 @@ from zmqim.limits import (
     WEBHOOK_POSTS_MAX,
     WEBHOOK_SECRET_CHARACTERS_MIN,
 )
-from zmqim.webhook_settings import WebhookSettings
+from zmqim.webhook_settings import HookSettings, WebhookSettings
 
 TIMESTAMP_HEADER = "X-Zmqim-Timestamp"
 SIGNATURE_HEADER = "X-Zmqim-Signature"
@@ -57,7 +58,7 @@ def signature(secret: bytes, timestamp: str, body: bytes) -> str:
     return hmac.new(secret, timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
-def secret_of(settings: WebhookSettings) -> bytes:
+def secret_of(settings: WebhookSettings | HookSettings) -> bytes:
     """The secret, from where the topology says; UsageError when it is not there or too short."""
     if settings.secret_env:
         source = f"the variable {settings.secret_env}"
@@ -91,7 +92,13 @@ def judge(status: int) -> Verdict:
 class Poster:
     """The connections to one application. Made on a running loop."""
 
-    def __init__(self, url: str, settings: WebhookSettings, secret: bytes) -> None:
+    def __init__(
+        self,
+        url: str,
+        settings: WebhookSettings | HookSettings,
+        secret: bytes,
+        connections_max: int = WEBHOOK_POSTS_MAX + 1,
+    ) -> None:
         """`url` as in the topology: ``webhook://HOST:PORT/PATH``."""
         parts = urlsplit(url)
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
@@ -101,13 +108,17 @@ class Poster:
         self._secret = secret
         seconds = settings.timeout_ms / 1000
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=WEBHOOK_POSTS_MAX + 1),
+            connector=aiohttp.TCPConnector(limit=connections_max),
             timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=seconds / 2),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     async def post(self, event: str, body: bytes) -> Verdict:
         """Tell the application of an event, once."""
+        return (await self.exchange(event, body))[0]
+
+    async def exchange(self, event: str, body: bytes) -> tuple[Verdict, bytes]:
+        """The same, with what came back: b"" unless it was taken."""
         timestamp = str(int(time.time()))
         headers = {
             "Content-Type": "application/json",
@@ -115,24 +126,47 @@ class Poster:
             SIGNATURE_HEADER: signature(self._secret, timestamp, body),
         }
         try:
-            async with self._session.post(
-                self._url,
-                params={"event": event},
-                data=body,
-                headers=headers,
-                allow_redirects=False,
-            ) as answer:
-                await answer.content.read(WEBHOOK_ANSWER_BYTES_MAX)
-                return judge(answer.status)
+            try:
+                return await self._once(event, body, headers)
+            except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError):
+                raise
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                # A connection that was kept is ended by an application just when it is used.
+                return await self._once(event, body, headers)
         except aiohttp.ClientSSLError:
-            return Verdict(Taken.NOBODY, "no TLS comes about: is its certificate valid?")
+            verdict = Verdict(Taken.NOBODY, "no TLS comes about: is its certificate valid?")
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            return Verdict(Taken.NOBODY, "nobody can be reached there")
+            verdict = Verdict(Taken.NOBODY, "nobody can be reached there")
         except TimeoutError:
-            return Verdict(Taken.LATER, "no answer in time")
+            verdict = Verdict(Taken.LATER, "no answer in time")
         except aiohttp.ClientError as error:
-            return Verdict(Taken.LATER, f"no HTTP answer ({type(error).__name__})")
+            verdict = Verdict(Taken.LATER, f"no HTTP answer ({type(error).__name__})")
+        return verdict, b""
+
+    async def _once(
+        self, event: str, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[Verdict, bytes]:
+        async with self._session.post(
+            self._url,
+            params={"event": event},
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+        ) as answer:
+            content = await _read(answer.content)
+            return judge(answer.status), content
 
     async def close(self) -> None:
         """End the connections."""
         await self._session.close()
+
+
+async def _read(stream: aiohttp.StreamReader) -> bytes:
+    """The answer, or the beginning of one that is too long."""
+    content = b""
+    while len(content) < WEBHOOK_ANSWER_BYTES_MAX:
+        chunk = await stream.read(WEBHOOK_ANSWER_BYTES_MAX - len(content))
+        if not chunk:
+            break
+        content += chunk
+    return content
