@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from hashlib import blake2b
+from urllib.parse import urlsplit
 
 from zmqim import limits, webhook_settings
 from zmqim.bus.messages import Role
@@ -162,6 +163,12 @@ class Topology:
                 for one in gateway.listeners
                 if one.connects and not is_loopback(one.host) and not dict(one.settings)["tls"]
             ]
+        hook = self.before_send
+        if hook is not None and not hook.tls and not is_loopback(urlsplit(hook.url).hostname or ""):
+            found.append(
+                "[before_send] is not encrypted: messages go there in the clear; say tls = true, "
+                "or keep it on a private net"
+            )
         return tuple(found)
 
 

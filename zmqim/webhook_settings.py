@@ -49,6 +49,11 @@ class WebhookSettings:
     timeout_ms: int
     tls: bool
 
+    @property
+    def title(self) -> str:
+        """What an operator calls it."""
+        return f"webhook {self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class HookSettings:
@@ -61,7 +66,11 @@ class HookSettings:
     fails_open: bool
     """What becomes of a message about which it said nothing in time."""
     tls: bool
-    name: str = "before_send"
+
+    @property
+    def title(self) -> str:
+        """What an operator calls it."""
+        return "[before_send]"
 
 
 def read_settings(table: Table) -> dict[str, str]:

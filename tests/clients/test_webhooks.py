@@ -262,6 +262,18 @@ def test_a_webhook_that_left_the_topology_is_forgotten(
     wait_for(lambda: application.texts() == ["followed again"], SECONDS, "what came after")
 
 
+def test_a_gateway_without_the_secret_of_its_webhook_does_not_run_and_says_why(
+    tmp_path: Path, application: Application, new_cluster: ClusterMaker
+) -> None:
+    text = hooked(tmp_path, application, topology_text(extra="partitions = 4"))
+    (tmp_path / "webhook.secret").write_text("short")
+    cluster = new_cluster(text).up(wait=False)
+    assert cluster.process is not None
+    assert cluster.process.wait(SECONDS) == 2
+    assert "The secret of webhook im needs 16 characters or more" in cluster.output()
+    assert len([one for one in cluster.log("gateway-1") if one["level"] == "error"]) == 1
+
+
 def asking(tmp_path: Path, application: Application, fail: str) -> str:
     """A topology in which the application is asked before each message."""
     secret = tmp_path / "webhook.secret"

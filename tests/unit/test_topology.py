@@ -297,6 +297,10 @@ def test_before_send_is_one_application_for_all_gateways() -> None:
     hook = parse(BASE + ASK + "timeout_ms = 300\n", "t.toml").before_send
     assert hook == HookSettings("webhook://127.0.0.1:9000/ask", "", "S", 300, True, False)
     assert parse(BASE, "t.toml").before_send is None
+    assert parse(BASE + ASK, "t.toml").notes() == ()
+    far = ASK.replace("127.0.0.1", "10.0.0.7")
+    assert "not encrypted" in parse(BASE + far, "t.toml").notes()[0]
+    assert parse(f"{BASE}{far}tls = true\n", "t.toml").notes() == ()
 
 
 @pytest.mark.parametrize(

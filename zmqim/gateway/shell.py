@@ -137,6 +137,7 @@ class Shell:
         self._last_token = 0
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._turn_is_due = False
+        self._is_closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
         self._load_at = now
@@ -202,7 +203,7 @@ class Shell:
             await self._hook.close()
         if self._timer is not None:
             self._timer.cancel()
-        self._turn_is_due = True  # No turn comes any more.
+        self._turn_is_due = self._is_closed = True  # No turn comes any more.
         for fd in (
             *self._endpoint.fds(),
             self.context.control.fileno(),
@@ -240,6 +241,8 @@ class Shell:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
+        if self._is_closed:
+            return
         self._turn_is_due = False
         now = _now()
         wall = _wall()

@@ -73,8 +73,8 @@ def secret_of(settings: WebhookSettings | HookSettings) -> bytes:
     if len(secret) < WEBHOOK_SECRET_CHARACTERS_MIN:
         found = f"has {len(secret)} characters" if secret else "holds none"
         raise UsageError(
-            f"Webhook {settings.name!r} needs a secret of at least "
-            f"{WEBHOOK_SECRET_CHARACTERS_MIN} characters; {source} {found}.",
+            f"The secret of {settings.title} needs {WEBHOOK_SECRET_CHARACTERS_MIN} characters or "
+            f"more; {source} {found}.",
             hint="`openssl rand -base64 32` makes one; the application checks signatures with it.",
         )
     return secret.encode()
