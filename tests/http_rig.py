@@ -23,13 +23,21 @@ from litestar.testing import TestClient
 from zmqim.bus.effects import View
 from zmqim.bus.messages import ItemKind, OutcomeCode
 from zmqim.chat.channels import SYSTEM_UID
+from zmqim.chat.codes import Reason
 from zmqim.chat.encoding import encode
 from zmqim.chat.operations import OutboxDone, SendMessage, decode_operation
 from zmqim.chat.queries import decode_query
 from zmqim.chat.results import Result, Sent, decode_result
 from zmqim.errors import DeadlinePassed, WireError
 from zmqim.gateway.http.app import make_app
-from zmqim.gateway.plugin import Answer, GatewayPort, SessionsPage, SessionTotals
+from zmqim.gateway.plugin import (
+    Answer,
+    Draft,
+    GatewayPort,
+    HookVerdict,
+    SessionsPage,
+    SessionTotals,
+)
 from zmqim.telemetry.metrics import Metrics
 from zmqim.topology import parse
 
@@ -61,6 +69,8 @@ class HttpPort:
         self.code = OutcomeCode.DONE
         self.asked: list[int] = []
         self.missing = ""
+        self.verdict = HookVerdict(Reason.SUCCESS)
+        self.drafts: list[Draft] = []
         self.alive = ("gateway-1", "gateway-2")
         self.name = "gateway-1"
         self.system_uids = frozenset({SYSTEM_UID})
@@ -107,6 +117,10 @@ class HttpPort:
             self.partition.apply(decode_operation(row.operation))
             self.partition.apply(OutboxDone(number))
         return result
+
+    async def before_send(self, draft: Draft) -> HookVerdict:
+        self.drafts.append(draft)
+        return self.verdict
 
     async def online(self, uids: Sequence[str]) -> list[tuple[str, int]]:
         if self.missing:

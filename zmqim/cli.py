@@ -13,6 +13,7 @@ Commands:
   send     send one message
   tail     follow what a user receives
   bench    measure a running cluster
+  webhooks what an application did not take: show, replay, drop
   keys     show or renew the key of the HTTP API
   check    look for faults in a topology file
 
@@ -41,7 +42,19 @@ from zmqim.errors import EXIT_OK, EXIT_USAGE, UsageError, ZmqimError
 from zmqim.toml_tables import did_you_mean
 from zmqim.version import version_text
 
-COMMANDS = ("up", "down", "restart", "status", "chat", "send", "tail", "bench", "keys", "check")
+COMMANDS = (
+    "up",
+    "down",
+    "restart",
+    "status",
+    "chat",
+    "send",
+    "tail",
+    "bench",
+    "webhooks",
+    "keys",
+    "check",
+)
 EXIT_INTERRUPTED = 130
 
 

@@ -197,6 +197,16 @@ STAMP_AGE_MS_MAX = 5_000
 so that the next version that a client gets is not older. Nobody asks: nothing is logged."""
 HEADS_PER_QUERY_MAX = 500
 """Channels that one question to a partition may name."""
+FOLLOWERS_MAX = 8
+"""Names that follow the log of one partition. Above: the next is refused."""
+FOLLOWER_NAME_BYTES_MAX = 64
+FOLLOWED_LOG_BYTES_MAX = 256 * MB
+"""Log of a process that is kept for those who follow it. Above: the largest log is cut all the
+same, and who was not that far is told which entries it missed."""
+FOLLOWED_MESSAGES_MAX = 100
+FOLLOWED_ENTRIES_MAX = 1_024
+FOLLOWED_PAGE_BYTES_MAX = 256 * KB
+"""One page for a follower: messages, log entries looked at, and bytes of those."""
 
 # ---- replication -----------------------------------------------------------------------------
 SEND_WINDOW_ENTRIES_MAX = 1_024
@@ -347,6 +357,55 @@ CONNECTIONS_PAGE_MAX = 1_000
 LOOK_UP_MS_MAX = READ_DEADLINE_MS
 """Going through the senders of a group. Passed: an error that says so."""
 
+# ---- webhooks --------------------------------------------------------------------------------
+WEBHOOK_TIMEOUT_MS = 5_000
+WEBHOOK_TIMEOUT_MS_MAX = 60_000
+"""How long an application may take to answer, unless the topology says otherwise, and at most."""
+WEBHOOK_POLL_MS = 500
+"""How often a partition without anything new is asked for more. What comes is told in batches of
+FOLLOWED_MESSAGES_MAX, or after so long."""
+WEBHOOK_POLLS_PER_SECOND_MAX = 250
+"""Of one webhook of a gateway. Above: each of its many partitions is asked less often."""
+WEBHOOK_POSTS_MAX = 16
+"""Partitions that one webhook of a gateway works on at once, each with one POST: a page of each is
+in memory. Above: they take turns."""
+WEBHOOK_RETRY_MS_MIN = 250
+WEBHOOK_RETRY_MS_MAX = 10_000
+"""Bounds of the pause before a POST is tried again; it doubles."""
+WEBHOOK_TRIES_MAX = 64
+"""Answers other than 200, or none in time, to one POST: over 9 minutes of them. Then it becomes a
+dead letter. That nobody listens is not counted: the log waits."""
+WEBHOOK_BOOK_MS = 1_000
+"""How often the log of a partition takes down how far a webhook is."""
+WEBHOOK_IDLE_ENTRIES_MAX = 1_024
+"""Entries without a message after which the position is moved all the same, so that the log can be
+cut. Fewer would make each move the reason for the next."""
+WEBHOOK_OFFLINE_MEMBERS_MAX = 10_000
+"""Members of a channel up to which msg.offline is made. Above: none, and it is counted."""
+WEBHOOK_OFFLINE_UIDS_MAX = 1_000
+"""Uids of one msg.offline. Above: the rest in further ones."""
+WEBHOOK_STATUSES_MAX = 10_000
+WEBHOOK_STATUSES_BATCH_MAX = 512
+WEBHOOK_STATUSES_MS = 500
+WEBHOOK_STATUS_TRIES_MAX = 5
+"""user.onlinestatus that wait, in one POST, how long they gather, and how often a POST is tried.
+Above: the oldest are dropped and counted; presence can be asked for."""
+WEBHOOK_ANSWER_BYTES_MAX = 128 * KB
+"""Read of an answer, so that its connection can be used again. Above: the connection is closed."""
+WEBHOOK_SECRET_CHARACTERS_MIN = 16
+HOOK_TIMEOUT_MS = 1_000
+HOOK_TIMEOUT_MS_MAX = 5_000
+"""How long the application that is asked before a message is proposed may take, unless the topology
+says otherwise, and at most: what it costs is added to every message."""
+HOOK_ASKED_MAX = 64
+"""Questions of one gateway that are on their way at once. Above: the others wait, within the same
+deadline."""
+HOOK_WAITING_MAX = 16_384
+"""SENDs of one gateway that wait for an answer. Above: reason 22."""
+DEAD_LETTERS_MAX = 10_000
+DEAD_LETTERS_BYTES_MAX = 256 * MB
+"""What one webhook keeps on its gateway's disk. Above: it waits, and `zmqim status` says so."""
+
 # ---- client SDK ------------------------------------------------------------------------------
 CLIENT_OUTBOX_MAX = 1_000
 """Messages of a `Client` without an answer. Above: `send` waits for room."""
@@ -378,6 +437,13 @@ assert UNACKED_PUSHES_MAX < LAGGING_MESSAGES_MAX
 assert HTTP_ASKS_AT_ONCE_MAX < HTTP_SENDS_AT_ONCE_MAX < GATEWAY_REQUESTS_MAX
 assert MESSAGES_BY_MAX < LOOK_UP_STEPS_MAX
 assert SEND_DEADLINE_MS < SEND_BATCH_MS_MAX
+assert HOOK_TIMEOUT_MS <= HOOK_TIMEOUT_MS_MAX < SEND_DEADLINE_MS
+assert HOOK_ASKED_MAX < HOOK_WAITING_MAX < GATEWAY_REQUESTS_MAX
+assert PAYLOAD_BYTES_MAX * 4 // 3 < WEBHOOK_ANSWER_BYTES_MAX
+assert WEBHOOK_TIMEOUT_MS <= WEBHOOK_TIMEOUT_MS_MAX
+assert WEBHOOK_STATUSES_BATCH_MAX <= WEBHOOK_STATUSES_MAX
+assert WEBHOOK_RETRY_MS_MIN < WEBHOOK_RETRY_MS_MAX
+assert JOURNAL_BYTES_MAX <= FOLLOWED_LOG_BYTES_MAX
 assert LARGE_CHANNEL_DOWN_COUNT < LARGE_CHANNEL_UP_COUNT
 assert PAYLOAD_BYTES_MAX < BATCH_BYTES_MAX < BUS_FRAME_BYTES_MAX < PEER_QUEUE_BYTES_MAX
 assert CONNECT_FRAME_BYTES_MAX < FRAME_BYTES_MAX

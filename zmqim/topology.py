@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from zmqim import limits
+from zmqim import limits, webhook_settings
 from zmqim.bus.messages import Role
 from zmqim.errors import TopologyError, UsageError
 from zmqim.ids import NodeName
@@ -57,7 +57,7 @@ __all__ = (
 
 GATEWAY_PLUGINS = "zmqim.gateways"
 """Entry-point group; the scheme of a listener's URL names one of its members."""
-SHIPPED_SCHEMES = frozenset({"wkproto", "ws", "http"})
+SHIPPED_SCHEMES = frozenset({"wkproto", "ws", "http", webhook_settings.SCHEME})
 API_KEY_VARIABLE = "ZMQIM_API_KEY"
 API_KEY_CHARACTERS_MIN = 16
 """Of a key that a person made up; those that we make have 43."""
@@ -70,7 +70,7 @@ _ADDRESS = re.compile(r"(?:tcp://)?([^:/\s]+):(\d{1,5})")
 _RESERVED = ("logs", "run", "secrets", "supervisor", "cluster", "lock", "topology")
 _TOP_KEYS = (
     "cluster", "id", "replicas", "partitions", "bus_port", "insecure_bus", "api_key_file",
-    "data", "host", "gateway", "router", "storage", "limits",
+    "data", "host", "gateway", "router", "storage", "limits", "before_send",
 )  # fmt: skip
 
 
@@ -181,9 +181,11 @@ def _topology(root: Table, schemes: AbstractSet[str], api_key_given: bool) -> To
         routers=tuple(reader.router() for reader in readers[Role.ROUTER]),
         storages=tuple(reader.storage() for reader in readers[Role.STORAGE]),
         limits=_limits(root.table("limits")),
+        before_send=_before_send(root),
     )
     _check_names(readers)
     _check_ports(readers, topology)
+    _check_webhooks(readers, topology)
     _check_reach(root, readers, topology)
     if len(hosts) > 1 and not api_key_given and not topology.api_key_file:
         root.document.fault(
@@ -205,6 +207,19 @@ def _hosts(root: Table) -> tuple[Host, ...]:
             table.fault("name", f"another host is named {host.name!r}")
         hosts.append(host)
     return tuple(hosts) or (Host("localhost", "127.0.0.1"),)
+
+
+def _before_send(root: Table) -> webhook_settings.HookSettings | None:
+    if "before_send" not in root:
+        return None
+    table = root.table("before_send")
+    hook = webhook_settings.read_hook(table)
+    if hook.url and not _is_webhook(hook.url):
+        table.fault("url", f"{hook.url!r} is not a webhook: webhook://HOST:PORT/PATH")
+    elif hook.url:
+        for sentence in _faults_of_url(hook.url, {webhook_settings.SCHEME}):
+            table.fault("url", sentence)
+    return hook
 
 
 def _limits(table: Table) -> Limits:
@@ -293,13 +308,21 @@ class _ProcessReader:
         path = (*self.table.path, "listeners", index)
         document = self.table.document
         advertise = ""
+        settings: dict[str, str] = {}
         if isinstance(item, dict):
             table = Table(document, path, item)
-            table.only(("url", "advertise"))
             url = table.text("url", None)
-            advertise = table.text("advertise", "") if "advertise" in table else ""
+            if _is_webhook(url):
+                table.only(("url", *webhook_settings.KEYS))
+                settings = webhook_settings.read_settings(table)
+            else:
+                table.only(("url", "advertise"))
+                advertise = table.text("advertise", "") if "advertise" in table else ""
         elif isinstance(item, str):
             url = item
+            if _is_webhook(url):
+                document.fault(path, 'a webhook needs more: { url = "…", name = "…", … }')
+                return None
         else:
             document.fault(path, 'must be a URL, or { url = "…", advertise = "…" }')
             return None
@@ -312,7 +335,9 @@ class _ProcessReader:
         parts = urlsplit(url)
         assert parts.hostname is not None
         assert parts.port is not None
-        return Listener(parts.scheme, parts.hostname, parts.port, advertise or url)
+        where = parts.path if settings else ""
+        given = tuple(sorted(settings.items()))
+        return Listener(parts.scheme, parts.hostname, parts.port, advertise or url, where, given)
 
 
 def _faults_of_url(url: str, schemes: AbstractSet[str]) -> list[str]:
@@ -337,9 +362,14 @@ def _faults_of_url(url: str, schemes: AbstractSet[str]) -> list[str]:
         faults.append(f"{url!r} needs a port between 1 and 65535")
     if not parts.hostname:
         faults.append(f"{url!r} needs a host")
-    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+    has_path = parts.path not in ("", "/") and not _is_webhook(url)
+    if has_path or parts.query or parts.fragment or parts.username or parts.password:
         faults.append(f"{url!r} has more than scheme, host and port")
     return faults
+
+
+def _is_webhook(url: str) -> bool:
+    return url.startswith(f"{webhook_settings.SCHEME}://")
 
 
 def _process_readers(root: Table, hosts: tuple[Host, ...]) -> dict[Role, list[_ProcessReader]]:
@@ -408,8 +438,33 @@ def _check_ports(readers: dict[Role, list[_ProcessReader]], topology: Topology) 
             take(reader, reader.bus[1] + 1, f"PUB of {reader.name}", "address", "")
     for reader, gateway in zip(readers[Role.GATEWAY], topology.gateways, strict=True):
         for index, listener in enumerate(gateway.listeners):
+            if listener.connects:
+                continue
             what = f"listener {index} ({listener.url}) of {reader.name}"
             take(reader, listener.port, what, "listeners", listener.url)
+
+
+def _check_webhooks(readers: dict[Role, list[_ProcessReader]], topology: Topology) -> None:
+    """A name is one webhook: once in a gateway, and the same in all that have it."""
+    first: dict[str, Listener] = {}
+    for reader, gateway in zip(readers[Role.GATEWAY], topology.gateways, strict=True):
+        names: set[str] = set()
+        for listener in gateway.listeners:
+            name = dict(listener.settings).get("name", "")
+            if not name:
+                continue
+            line = reader.table.document.line_of_text((*reader.table.path, "listeners"), name)
+            path = (*reader.table.path, "listeners")
+            if name in names:
+                sentence = f"this gateway has two webhooks named {name!r}"
+                reader.table.document.fault(path, sentence, line=line)
+            elif first.setdefault(name, listener) != listener:
+                sentence = (
+                    f"webhook {name!r} is described otherwise by another gateway: they share its "
+                    "work, so they must say the same"
+                )
+                reader.table.document.fault(path, sentence, line=line)
+            names.add(name)
 
 
 def _check_reach(

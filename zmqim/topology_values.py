@@ -9,8 +9,9 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from hashlib import blake2b
+from urllib.parse import urlsplit
 
-from zmqim import limits
+from zmqim import limits, webhook_settings
 from zmqim.bus.messages import Role
 from zmqim.errors import UsageError
 from zmqim.ids import ClusterId, NodeName
@@ -37,12 +38,20 @@ class Listener:
     port: int
     advertise: str
     """What clients are told (`/route`); the URL itself when nothing else was given."""
+    path: str = ""
+    settings: tuple[tuple[str, str], ...] = ()
+    """What else its table says, for its plug-in."""
 
     @property
     def url(self) -> str:
-        """The URL of the topology, without anything after the port."""
+        """The URL of the topology; only that of a webhook has a path."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        return f"{self.scheme}://{host}:{self.port}{self.path}"
+
+    @property
+    def connects(self) -> bool:
+        """It connects to an application there instead of accepting clients."""
+        return self.scheme == webhook_settings.SCHEME
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +120,8 @@ class Topology:
     routers: tuple[Process, ...]
     storages: tuple[Storage, ...]
     limits: Limits
+    before_send: webhook_settings.HookSettings | None = None
+    """Whom gateways ask before they propose a message; None: nobody."""
 
     @property
     def cluster_id(self) -> ClusterId:
@@ -151,6 +162,18 @@ class Topology:
                 for one in gateway.listeners
                 if one.scheme != "http" and one.host in ANY_ADDRESS and one.advertise == one.url
             ]
+            found += [
+                f"{one.url} of {gateway.name} is not encrypted: messages go there in the clear; "
+                "say tls = true, or keep it on a private net"
+                for one in gateway.listeners
+                if one.connects and not is_loopback(one.host) and not dict(one.settings)["tls"]
+            ]
+        hook = self.before_send
+        if hook is not None and not hook.tls and not is_loopback(urlsplit(hook.url).hostname or ""):
+            found.append(
+                "[before_send] is not encrypted: messages go there in the clear; say tls = true, "
+                "or keep it on a private net"
+            )
         return tuple(found)
 
 

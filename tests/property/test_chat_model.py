@@ -18,13 +18,18 @@ from zmqim.chat.operations import (
     AddMembers,
     ChangeList,
     DerivePersonRule,
+    Follow,
+    FollowerMoved,
     RemoveMembers,
     SendMessage,
+    Unfollow,
     UpsertChannel,
+    decode_send,
 )
-from zmqim.chat.queries import ListQuery, MembersQuery, MessagesBy, MessagesQuery
+from zmqim.chat.queries import FollowQuery, ListQuery, MembersQuery, MessagesBy, MessagesQuery
 from zmqim.chat.results import (
     Done,
+    FollowedPage,
     MembersPage,
     MessagesFound,
     MessagesPage,
@@ -96,6 +101,7 @@ class ChatMachine(RuleBasedStateMachine):
         self.models: dict[tuple[int, str], Model] = {}
         self.last_id = 0
         self.version = 0
+        self.positions: dict[str, int] = {}
 
     def model(self, name: tuple[int, str]) -> Model:
         return self.models.setdefault(name, Model())
@@ -293,6 +299,25 @@ class ChatMachine(RuleBasedStateMachine):
         )
         assert (result.cut, result.after_uid) == (False, "")
 
+    @rule(name=st.sampled_from("vw"))
+    def follow(self, name: str) -> None:
+        index = len(self.partition.log) + 1
+        position = self.positions.setdefault(name, index)
+        assert self.partition.apply(Follow(name)) == Done(position)
+
+    @rule(name=st.sampled_from("vw"), upto=st.integers(0, 60))
+    def move_follower(self, name: str, upto: int) -> None:
+        index = len(self.partition.log) + 1
+        if name in self.positions:
+            self.positions[name] = max(self.positions[name], min(upto, index))
+        moved = self.partition.apply(FollowerMoved(name, upto))
+        assert moved == Done(self.positions.get(name, 0))
+
+    @rule(name=st.sampled_from("vw"))
+    def unfollow(self, name: str) -> None:
+        self.partition.apply(Unfollow(name))
+        self.positions.pop(name, None)
+
     @rule()
     def turn(self) -> None:
         self.partition.turn()
@@ -301,6 +326,34 @@ class ChatMachine(RuleBasedStateMachine):
     def restart(self) -> None:
         self.partition.turn()
         self.partition.open()
+
+    @invariant()
+    def the_log_is_needed_after_the_lowest_follower(self) -> None:
+        assert self.partition.state.followers.lowest == min(self.positions.values(), default=None)
+        for name in "vw":
+            page = self.partition.query(FollowQuery(name))
+            position = self.positions.get(name, -1)
+            assert page == FollowedPage(position, max(position, 0))
+
+    @invariant()
+    def every_message_is_found_again_by_the_entry_that_stored_it_and_by_no_other(self) -> None:
+        found: dict[tuple[int, str, bool], list[bytes]] = {}
+        for hlc, body in self.partition.log:
+            row = self.partition.state.message_again(hlc, body)
+            if row is None:
+                continue
+            send = decode_send(row.operation)
+            command = bool(send.flags & MessageFlag.SYNC_ONCE)
+            name = (send.channel_type, send.channel_id, command)
+            found.setdefault(name, []).append(row.operation)
+            assert row.sequence == len(found[name])
+        stored = {
+            (*name, command): messages
+            for name, model in self.models.items()
+            for command, messages in model.messages.items()
+            if messages
+        }
+        assert found == stored
 
     @invariant()
     def reads_show_what_was_done(self) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from zmqim import limits
 from zmqim.errors import TopologyError, UsageError
 from zmqim.topology import Topology, find, is_loopback, load, parse, shipped, shipped_names
+from zmqim.webhook_settings import EVENTS, HookSettings, WebhookSettings, settings_of
 
 BASE = """cluster = "test"
 [[gateway]]
@@ -125,7 +126,7 @@ sends_per_secnd = 4
     assert "did you mean 'sends_per_second'" in found[24, "limits.sends_per_secnd"]
     assert "power of two" in found[3, "partitions"]
     assert "line 7" in found[16, "router[0].name"]
-    assert "installed: http, wkproto, ws" in found[10, "gateway[0].listeners[0]"]
+    assert "installed: http, webhook, wkproto, ws" in found[10, "gateway[0].listeners[0]"]
 
 
 def test_the_message_names_the_file_and_counts_the_faults() -> None:
@@ -234,6 +235,98 @@ def test_advertise_is_what_clients_are_told() -> None:
     assert first.advertise == "chat.example.com:5100"
     assert first.url == "wkproto://127.0.0.1:5100"
     assert second.advertise == "ws://127.0.0.1:5200"
+
+
+HOOK = '{ url = "webhook://127.0.0.1:9000/im", name = "im", secret_file = "s" }'
+
+
+def with_hook(hook: str) -> str:
+    return BASE.replace('"wkproto://127.0.0.1:5100"', f'"wkproto://127.0.0.1:5100", {hook}')
+
+
+def test_a_webhook_is_a_listener_with_a_path_and_settings() -> None:
+    hook = HOOK.replace(" }", ', events = ["msg.offline"], timeout_ms = 900, tls = true }')
+    listener = parse(with_hook(hook), "t.toml").gateways[0].listeners[1]
+    assert (listener.url, listener.connects) == ("webhook://127.0.0.1:9000/im", True)
+    settings = settings_of(dict(listener.settings))
+    assert settings == WebhookSettings("im", "s", "", ("msg.offline",), 900, True)
+
+
+def test_a_webhook_is_told_of_everything_unless_it_says_otherwise() -> None:
+    listener = parse(with_hook(HOOK), "t.toml").gateways[0].listeners[1]
+    assert settings_of(dict(listener.settings)).events == EVENTS
+
+
+@pytest.mark.parametrize(
+    ("hook", "words"),
+    [
+        ('"webhook://127.0.0.1:9000"', "a webhook needs more"),
+        (HOOK.replace('name = "im", ', ""), "name is missing"),
+        (HOOK.replace('"im"', '"I M"'), "must be 1 to 32 of"),
+        (HOOK.replace(', secret_file = "s"', ""), "needs secret_file"),
+        (HOOK.replace("secret_file", 'secret_env = "E", secret_file'), "and not both"),
+        (HOOK.replace(" }", ', events = ["msg.notfy"] }'), "did you mean 'msg.notify'"),
+        (HOOK.replace(" }", ", events = [] }"), "names no event"),
+        (HOOK.replace(" }", ", timeout_ms = 99999999 }"), "is not between"),
+        (HOOK.replace(" }", ", advertise = 1 }"), "unknown key"),
+        (HOOK.replace("/im", "/im?token=1"), "more than scheme"),
+        (HOOK.replace("//127", "//user:word@127"), "more than scheme"),
+        (f"{HOOK}, {HOOK}", "two webhooks named 'im'"),
+    ],
+)
+def test_each_fault_of_a_webhook_has_its_sentence(hook: str, words: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        parse(with_hook(hook), "t.toml")
+    assert words in str(caught.value)
+
+
+def test_gateways_that_share_a_webhook_say_the_same_of_it() -> None:
+    def both(second: str) -> str:
+        gateway = f'[[gateway]]\nname = "gateway-2"\nlisteners = [{second}]\n[[router]]'
+        return with_hook(HOOK).replace("[[router]]", gateway, 1)
+
+    assert len(parse(both(HOOK), "t.toml").gateways) == 2
+    with pytest.raises(TopologyError, match="described otherwise by another gateway"):
+        parse(both(HOOK.replace("9000", "9001")), "t.toml")
+
+
+ASK = '[before_send]\nurl = "webhook://127.0.0.1:9000/ask"\nfail = "open"\nsecret_env = "S"\n'
+
+
+def test_before_send_is_one_application_for_all_gateways() -> None:
+    hook = parse(BASE + ASK + "timeout_ms = 300\n", "t.toml").before_send
+    assert hook == HookSettings("webhook://127.0.0.1:9000/ask", "", "S", 300, True, False)
+    assert parse(BASE, "t.toml").before_send is None
+    assert parse(BASE + ASK, "t.toml").notes() == ()
+    far = ASK.replace("127.0.0.1", "10.0.0.7")
+    assert "not encrypted" in parse(BASE + far, "t.toml").notes()[0]
+    assert parse(f"{BASE}{far}tls = true\n", "t.toml").notes() == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "words"),
+    [
+        ('fail = "open"\n', "", "before_send", "fail is missing"),
+        ('"open"', '"ajar"', "before_send.fail", "neither"),
+        ('secret_env = "S"\n', "", "before_send", "needs secret_file"),
+        ("webhook://", "http://", "before_send.url", "is not a webhook"),
+        (":9000", "", "before_send.url", "needs a port"),
+        ('"S"\n', '"S"\ntimeout_ms = 99_999\n', "before_send.timeout_ms", "is not between"),
+        ('"S"\n', '"S"\nfails = 1\n', "before_send.fails", "did you mean 'fail'"),
+    ],
+)
+def test_each_fault_of_before_send_has_its_sentence(
+    old: str, new: str, key: str, words: str
+) -> None:
+    _, found, sentence = only_fault(BASE + ASK.replace(old, new))
+    assert found == key
+    assert words in sentence
+
+
+def test_a_webhook_beyond_this_machine_in_the_clear_is_said() -> None:
+    hook = HOOK.replace("127.0.0.1:9000", "10.0.0.7:9000")
+    assert "not encrypted: messages go there" in parse(with_hook(hook), "t.toml").notes()[0]
+    assert parse(with_hook(hook.replace(" }", ", tls = true }")), "t.toml").notes() == ()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])

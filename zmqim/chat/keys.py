@@ -18,6 +18,7 @@ Every key is ``partition u16 | install u32 | tag | ...`` in big-endian, so that 
     N len4 uid chan16        a person in a channel: member, cursors
     J uid                    commands that a person was shown and has not acknowledged
     Y chan16 uid             last sequence of a sender whom the head names no longer
+    Z name                   a follower of the log, and how far it is
 
 `chan16` is xxh3_128 over type and id of a channel and whether it is the command channel of that
 name, so no id that a client chooses is another's command channel. Hashes may collide: whoever
@@ -178,6 +179,18 @@ class Keys:
     def outbox(self, number: int) -> bytes:
         """An outbox row by its number."""
         return self.prefix + b"X" + _U64.pack(number)
+
+    def follower(self, name: str) -> bytes:
+        """How far a follower is."""
+        return self.prefix + b"Z" + name.encode()
+
+    def followers(self) -> tuple[bytes, bytes]:
+        """Range of all followers."""
+        return self.prefix + b"Z", self.prefix + b"Z\xff"
+
+    def follower_of(self, key: bytes) -> str:
+        """The name in the key of a follower's row."""
+        return key[len(self.prefix) + 1 :].decode()
 
     def number_of(self, key: bytes) -> int:
         """The number at the end of an outbox or notice key."""

@@ -215,6 +215,32 @@ class Notified(Value, tag=32, frozen=True):
     upto: int
 
 
+class Follow(Value, tag=60, frozen=True):
+    """From now on `name` follows the partition's messages: every replica keeps the log for it.
+
+    Applied: `Done` with the position, which is this entry unless `name` follows already; `Rejected`
+    above FOLLOWERS_MAX.
+    """
+
+    name: str
+
+
+class FollowerMoved(Value, tag=61, frozen=True):
+    """`name` needs the log only after `upto`. Applied: `Done` with the position, which never goes
+    back; 0: there is no such follower."""
+
+    name: str
+    upto: int
+
+
+class Unfollow(Value, tag=62, frozen=True):
+    """`name` follows no more. Applied: `Done`."""
+
+    name: str
+
+
+FollowerChange = Follow | FollowerMoved | Unfollow
+
 Operation = (
     SendMessage
     | SetToken
@@ -232,6 +258,9 @@ Operation = (
     | NoteCommands
     | AcknowledgeCommands
     | BindCommands
+    | Follow
+    | FollowerMoved
+    | Unfollow
 )
 
 _operation: Final[msgspec.msgpack.Decoder[Operation]] = msgspec.msgpack.Decoder(Operation)

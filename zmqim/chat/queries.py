@@ -146,6 +146,16 @@ class MessagesBy(Value, tag=10, frozen=True):
     after_uid: str = ""
 
 
+class FollowQuery(Value, tag=40, frozen=True):
+    """Messages that the log got after index `after` (-1: after the position of `name`). Answered by
+    `FollowedPage`, from what is committed here: no other leader is asked for, as the log up to
+    there is the same everywhere."""
+
+    name: str
+    after: int = -1
+    limit: int = 100
+
+
 Query = (
     Probe
     | UserQuery
@@ -159,6 +169,7 @@ Query = (
     | CommandsQuery
     | PendingQuery
     | MessagesBy
+    | FollowQuery
 )
 
 _query: Final[msgspec.msgpack.Decoder[Query]] = msgspec.msgpack.Decoder(Query)

@@ -14,6 +14,7 @@ from zmqim.chat.queries import (
     ChannelQuery,
     CommandsQuery,
     ConversationsQuery,
+    FollowQuery,
     HeadsQuery,
     HeadWanted,
     ListQuery,
@@ -32,6 +33,7 @@ from zmqim.chat.results import (
     CommandsPage,
     ConversationsPage,
     Done,
+    FollowedPage,
     HeadsPage,
     HeadView,
     MembersPage,
@@ -48,7 +50,8 @@ _UPWARDS: Final = 1
 
 def answer(state: ChatState, query: Query) -> Result:
     """What the applied state says to `query`. An `OutboxQuery` is Done: whoever knows how far the
-    outbox is asks only then."""
+    outbox is asks only then. A `FollowQuery` learns where it stands: whoever holds the log adds
+    what the log has."""
     match query:
         case Probe() | OutboxQuery():
             return Done(state.applied.index)
@@ -74,6 +77,8 @@ def answer(state: ChatState, query: Query) -> Result:
         case MessagesBy():
             channel = state.heads.find(query.channel_type, query.channel_id)
             return messages_by(state, channel, query, _visible(state, query, channel))
+        case FollowQuery():
+            return _standing(state, query)
         case _:
             assert_never(query)
 
@@ -91,6 +96,13 @@ def _channel(channel: Channel) -> ChannelRow:
         head.member_count,
         head.member_version,
     )
+
+
+def _standing(state: ChatState, query: FollowQuery) -> FollowedPage:
+    position = state.followers.position(query.name)
+    if position is None:
+        return FollowedPage(-1)
+    return FollowedPage(position, position if query.after < 0 else query.after)
 
 
 def _page_limit(limit: int) -> int:

@@ -156,6 +156,21 @@ class Strangers(Value, tag=30, frozen=True):
     the receiver takes messages of strangers. Read that (`UserRow`) and send again, saying it."""
 
 
+class FollowedPage(Value, tag=40, frozen=True):
+    """What a follower has not had. `position` is where it stands; -1: it does not follow.
+
+    `messages` in the order of the log, up to index `upto`, from where the next page goes on;
+    `more`: at once. `lost_from` to `lost_upto` (0: none): entries that the log here has no more.
+    """
+
+    position: int
+    upto: int = 0
+    messages: list[MessageRow] = msgspec.field(default_factory=list)
+    more: bool = False
+    lost_from: int = 0
+    lost_upto: int = 0
+
+
 Result = (
     Sent
     | Rejected
@@ -171,6 +186,7 @@ Result = (
     | PendingCommands
     | MessagesFound
     | Strangers
+    | FollowedPage
 )
 
 _result: Final[msgspec.msgpack.Decoder[Result]] = msgspec.msgpack.Decoder(Result)

@@ -120,6 +120,12 @@ class OutboxRow(msgspec.Struct, array_like=True, frozen=True):
     operation: bytes
 
 
+class FollowerRow(msgspec.Struct, array_like=True, frozen=True):
+    """Row `Z`: how far a follower is in this log."""
+
+    position: int
+
+
 class Remembered(msgspec.Struct, array_like=True, frozen=True):
     """Row `R`: the first result of a request id."""
 

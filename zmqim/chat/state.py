@@ -33,6 +33,7 @@ from zmqim.chat.commands import Commands
 from zmqim.chat.conversations import Conversations, begun
 from zmqim.chat.digest import FACTOR, U64, DigestNotes, fold
 from zmqim.chat.encoding import encode
+from zmqim.chat.followers import Followers
 from zmqim.chat.heads import Channel, Heads
 from zmqim.chat.keys import Keys
 from zmqim.chat.members import MemberSets
@@ -46,6 +47,8 @@ from zmqim.chat.operations import (
     ClearToken,
     DeriveConversations,
     DerivePersonRule,
+    Follow,
+    FollowerMoved,
     MoveCursor,
     NoteCommands,
     Notified,
@@ -55,6 +58,7 @@ from zmqim.chat.operations import (
     SendMessage,
     SetToken,
     SetUser,
+    Unfollow,
     UpsertChannel,
     decode_operation,
     decode_send,
@@ -137,6 +141,7 @@ class ChatState:
         self.commands = Commands(self.keys, view, self.conversations)
         self.senders = Senders(self.keys, view)
         self.messages = MessageRows(self.keys, view)
+        self.followers = Followers(self.keys, view)
         self._notice_rows = self._numbers_of(self.keys.notice(0), self.keys.notice(_NEVER))
         """Log indexes of the rows `V`, ascending: known, so that none is searched for."""
         self._outbox_rows = self._numbers_of(self.keys.outbox(0), self.keys.outbox(_NEVER))
@@ -165,6 +170,8 @@ class ChatState:
         if isinstance(operation, DerivePersonRule | DeriveConversations | Notified | OutboxDone):
             self._book(operation)
             return _QUIET
+        if isinstance(operation, Follow | FollowerMoved | Unfollow):
+            return self._unsent(encode(self.followers.apply(index, operation)))
         result, notice = self._remember(index, hlc, operation)
         made = result if notice is None else result + notice
         self.applied.digest = fold(self.applied.digest, made)
@@ -214,21 +221,30 @@ class ChatState:
         stored = self._view.get(self.keys.notice(index))
         if stored is not None:
             return stored
-        send = decode_operation(payload)
-        if type(send) is not SendMessage:
-            return None
-        first = self._stored(send)
-        if first is None or first.hlc != hlc:
+        send, first = self._message_of(hlc, payload)
+        if send is None or first is None:
             return None
         version = self.member_version(send)
         return _message_notice(version, send, payload, first.sequence, first.message_id, first.hlc)
+
+    def message_again(self, hlc: int, payload: bytes) -> MessageRow | None:
+        """The message that the applied entry with this payload, stamped `hlc`, stored."""
+        return self._message_of(hlc, payload)[1]
+
+    def _message_of(self, hlc: int, payload: bytes) -> tuple[SendMessage | None, MessageRow | None]:
+        """(the send, the message that it stored): an entry that repeated one stored nothing."""
+        send = decode_operation(payload)
+        if type(send) is not SendMessage:
+            return None, None
+        first = self._stored(send)
+        return send, None if first is None or first.hlc != hlc else first
 
     def result_before(self, operation: Operation) -> bytes | None:
         """The result of this operation if it was applied before, and is repeated. Only reads."""
         if isinstance(operation, SendMessage):
             first = self._stored(operation)
             return None if first is None else _answer_again(first, operation.payload)
-        if isinstance(operation, DerivePersonRule | DeriveConversations | Notified | OutboxDone):
+        if isinstance(operation, _Booked | Follow | FollowerMoved | Unfollow):
             return None
         body = self._view.get(self.keys.request(operation.request_id))
         if not operation.request_id or body is None:

@@ -39,12 +39,13 @@ from zmqim.bus.messages import (
     UserChanged,
 )
 from zmqim.chat.codes import Reason
+from zmqim.gateway.approving import Approving
 from zmqim.gateway.connecting import Connecting
 from zmqim.gateway.counters import Counters
 from zmqim.gateway.delivery import FanOut
 from zmqim.gateway.effects import Effect
 from zmqim.gateway.listing import page, totals
-from zmqim.gateway.plugin import CloseReason, SessionsPage, SessionTotals
+from zmqim.gateway.plugin import CloseReason, HookVerdict, SessionsPage, SessionTotals
 from zmqim.gateway.presence import Presence
 from zmqim.gateway.pushing import Pushing
 from zmqim.gateway.questions import Questions
@@ -113,6 +114,8 @@ class GatewayCore:
             bounds,
             origin,
         )
+        self._approving = Approving(self._sessions, self._sending)
+        self._send = self._sending.send
         self._pushing = Pushing(self._sessions, self._requests, self._wheel, self.counters, origin)
         self._fan_out = FanOut(self._sessions, self._pushing, self._wheel, self.counters)
         self._presence = Presence(self._routers, self._wheel)
@@ -152,7 +155,7 @@ class GatewayCore:
     @property
     def in_flight(self) -> int:
         """SENDs and questions without an answer."""
-        return len(self._sending) + self._questions.waiting
+        return len(self._sending) + len(self._approving) + self._questions.waiting
 
     def gauges(self) -> Mapping[str, int]:
         """Sizes, by name, for metrics and status."""
@@ -207,7 +210,7 @@ class GatewayCore:
             return
         found.active_at = now
         found.packets_in += len(packets)
-        send, acknowledged = self._sending.send, self._pushing.acknowledged
+        send, acknowledged = self._send, self._pushing.acknowledged
         for packet in packets:
             kind = type(packet)
             if found.phase is not OPEN:
@@ -284,6 +287,18 @@ class GatewayCore:
         else:
             self._sessions.end(found, CloseReason.REMOVED)
         return True
+
+    def use_hook(self) -> None:
+        """From now on each SEND is asked for by the effect `AskHook` before it is proposed."""
+        self._send = self._approving.send
+
+    def hook_answered(self, now: Milliseconds, token: int, verdict: HookVerdict) -> None:
+        """What the application, or the topology in its place, says of a SEND."""
+        self._approving.answered(now, token, verdict)
+
+    def watch_sessions(self) -> None:
+        """From now on each session that opens or ends is told by the effect `SessionChanged`."""
+        self._sessions.is_watched = True
 
     def drain(self, now: Milliseconds) -> None:
         """Take nothing new; what is in flight goes on. Over when `in_flight` is 0."""
@@ -380,6 +395,7 @@ class GatewayCore:
         self._sending.launch_ready(now)
         effects: list[Effect] = []
         effects += self._connecting.flush()
+        effects += self._approving.flush()
         effects += self._presence.flush()
         effects += self._routers.flush()
         effects += self._fan_out.flush()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from zmqim.bus.effects import Send
-from zmqim.gateway.plugin import CloseReason
+from zmqim.gateway.plugin import CloseReason, Draft, SessionChanged
 from zmqim.wkproto.packets import FromServer
 
 
@@ -49,4 +49,13 @@ class OnlineFound(NamedTuple):
     devices: list[tuple[str, int]] | None
 
 
-Effect = Send | ToClient | CloseClient | SetReading | Answered | OnlineFound
+class AskHook(NamedTuple):
+    """Ask the application of a draft; answered by `GatewayCore.hook_answered` with that token."""
+
+    token: int
+    draft: Draft
+
+
+Effect = (
+    Send | ToClient | CloseClient | SetReading | Answered | OnlineFound | SessionChanged | AskHook
+)

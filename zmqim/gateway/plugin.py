@@ -11,7 +11,7 @@ return at once; what follows from them comes back at the end of the loop turn th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
@@ -123,6 +123,45 @@ class SessionTotals(NamedTuple):
     push_bytes: int
 
 
+class SessionChanged(NamedTuple):
+    """`uid` came or went with a session, for whoever watches.
+
+    `of_device` and `of_uid` count the sessions that are open here afterwards, with that device flag
+    and in all.
+    """
+
+    uid: str
+    device_flag: int
+    online: bool
+    session: int
+    of_device: int
+    of_uid: int
+
+
+class Draft(NamedTuple):
+    """A message before it is proposed. `channel_id` as the sender wrote it; `flags` are
+    `zmqim.chat.codes.MessageFlag`."""
+
+    from_uid: str
+    channel_type: int
+    channel_id: str
+    client_msg_no: str
+    payload: bytes
+    flags: int
+    setting: int
+    topic: str
+    expire: int
+
+
+class HookVerdict(NamedTuple):
+    """What the application says of a draft: reason 1 allows it, with `payload` if that is given;
+    any other `zmqim.chat.codes.Reason` refuses it, and `text` says why."""
+
+    reason: int
+    payload: bytes | None = None
+    text: str = ""
+
+
 class Connection(Protocol):
     """One client connection, as its listener offers it to the gateway."""
 
@@ -202,6 +241,15 @@ class GatewayPort(Protocol):
     @property
     def uptime_ms(self) -> int:
         """Since this process began to serve."""
+
+    async def before_send(self, draft: Draft) -> HookVerdict:
+        """What the application says of a message that does not come from a session."""
+
+    def watch_sessions(self, watcher: Callable[[SessionChanged], None]) -> None:
+        """From now on `watcher` is told of each session of this gateway that opens or ends."""
+
+    def report(self, source: str, problem: str) -> None:
+        """A sentence that `zmqim status` shows until `source` reports another, or an empty one."""
 
     def count(self, counter: str, by: int = 1) -> None:
         """Add to a counter of the gateway's metrics, e.g. ``wire_errors``."""

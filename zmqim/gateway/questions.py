@@ -9,10 +9,10 @@ from __future__ import annotations
 from zmqim import limits
 from zmqim.bus.effects import Send
 from zmqim.bus.messages import ItemKind, OnlineAnswer, OnlineQuery
-from zmqim.chat.channels import route_key_of_user
 from zmqim.chat.encoding import encode
 from zmqim.chat.queries import Probe
 from zmqim.gateway.effects import Answered, Effect, OnlineFound
+from zmqim.gateway.partition_keys import keys_of_partitions
 from zmqim.gateway.requests import DONE, Numbers, Requests, Routers
 from zmqim.gateway.wheel import Wheel
 from zmqim.ids import NodeName
@@ -44,6 +44,7 @@ class Questions:
         self._routers = routers
         self._wheel = wheel
         self._numbers = numbers
+        self._partitions = partitions
         self._unprobed = dict.fromkeys(range(partitions))
         self._online: dict[int, _OnlineAsked] = {}
         self._effects: list[Effect] = []
@@ -77,18 +78,8 @@ class Questions:
     def probe(self, now: int) -> None:
         """Ask every partition's leader whether it serves, until all have said so."""
         body = encode(Probe())
-        for partition, key in self._keys_of_partitions().items():
+        for partition, key in keys_of_partitions(self._partitions).items():
             self._probe(now, (partition, key, body))
-
-    def _keys_of_partitions(self) -> dict[int, bytes]:
-        """A route key for each partition: found by trying, some 10 tries a partition."""
-        keys: dict[int, bytes] = {}
-        number = 0
-        while len(keys) < len(self._unprobed):
-            key = route_key_of_user(str(number))
-            keys.setdefault(self._routers.partition_of(key), key)
-            number += 1
-        return keys
 
     def _probe(self, now: int, probe: tuple[int, bytes, bytes]) -> None:
         _, key, body = probe

@@ -107,7 +107,8 @@ class Sending:
         self._origin = gateway_origin
         self._waiting: dict[int, Waiting] = {}
         self._ready: list[Lane] = []
-        self._turn = 0
+        self.turn = 0
+        """Of the core: what was refused in it is refused behind, too."""
         sessions.on_end.append(self._ended)
 
     def __len__(self) -> int:
@@ -117,14 +118,24 @@ class Sending:
 
     def send(self, now: int, session: Session, packet: Send) -> None:
         """Check one SEND of an OPEN session and queue it; refused ones are answered at once."""
+        if self.passes(now, session, packet):
+            self.accept(now, session, packet)
+
+    def passes(self, now: int, session: Session, packet: Send) -> bool:
+        """Check one SEND of an OPEN session; a refused one is answered."""
         self._counters.sends += 1
         lane = session.lanes.get((packet.channel_type, packet.channel_id))
         reason = self._refusal(now, session, packet, lane)
-        if reason:
-            if reason == Reason.RATE_LIMITED:
-                session.refused_in = self._turn
-            self.refuse(session, packet, reason)
-            return
+        if not reason:
+            return True
+        if reason == Reason.RATE_LIMITED:
+            session.refused_in = self.turn
+        self.refuse(session, packet, reason)
+        return False
+
+    def accept(self, now: int, session: Session, packet: Send) -> None:
+        """Queue one SEND that passed."""
+        lane = session.lanes.get((packet.channel_type, packet.channel_id))
         if lane is None:
             lane = self._lane(session, packet.channel_type, packet.channel_id)
         payload = packet.payload
@@ -168,7 +179,7 @@ class Sending:
                 session.tokens = min(self._burst, session.tokens + gained)
                 session.tokens_at = now
         no_room = session.tokens < 1 or len(self._waiting) >= limits.GATEWAY_REQUESTS_MAX
-        if no_room or session.refused_in == self._turn:
+        if no_room or session.refused_in == self.turn:
             return Reason.RATE_LIMITED
         session.tokens -= 1
         if len(packet.payload) > _PAYLOAD_MAX:
@@ -199,7 +210,7 @@ class Sending:
 
     def launch_ready(self, now: int) -> None:
         """At the end of the turn: every lane without a flight sends what it has."""
-        self._turn += 1
+        self.turn += 1
         ready, self._ready = self._ready, []
         for lane in ready:
             lane.ready = False

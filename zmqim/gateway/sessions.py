@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from zmqim import limits
 from zmqim.gateway.effects import CloseClient, Effect, SetReading, ToClient
-from zmqim.gateway.plugin import CloseReason
+from zmqim.gateway.plugin import CloseReason, SessionChanged
 from zmqim.topology_values import Limits
 from zmqim.wkproto.packets import Connect, Disconnect, FromServer
 
@@ -44,6 +44,8 @@ class Session:
 
     __slots__ = (
         "active_at",
+        "asked",
+        "asked_bytes",
         "behind",
         "behind_count",
         "connect",
@@ -112,6 +114,9 @@ class Session:
         """SENDs that were taken; `_done` of them are answered."""
         self.sends_done = 0
         self.send_bytes_done = 0
+        self.asked = 0
+        self.asked_bytes = 0
+        """SENDs that wait for an application's word (`zmqim.gateway.approving`)."""
         self.reading = True
         # pushing
         self.writable = True
@@ -148,6 +153,8 @@ class Sessions:
         """Of sessions that are over."""
         self.on_end: list[Callable[[Session], None]] = []
         """Called when a session ends, with its phase still as it was."""
+        self.is_watched = False
+        """Is everyone told who comes and goes?"""
         self._bounds = bounds
         self._count = count
         self._by_uid: dict[str, list[Session]] = {}
@@ -184,6 +191,8 @@ class Sessions:
         session.phase = Phase.OPEN
         session.connect = None
         self.connecting -= 1
+        if self.is_watched:
+            self._effects.append(self._change(session, online=True))
 
     def of_uid(self, uid: str) -> tuple[Session, ...]:
         """Sessions that CONNECTed as `uid`, admitted or not."""
@@ -217,7 +226,8 @@ class Sessions:
     def _forget(self, session: Session) -> None:
         for end in self.on_end:
             end(session)
-        if session.phase is not Phase.OPEN:
+        was_open = session.phase is Phase.OPEN
+        if not was_open:
             self.connecting -= 1
         session.phase = Phase.CLOSED
         self.send_bytes_over += session.send_bytes
@@ -228,15 +238,24 @@ class Sessions:
             mates.remove(session)
             if not mates:
                 del self._by_uid[session.uid]
+        if was_open and self.is_watched:
+            self._effects.append(self._change(session, online=False))
+
+    def _change(self, session: Session, *, online: bool) -> SessionChanged:
+        flag = session.device_flag
+        flags = [one.device_flag for one in self.of_uid(session.uid) if one.phase is Phase.OPEN]
+        of_device = flags.count(flag)
+        return SessionChanged(session.uid, flag, online, session.number, of_device, len(flags))
 
     def balance_reading(self, session: Session) -> None:
         """Stop reading from a client of whom too much waits; go on once half of it is done."""
         share = 1 if session.reading else 2
+        pending = session.sends - session.sends_done + session.asked
+        pending_bytes = session.send_bytes - session.send_bytes_done + session.asked_bytes
         on = (
             session.writable
-            and (session.sends - session.sends_done) * share <= limits.SESSION_SENDS_PENDING_MAX
-            and (session.send_bytes - session.send_bytes_done) * share
-            <= limits.SESSION_SEND_BYTES_PENDING_MAX
+            and pending * share <= limits.SESSION_SENDS_PENDING_MAX
+            and pending_bytes * share <= limits.SESSION_SEND_BYTES_PENDING_MAX
             and not self.draining
         )
         if on != session.reading and session.phase is not Phase.CLOSED:

@@ -12,7 +12,7 @@ import asyncio
 import resource
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from random import Random
 from typing import Any, Final, assert_never
@@ -25,15 +25,27 @@ from zmqim.bus.endpoint import Endpoint, feed, perform_send
 from zmqim.bus.messages import Load
 from zmqim.errors import DeadlinePassed, UsageError
 from zmqim.gateway.core import GatewayCore
-from zmqim.gateway.effects import Answered, CloseClient, Effect, OnlineFound, SetReading, ToClient
+from zmqim.gateway.effects import (
+    Answered,
+    AskHook,
+    CloseClient,
+    Effect,
+    OnlineFound,
+    SetReading,
+    ToClient,
+)
 from zmqim.gateway.plugin import (
     ENTRY_POINT_GROUP,
     Answer,
     Connection,
+    Draft,
+    HookVerdict,
     Listener,
+    SessionChanged,
     SessionsPage,
     SessionTotals,
 )
+from zmqim.gateway.webhooks.before_send import ALLOWED, BeforeSend, hook_of
 from zmqim.ids import Milliseconds, WallMilliseconds
 from zmqim.process import ProcessContext
 from zmqim.ring.document import ring_of
@@ -117,12 +129,18 @@ class Shell:
             topology.gateway_number(context.me.name),
         )
         self._endpoint = Endpoint(context.identity, topology, ring_of(topology), random, now)
-        self._listeners: dict[str, tuple[Listener, str]] = {}
+        self._listeners: list[tuple[str, Listener, str]] = []
+        """(scheme, the plug-in, what clients connect to)."""
+        self._watchers: list[Callable[[SessionChanged], None]] = []
+        self._reports: dict[str, str] = {}
+        self._hook: BeforeSend | None = None
+        self._hook_tasks: set[asyncio.Task[None]] = set()
         self._connections: dict[int, Connection] = {}
         self._last_session = 0
         self._last_token = 0
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._turn_is_due = False
+        self._is_closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
         self._load_at = now
@@ -145,16 +163,19 @@ class Shell:
         self._want_turn()
         me = context.me
         assert isinstance(me, Gateway), f"{me.name} is no gateway"
+        if context.topology.before_send is not None:
+            self._hook = hook_of(context.topology.before_send, self)
+            self._core.use_hook()
         for described in me.listeners:
-            listener = make_listener(described.scheme)(
-                described.url, self, {"advertise": described.advertise}
-            )
+            settings = {"advertise": described.advertise, **dict(described.settings)}
+            listener = make_listener(described.scheme)(described.url, self, settings)
             await listener.start()
             advertised = described.advertise
             if not advertised or advertised == described.url:
                 advertised = f"{described.scheme}://{listener.bound}"
-            self._listeners[described.scheme] = (listener, advertised)
-            context.logger.info("listening", scheme=described.scheme, address=listener.bound)
+            self._listeners.append((described.scheme, listener, advertised))
+            what = "connecting" if described.connects else "listening"
+            context.logger.info(what, scheme=described.scheme, address=listener.bound)
 
     async def until_stopped(self) -> None:
         """Return when the process is asked to stop; raises what broke the loop."""
@@ -164,7 +185,7 @@ class Shell:
     async def drain(self) -> None:
         """Accept nothing, finish what is in flight, end the sessions so that SDKs come back."""
         deadline = _now() + DRAIN_SHARE_MS
-        for listener, _ in self._listeners.values():
+        for _, listener, _ in self._listeners:
             listener.stop_accepting()
         self._core.drain(_now())
         self._want_turn()
@@ -175,14 +196,18 @@ class Shell:
 
     async def close(self) -> None:
         """Give back everything."""
-        for listener, _ in self._listeners.values():
+        for _, listener, _ in self._listeners:
             try:
                 await asyncio.wait_for(listener.close(), CLOSE_SECONDS_MAX)
             except TimeoutError:
                 self.context.logger.warning("a listener did not close in time")
+        for task in list(self._hook_tasks):
+            task.cancel()
+        if self._hook is not None:
+            await self._hook.close()
         if self._timer is not None:
             self._timer.cancel()
-        self._turn_is_due = True  # No turn comes any more.
+        self._turn_is_due = self._is_closed = True  # No turn comes any more.
         for fd in (
             *self._endpoint.fds(),
             self.context.control.fileno(),
@@ -220,6 +245,8 @@ class Shell:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
+        if self._is_closed:
+            return
         self._turn_is_due = False
         now = _now()
         wall = _wall()
@@ -277,6 +304,13 @@ class Shell:
                     self._answer(token, Answer(code, result))
                 case OnlineFound(token, devices):
                     self._answer(token, devices)
+                case AskHook(token, draft):
+                    task = self._loop.create_task(self._ask_hook(token, draft))
+                    self._hook_tasks.add(task)
+                    task.add_done_callback(self._hook_asked)
+                case SessionChanged():
+                    for watcher in self._watchers:
+                        watcher(effect)
                 case _:
                     assert_never(effect)
         return again
@@ -309,6 +343,7 @@ class Shell:
 
     def _status(self) -> dict[str, object]:
         problems = self._core.problems() + self._endpoint.problems()
+        problems += list(self._reports.values())
         return {"members": self._endpoint.roster(), "problems": problems, **self._core.gauges()}
 
     # ---- the port ----------------------------------------------------------------------------
@@ -407,6 +442,31 @@ class Shell:
         """Since this process began to serve."""
         return _now() - self._started
 
+    async def before_send(self, draft: Draft) -> HookVerdict:
+        """Ask the application; see `zmqim.gateway.plugin.GatewayPort`."""
+        return ALLOWED if self._hook is None else await self._hook.ask(draft)
+
+    def _hook_asked(self, task: asyncio.Task[None]) -> None:
+        self._hook_tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            fault = {"message": "the hook ended by a fault", "exception": task.exception()}
+            self._loop.call_exception_handler(fault)
+
+    async def _ask_hook(self, token: int, draft: Draft) -> None:
+        self._core.hook_answered(_now(), token, await self.before_send(draft))
+        self._want_turn()
+
+    def watch_sessions(self, watcher: Callable[[SessionChanged], None]) -> None:
+        """Tell `watcher` of sessions; see `zmqim.gateway.plugin.GatewayPort`."""
+        self._core.watch_sessions()
+        self._watchers.append(watcher)
+
+    def report(self, source: str, problem: str) -> None:
+        """Show a problem until it is over; see `zmqim.gateway.plugin.GatewayPort`."""
+        self._reports.pop(source, None)
+        if problem:
+            self._reports[source] = problem
+
     def count(self, counter: str, by: int = 1) -> None:
         """Add to a counter of this gateway."""
         self._core.counters.count(counter, by)
@@ -417,4 +477,4 @@ class Shell:
 
     def addresses(self) -> Mapping[str, str]:
         """What clients connect to, by scheme."""
-        return {scheme: advertised for scheme, (_, advertised) in self._listeners.items()}
+        return {scheme: advertised for scheme, _, advertised in self._listeners}

@@ -36,7 +36,11 @@ def _addresses(process: Process) -> list[tuple[str, str, int]]:
         found.append(("bus", process.bus_host, process.bus_port))
     found.append(("bus PUB", process.bus_host, process.bus_port + 1))
     if isinstance(process, Gateway):
-        found += [(listener.scheme, listener.host, listener.port) for listener in process.listeners]
+        found += [
+            (listener.scheme, listener.host, listener.port)
+            for listener in process.listeners
+            if not listener.connects
+        ]
     return found
 
 

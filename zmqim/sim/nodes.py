@@ -17,8 +17,15 @@ from zmqim.bus.effects import Peer, Send
 from zmqim.bus.endpoint import BusCore, Endpoint, feed, perform_send
 from zmqim.bus.messages import Role
 from zmqim.gateway.core import GatewayCore
-from zmqim.gateway.effects import Answered, CloseClient, OnlineFound, SetReading, ToClient
-from zmqim.gateway.plugin import CloseReason
+from zmqim.gateway.effects import (
+    Answered,
+    AskHook,
+    CloseClient,
+    OnlineFound,
+    SetReading,
+    ToClient,
+)
+from zmqim.gateway.plugin import CloseReason, SessionChanged
 from zmqim.ids import Incarnation, Milliseconds, NodeName, NodeUuid, WallMilliseconds
 from zmqim.limits import LINK_SILENCE_MS_MAX
 from zmqim.meta.birth import BirthCore
@@ -486,6 +493,6 @@ class GatewayNode(Node[GatewayCore]):
                     self._ends.pop(session).closed(reason)
                 case Answered(token, code, result):
                     self._asked.pop(token)(code, result)
-                case SetReading() | OnlineFound():
+                case SetReading() | OnlineFound() | SessionChanged() | AskHook():
                     pass
         self._rest(now, again)

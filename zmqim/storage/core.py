@@ -38,7 +38,7 @@ from zmqim.bus.replication import (
 )
 from zmqim.chat.view import RowView
 from zmqim.ids import NodeName
-from zmqim.limits import FOLLOWER_APPLY_MS, JOURNAL_BYTES_MAX
+from zmqim.limits import FOLLOWED_LOG_BYTES_MAX, FOLLOWER_APPLY_MS, JOURNAL_BYTES_MAX
 from zmqim.meta.birth import BirthCore
 from zmqim.meta.boot import Boot
 from zmqim.raft.groups import Groups
@@ -124,7 +124,7 @@ class StorageCore:
         self.installing = Installing(self.holdings, self.replicas, self._garbage)
         self.digests = Digests(self.holdings, self.replicas)
         self._sizes = sizes
-        self.proposals = Proposals(ring.partitions, self.groups, self.replicas)
+        self.proposals = Proposals(ring.partitions, self.groups, self.replicas, journal)
         self.pushing = Pushing(journal)
         self._inbox: list[tuple[NodeName, Replicated]] = []
         self._incoming: list[tuple[NodeName, list[RoutedItem]]] = []
@@ -469,11 +469,9 @@ class StorageCore:
     def _shorten(self, held: Mapping[int, Replica]) -> None:
         """Forget entries that nobody needs any more; it is told with the next write."""
         if self._log_bytes > JOURNAL_BYTES_MAX:
-            for group in sorted(self.groups.values(), key=lambda group: -group.size.bytes_kept):
-                before = group.size.bytes_kept
-                if group.halve_log(self._journal):
-                    self._log_bytes += group.size.bytes_kept - before
-                    break
+            is_halved = self._halve_a_log(past_followers=False)
+            if not is_halved and self._log_bytes > FOLLOWED_LOG_BYTES_MAX:
+                self._halve_a_log(past_followers=True)
         for replica in held.values():
             if replica.is_log_long(self._sizes.entries_kept):
                 before = replica.size.bytes_kept
@@ -484,3 +482,12 @@ class StorageCore:
             chat = self.groups.get(replica.partition)
             if chat is not None and chat.notices_readable:
                 self.pushing.look_at = 0
+
+    def _halve_a_log(self, *, past_followers: bool) -> bool:
+        """Forget the older half of the largest log that can do without it; is there one?"""
+        for group in sorted(self.groups.values(), key=lambda group: -group.size.bytes_kept):
+            before = group.size.bytes_kept
+            if group.halve_log(self._journal, past_followers=past_followers):
+                self._log_bytes += group.size.bytes_kept - before
+                return True
+        return False

@@ -11,10 +11,18 @@ from typing import Final
 
 from zmqim.bus.messages import NoticeItem, RoutedItem
 from zmqim.chat.operations import Operation, SendMessage
-from zmqim.chat.queries import Query
+from zmqim.chat.queries import FollowQuery, Query
+from zmqim.chat.reading import answer
+from zmqim.chat.results import FollowedPage, MessageRow
 from zmqim.chat.state import ChatState
 from zmqim.ids import HLC_COUNTER_BITS, NodeName
-from zmqim.limits import MB, STAMP_AGE_MS_MAX
+from zmqim.limits import (
+    FOLLOWED_ENTRIES_MAX,
+    FOLLOWED_MESSAGES_MAX,
+    FOLLOWED_PAGE_BYTES_MAX,
+    MB,
+    STAMP_AGE_MS_MAX,
+)
 from zmqim.raft.core import RaftCore
 from zmqim.raft.entry import CONFIG, OPERATION, decode_entry
 from zmqim.raft.replica import ReplicaMeta
@@ -196,8 +204,47 @@ class Group(Replica):
         if self.duties is not None and behind > STAMP_AGE_MS_MAX:
             self.duties.stamp_wanted = True
 
-    def needed_here(self) -> int:
-        """A later leader reads from the log what routers did not acknowledge."""
+    # ---- the log, for whoever follows it ---------------------------------------------------------
+
+    def read_followed(self, journal: JournalReader, query: FollowQuery) -> FollowedPage:
+        """The next messages of a follower: from the log, what they became from the rows.
+
+        Only what is durable here is looked at, FOLLOWED_ENTRIES_MAX entries a page.
+        """
+        page = answer(self.state, query)
+        assert isinstance(page, FollowedPage)
+        if page.position < 0:
+            return page
+        after, durable, lost = page.upto, self.durable, (0, 0)
+        first = self.raft.log.extent.first
+        if after + 1 < first:
+            lost = after + 1, first - 1
+            after = first - 1
+        messages: list[MessageRow] = []
+        last = min(after + FOLLOWED_ENTRIES_MAX, durable)
+        limit = max(1, min(query.limit, FOLLOWED_MESSAGES_MAX))
+        if last > after:
+            bodies = journal.read(self.partition, after + 1, last, FOLLOWED_PAGE_BYTES_MAX)
+            for body in bodies:
+                entry = decode_entry(body)
+                after += 1
+                if entry.kind == OPERATION:
+                    message = self.state.message_again(entry.hlc, entry.payload)
+                    if message is not None:
+                        messages.append(message)
+                        if len(messages) == limit:
+                            break
+            self.state.heads.trim()
+        return FollowedPage(page.position, after, messages, after < durable, *lost)
+
+    def needed_here(self, *, past_followers: bool = False) -> int:
+        """A later leader reads from the log what routers did not acknowledge, and what those who
+        follow it did not have."""
+        lowest = None if past_followers else self.state.followers.lowest
+        notified = self._needed_for_notices()
+        return notified if lowest is None else min(notified, lowest)
+
+    def _needed_for_notices(self) -> int:
         if self.duties is not None:
             return self.duties.notices.cut_bound(self.raft.applied)
         notified = self.state.applied.notified

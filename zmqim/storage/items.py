@@ -7,10 +7,13 @@ from zmqim.chat.operations import (
     AddMembers,
     ChangeList,
     DeriveConversations,
+    Follow,
+    FollowerMoved,
     NoteCommands,
     Notified,
     OutboxDone,
     RemoveMembers,
+    Unfollow,
 )
 from zmqim.chat.queries import CommandsQuery, HeadsQuery
 from zmqim.errors import WireError
@@ -18,6 +21,7 @@ from zmqim.limits import (
     BATCH_BYTES_MAX,
     BATCH_ITEMS_MAX,
     COMMANDS_SHOWN_MAX,
+    FOLLOWER_NAME_BYTES_MAX,
     HEADS_PER_QUERY_MAX,
     MEMBERS_PER_ENTRY_MAX,
 )
@@ -34,6 +38,11 @@ def check_change(operation: object) -> None:
         raise WireError(f"more than {MEMBERS_PER_ENTRY_MAX} uids in one operation")
     if isinstance(operation, NoteCommands) and len(operation.commands) > COMMANDS_SHOWN_MAX:
         raise WireError(f"more than {COMMANDS_SHOWN_MAX} commands in one operation")
+    if (
+        isinstance(operation, Follow | FollowerMoved | Unfollow)
+        and not 0 < len(operation.name.encode()) <= FOLLOWER_NAME_BYTES_MAX
+    ):
+        raise WireError(f"the name of a follower has 1 to {FOLLOWER_NAME_BYTES_MAX} bytes")
 
 
 def check_query(query: object) -> None:

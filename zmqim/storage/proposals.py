@@ -16,7 +16,13 @@ from zmqim.chat.encoding import encode
 from zmqim.chat.messages import TransientIds
 from zmqim.chat.notices import MessageNotice
 from zmqim.chat.operations import SendMessage, decode_operation, decode_send
-from zmqim.chat.queries import ConversationsQuery, HeadsQuery, OutboxQuery, decode_query
+from zmqim.chat.queries import (
+    ConversationsQuery,
+    FollowQuery,
+    HeadsQuery,
+    OutboxQuery,
+    decode_query,
+)
 from zmqim.chat.reading import answer
 from zmqim.chat.results import Done, Sent
 from zmqim.errors import WireError
@@ -30,6 +36,7 @@ from zmqim.raft.groups import Groups
 from zmqim.storage.group import Group
 from zmqim.storage.items import check_change, check_query
 from zmqim.storage.repeats import Repeats
+from zmqim.store.interface import JournalReader
 
 _WRITE: Final = int(ItemKind.WRITE)
 _TRANSIENT: Final = int(ItemKind.TRANSIENT)
@@ -39,7 +46,13 @@ _DONE: Final = OutcomeCode.DONE
 class Proposals:
     """Items on their way through the partitions of one storage."""
 
-    def __init__(self, partitions: int, groups: Mapping[int, Group], replicas: Groups) -> None:
+    def __init__(
+        self,
+        partitions: int,
+        groups: Mapping[int, Group],
+        replicas: Groups,
+        journal: JournalReader,
+    ) -> None:
         self.outcomes: dict[NodeName, list[Outcome]] = {}
         """Answers of this turn, by who asked."""
         self.transient: dict[int, list[NoticeItem]] = {}
@@ -50,6 +63,7 @@ class Proposals:
         self._partitions = partitions
         self._groups = groups
         self._replicas = replicas
+        self._journal = journal
         self._transient_ids = TransientIds()
         self._uncommitted = 0
         self._busy: set[int] = set()
@@ -72,13 +86,18 @@ class Proposals:
         try:
             if item.kind == _WRITE:
                 return self._propose(group, wall_ms, source, item)
-            round_number = self._replicas.ask_round(item.partition)
             if item.kind == _TRANSIENT:
                 send = decode_send(item.body)
+                round_number = self._replicas.ask_round(item.partition)
                 group.waiting.append((group.raft.last, round_number, source, item, send))
                 return group
             query = decode_query(item.body)
             check_query(query)
+            if isinstance(query, FollowQuery):
+                page = encode(group.read_followed(self._journal, query))
+                self.put(source, item, _DONE, page)
+                return None
+            round_number = self._replicas.ask_round(item.partition)
             if isinstance(query, OutboxQuery):
                 assert group.duties is not None
                 deadline = now + READ_DEADLINE_MS

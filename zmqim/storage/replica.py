@@ -101,20 +101,27 @@ class Replica:
         """Forget the old entries of a long log, up to `needed`, but for those that are `kept`."""
         self._cut(journal, min(self.raft.applied - kept, needed), kept // 2)
 
-    def halve_log(self, journal: JournalReader) -> bool:
+    def halve_log(self, journal: JournalReader, *, past_followers: bool = False) -> bool:
         """Forget the older half of the bytes, if nothing here needs them; did it?"""
-        return self._cut(journal, self.size.older_half(), 0)
+        return self._cut(journal, self.size.older_half(), 0, past_followers)
 
-    def needed_here(self) -> int:
-        """Entries up to this index are not needed on this storage any more."""
+    def needed_here(self, *, past_followers: bool = False) -> int:
+        """Entries up to this index are not needed on this storage any more; `past_followers`: by
+        nobody but those who follow the log from outside."""
         return self.raft.applied
 
-    def _cut(self, journal: JournalReader, base: int, count_min: int) -> bool:
+    def _cut(
+        self,
+        journal: JournalReader,
+        base: int,
+        count_min: int,
+        past_followers: bool = False,
+    ) -> bool:
         """Forget the entries up to `base`, as far as they are durable and not needed."""
         raft = self.raft
         if raft.is_damaged:
             return False
-        base = min(base, self.durable, self.needed_here())
+        base = min(base, self.durable, self.needed_here(past_followers=past_followers))
         first = raft.log.extent.first
         if base - first < count_min or base < first:
             return False

@@ -11,6 +11,8 @@ from http_rig import HttpRig
 
 from zmqim import limits
 from zmqim.bus.messages import ItemKind, OutcomeCode
+from zmqim.chat.codes import Reason
+from zmqim.gateway.plugin import HookVerdict
 
 PAYLOAD = base64.b64encode(b"hi").decode()
 
@@ -91,6 +93,16 @@ def test_what_is_left_when_the_call_takes_too_long_is_named(
     _, answer = batch(rig, "bob")
     assert (answer["fail_uids"], "not sent" in answer["reason"][0]) == (["bob"], True)
     assert rig.port.asked[asked:] == [ItemKind.READ]
+
+
+def test_the_application_is_asked_for_each_of_many(rig: HttpRig) -> None:
+    batch(rig, "bob", "cid")
+    assert [(draft.from_uid, draft.channel_id) for draft in rig.port.drafts] == [
+        ("ada", "bob"),
+        ("ada", "cid"),
+    ]
+    rig.port.verdict = HookVerdict(Reason.NOT_ALLOWED, text="not these words")
+    assert batch(rig, "dan") == (200, {"fail_uids": ["dan"], "reason": ["not these words"]})
 
 
 def test_a_batch_without_persistence_is_never_logged(rig: HttpRig) -> None:

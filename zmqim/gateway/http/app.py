@@ -26,6 +26,7 @@ from zmqim.gateway.http import (
     system_uids,
     temporary,
     users,
+    webhooks,
 )
 from zmqim.gateway.http.asking import Asking
 from zmqim.gateway.http.directory import Directory
@@ -49,6 +50,7 @@ HANDLERS: Final = (
     system_uids.remove_system_uids,
     system_uids.system_uids,
     messages.send_message,
+    webhooks.forget_webhook,
     send_batch.send_batch,
     history.message_sync,
     history.message_sync_batch,

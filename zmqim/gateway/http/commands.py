@@ -26,8 +26,8 @@ from zmqim.gateway.http.directory import Directory
 from zmqim.gateway.http.given import GivenDirectory
 from zmqim.gateway.http.portions import request_id
 from zmqim.gateway.http.problems import Problem
-from zmqim.gateway.http.shapes import Ok, StoredMessage
-from zmqim.gateway.http.stored import stored_message
+from zmqim.gateway.http.shapes import Ok
+from zmqim.gateway.http.stored import StoredMessage, stored_message
 
 NOTED_TRIES = 5
 """How often the oldest commands are read anew because another call of the same person came first.

@@ -12,10 +12,10 @@ from zmqim.gateway.http.shapes import (
     ChannelKey,
     Flag,
     SequenceNumber,
-    StoredMessage,
     Text,
     TypeNumber,
 )
+from zmqim.gateway.http.stored import StoredMessage
 from zmqim.limits import COMMANDS_SHOWN_MAX, CONVERSATIONS_SHOWN_MAX, RECENT_MESSAGES_MAX
 
 MessageCount = Annotated[int, Meta(ge=0, le=RECENT_MESSAGES_MAX)]

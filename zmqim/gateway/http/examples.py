@@ -183,6 +183,7 @@ EXAMPLES: Final = {
     "GET /message/byclientmsgno": Example(
         {**_TEAM, "client_msg_no": "n-1"}, _MESSAGE, "The message; status 404: it is not there."
     ),
+    "POST /webhook/forget": Example({"name": "old-app"}, _DONE, "Nothing is kept for it."),
     "GET /route": Example({"uid": "ada"}, _ROUTE, "Where to connect."),
     "POST /route/batch": Example(
         ["ada", "bob"], [{**_ROUTE, "uids": ["ada", "bob"]}], "Where to connect, one row a gateway."

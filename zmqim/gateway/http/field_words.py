@@ -77,6 +77,7 @@ FIELD_WORDS: Final = {
     "more": "1: there is more in the direction of the page, or the answer was full.",
     "msg": "What is wrong, as a sentence.",
     "msg_count": "Newest messages of each conversation, at most.",
+    "name": "Of the webhook, as the topology had it.",
     "next_cursor": "For the next page.",
     "no_persist": "Heard by who is online, and not stored.",
     "node_id": "A gateway's place in the topology, from 1; 0 in a request: the one asked.",

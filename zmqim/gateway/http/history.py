@@ -25,14 +25,13 @@ from zmqim.gateway.http.shapes import (
     MessageSyncAnswer,
     MessageSyncRequest,
     NotThere,
-    StoredMessage,
     SyncBatchAnswer,
     SyncBatchPage,
     SyncBatchRequest,
     SyncItem,
     TypeOfChannel,
 )
-from zmqim.gateway.http.stored import stored_message
+from zmqim.gateway.http.stored import StoredMessage, stored_message
 
 LIMIT_DEFAULT: Final = 50
 """Messages of a page whose limit is 0."""

@@ -27,10 +27,9 @@ from zmqim.gateway.http.shapes import (
     MessagesRequest,
     MessageSyncAnswer,
     NotThere,
-    StoredMessage,
     TypeOfChannel,
 )
-from zmqim.gateway.http.stored import stored_message
+from zmqim.gateway.http.stored import StoredMessage, stored_message
 
 
 @post("/messages", status_code=200, tags=["messages"])

@@ -26,7 +26,7 @@ from zmqim.gateway.http.given import Given, GivenPort
 from zmqim.gateway.http.problems import bad_request, refused
 from zmqim.gateway.http.shapes import MessageHeader, SendAnswer, SendData, SendRequest
 from zmqim.gateway.http.temporary import TEMPORARY, make_list, uids_of
-from zmqim.gateway.plugin import GatewayPort
+from zmqim.gateway.plugin import Draft, GatewayPort
 
 
 @post("/message/send", status_code=200, tags=["messages"])
@@ -38,6 +38,7 @@ async def send_message(data: SendRequest, asking: Given, port: GivenPort) -> Sen
     await check_sender(asking, port, operation.from_uid)
     if data.subscribers:
         await make_list(asking, operation.channel_id, uids_of(data))
+    operation = await approved(port, operation, data.channel_id)
     result = await commit(asking, operation)
     return SendAnswer(
         SendData(
@@ -149,3 +150,24 @@ async def check_sender(asking: Asking, port: GatewayPort, uid: str) -> None:
         raise refused(Reason.BANNED)
     if row.send_ban:
         raise refused(Reason.SEND_BANNED)
+
+
+async def approved(port: GatewayPort, message: SendMessage, channel_id: str) -> SendMessage:
+    """The message as the application lets it through; `Problem` if it refuses it."""
+    draft = Draft(
+        message.from_uid,
+        message.channel_type,
+        channel_id,
+        message.client_msg_no,
+        message.payload,
+        message.flags,
+        message.setting,
+        message.topic,
+        message.expire,
+    )
+    verdict = await port.before_send(draft)
+    if verdict.reason != Reason.SUCCESS:
+        raise refused(verdict.reason, verdict.text)
+    if verdict.payload is None:
+        return message
+    return replace(message, payload=verdict.payload)

@@ -21,6 +21,7 @@ from zmqim.chat.operations import SendMessage
 from zmqim.gateway.http.asking import Asking, check_uids
 from zmqim.gateway.http.given import Given, GivenPort
 from zmqim.gateway.http.messages import (
+    approved,
     check_sender,
     commit,
     flags_of,
@@ -30,6 +31,7 @@ from zmqim.gateway.http.messages import (
 )
 from zmqim.gateway.http.problems import Problem, bad_request
 from zmqim.gateway.http.shapes import SendBatchAnswer, SendBatchRequest
+from zmqim.gateway.plugin import GatewayPort
 
 
 @post("/message/sendbatch", status_code=200, tags=["messages"])
@@ -52,15 +54,18 @@ async def send_batch(data: SendBatchRequest, asking: Given, port: GivenPort) -> 
         stranger=stranger_asked(ChannelType.PERSON),
     )
     await check_sender(asking, port, sender)
-    batch = _Batch(asking, message, list(dict.fromkeys(data.subscribers)))
+    batch = _Batch(asking, port, message, list(dict.fromkeys(data.subscribers)))
     return await batch.send()
 
 
 class _Batch:
     """The copies of one call, HTTP_SENDS_AT_ONCE_MAX of them on their way at a time."""
 
-    def __init__(self, asking: Asking, message: SendMessage, uids: list[str]) -> None:
+    def __init__(
+        self, asking: Asking, port: GatewayPort, message: SendMessage, uids: list[str]
+    ) -> None:
         self._asking = asking
+        self._port = port
         self._message = message
         self._uids = uids
         self._failed: dict[str, str] = {}
@@ -87,6 +92,6 @@ class _Batch:
                 client_msg_no=f"{message.client_msg_no}:{uid}",
             )
             try:
-                await commit(self._asking, copy)
+                await commit(self._asking, await approved(self._port, copy, uid))
             except Problem as problem:
                 self._failed[uid] = problem.msg

@@ -12,6 +12,7 @@ import msgspec
 from litestar.params import Parameter
 from msgspec import Meta, Struct
 
+from zmqim.gateway.http.stored import StoredMessage
 from zmqim.limits import (
     HTTP_LIST_MAX,
     MESSAGES_BY_MAX,
@@ -257,32 +258,6 @@ class MessageRequest(Struct):
     client_msg_no: OptionalText = ""
 
 
-class HeaderAnswer(Struct):
-    """Flags of a stored message, 0 or 1 as the SDKs expect."""
-
-    no_persist: int
-    red_dot: int
-    sync_once: int
-
-
-class StoredMessage(Struct):
-    """One message of a history page."""
-
-    header: HeaderAnswer
-    setting: int
-    message_id: int
-    message_idstr: str
-    client_msg_no: str
-    message_seq: int
-    from_uid: str
-    channel_id: str
-    channel_type: int
-    topic: str
-    expire: int
-    timestamp: int
-    payload: str
-
-
 class MessageSyncAnswer(Struct):
     """Answer of /channel/messagesync, ascending."""
 
@@ -342,6 +317,12 @@ class HealthAnswer(Struct, omit_defaults=True):
 
     status: Literal["ok", "error"]
     message: str = ""
+
+
+class WebhookForgetRequest(Struct):
+    """POST /webhook/forget"""
+
+    name: Annotated[str, Meta(min_length=1, max_length=32)]
 
 
 class Ok(Struct):

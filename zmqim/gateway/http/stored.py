@@ -1,16 +1,42 @@
-"""A message of a partition's rows as the HTTP API shows it (the message object of wukongim.md
-3.2)."""
+"""A stored message as JSON: as WuKongIM v2.2 spells it, in history and in webhooks."""
 
 from __future__ import annotations
 
 import binascii
 
+from msgspec import Struct
+
 from zmqim.chat.channels import peer_of
 from zmqim.chat.codes import ChannelType, MessageFlag
 from zmqim.chat.operations import decode_send
 from zmqim.chat.results import MessageRow
-from zmqim.gateway.http.shapes import HeaderAnswer, StoredMessage
 from zmqim.ids import seconds_of
+
+
+class HeaderAnswer(Struct):
+    """Flags of a stored message, 0 or 1 as the SDKs expect."""
+
+    no_persist: int
+    red_dot: int
+    sync_once: int
+
+
+class StoredMessage(Struct):
+    """One message; the payload is base64."""
+
+    header: HeaderAnswer
+    setting: int
+    message_id: int
+    message_idstr: str
+    client_msg_no: str
+    message_seq: int
+    from_uid: str
+    channel_id: str
+    channel_type: int
+    topic: str
+    expire: int
+    timestamp: int
+    payload: str
 
 
 def stored_message(row: MessageRow, login_uid: str) -> StoredMessage:
