@@ -126,7 +126,7 @@ class Node(Generic[CoreT]):
         self.life += 1
         self.is_alive = True
         self._is_poked = False
-        self._busy_until = self.world.now
+        self._busy_until = self._stopped_until = self.world.now
         self._wake_at = -1
         self._clock_us = self._random.randrange(1_000_000_000)
         if self.role != Role.STORAGE:
