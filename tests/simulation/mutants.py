@@ -652,7 +652,7 @@ MUTANTS: tuple[Mutant, ...] = (
         Directed(only_voter_dies_writing, CountsItselfBeforeSync),
     ),
     Mutant("journal unsynced", DAMAGED, _seeds(SyncsNoJournal, 3)),
-    Mutant("state batch unsynced", "I-1 ", _seeds(SyncsNoRows, 13)),
+    Mutant("state batch unsynced", "I-1 ", _seeds(SyncsNoRows, 20)),
     Mutant("Applied written before its rows", "I-1 ", _seeds(WritesAppliedFirst, 42)),
     Mutant("a message applied otherwise", "I-13 storage-", _seeds(AppliesAMessageOtherwise, 2)),
     Mutant("dedup kept in memory only", "I-3 ", _seeds(RemembersDuplicatesInMemory, 3)),
