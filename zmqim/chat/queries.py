@@ -67,6 +67,9 @@ class MessagesQuery(Value, tag=6, frozen=True):
     limit: int = 50
     pull_mode: int = 0
     command: bool = False
+    streams: int = 0
+    """Whether the page says how the streams of its messages are: 0 not, 1 without their snapshots,
+    2 with them."""
 
 
 class ConversationsQuery(Value, tag=20, frozen=True):
@@ -118,6 +121,20 @@ class PendingQuery(Value, tag=23, frozen=True):
     uid: str
 
 
+class EventsQuery(Value, tag=50, frozen=True):
+    """The events of a message's stream above sequence `after`, those under `event_key` or all (""),
+    as `uid` may see them. Answered by `EventsPage`; of an unknown message there are none."""
+
+    channel_type: int
+    channel_id: str
+    uid: str
+    client_msg_no: str
+    event_key: str = ""
+    after: int = 0
+    limit: int = 200
+    include_private: bool = False
+
+
 class OutboxQuery(Value, tag=7, frozen=True):
     """Answered by `Done` once every outbox row up to `upto` is delivered (or not, at deadline)."""
 
@@ -136,6 +153,7 @@ Query = (
     | HeadsQuery
     | CommandsQuery
     | PendingQuery
+    | EventsQuery
 )
 
 _query: Final[msgspec.msgpack.Decoder[Query]] = msgspec.msgpack.Decoder(Query)

@@ -13,6 +13,7 @@ from zmqim.chat.queries import (
     ChannelQuery,
     CommandsQuery,
     ConversationsQuery,
+    EventsQuery,
     HeadsQuery,
     HeadWanted,
     ListQuery,
@@ -33,11 +34,20 @@ from zmqim.chat.results import (
     HeadsPage,
     HeadView,
     MembersPage,
+    MessageRow,
     MessagesPage,
     PendingCommands,
     Result,
+    StreamView,
 )
 from zmqim.chat.state import ChatState
+from zmqim.chat.stream_views import (
+    WITH_SNAPSHOTS,
+    events_of,
+    size_of,
+    views_of,
+    without_snapshots,
+)
 from zmqim.chat.unread import floor_leaving, unread_behind
 from zmqim.limits import CONVERSATIONS_PAGE_MAX, MEMBERS_PAGE_MAX, PULL_BYTES_MAX, PULL_MESSAGES_MAX
 
@@ -69,6 +79,9 @@ def answer(state: ChatState, query: Query) -> Result:
         case PendingQuery():
             row = state.commands.pending(query.uid)
             return PendingCommands(row.last_number, row.commands)
+        case EventsQuery():
+            channel = state.heads.find(query.channel_type, query.channel_id)
+            return events_of(state.streams.rows, state.sets, channel, query)
         case _:
             assert_never(query)
 
@@ -131,8 +144,43 @@ def _messages(state: ChatState, query: MessagesQuery) -> MessagesPage:
     found = state.messages.run(channel, first, last, down=not upwards, bytes_max=PULL_BYTES_MAX)
     if not found:
         return MessagesPage([], False, visible)
+    streams: list[StreamView] = []
+    if query.streams and not query.command:
+        found, streams = _with_streams(state, query, channel, found, down=not upwards)
     more = found[-1].sequence < bound if upwards else found[0].sequence > bound
-    return MessagesPage(found, more, visible)
+    return MessagesPage(found, more, visible, streams)
+
+
+def _with_streams(
+    state: ChatState,
+    query: MessagesQuery,
+    channel: Channel,
+    found: list[MessageRow],
+    *,
+    down: bool,
+) -> tuple[list[MessageRow], list[StreamView]]:
+    """As many of the messages as fit into an answer together with their streams, at least one."""
+    first, last = found[0].sequence, found[-1].sequence
+    views = views_of(
+        state.streams.rows, state.sets, channel, first, last, query.login_uid, state.applied.hlc
+    )
+    if not views:
+        return found, []
+    if query.streams != WITH_SNAPSHOTS:
+        return found, [without_snapshots(view) for view in views]
+    by_sequence = {view.sequence: view for view in views}
+    fitting: list[MessageRow] = []
+    size = 0
+    for message in reversed(found) if down else found:
+        view = by_sequence.get(message.sequence)
+        size += len(message.operation) + (size_of(view) if view is not None else 0)
+        if fitting and size > PULL_BYTES_MAX:
+            break
+        fitting.append(message)
+    if down:
+        fitting.reverse()
+    first, last = fitting[0].sequence, fitting[-1].sequence
+    return fitting, [view for view in views if first <= view.sequence <= last]
 
 
 def _conversations(state: ChatState, query: ConversationsQuery) -> ConversationsPage:

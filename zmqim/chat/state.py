@@ -40,6 +40,7 @@ from zmqim.chat.notices import MessageNotice, Notice
 from zmqim.chat.operations import (
     AcknowledgeCommands,
     AddMembers,
+    AppendEvent,
     BindCommands,
     ChangeList,
     ClearToken,
@@ -61,6 +62,7 @@ from zmqim.chat.operations import (
 from zmqim.chat.permissions import judge
 from zmqim.chat.results import Done, MessageRow, Rejected, Result, Sent
 from zmqim.chat.rows import Derived, OutboxRow, Remembered
+from zmqim.chat.streams import Streams
 from zmqim.chat.unread import Senders
 from zmqim.chat.users import Users
 from zmqim.chat.view import RowView
@@ -87,6 +89,7 @@ _Change = (
     | BindCommands
     | NoteCommands
     | AcknowledgeCommands
+    | AppendEvent
 )
 """Operations that somebody asked for over HTTP, once per request id."""
 _Booked = DerivePersonRule | DeriveConversations | Notified | OutboxDone
@@ -132,6 +135,7 @@ class ChatState:
         self.commands = Commands(self.keys, view, self.conversations)
         self.senders = Senders(self.keys, view)
         self.messages = MessageRows(self.keys, view)
+        self.streams = Streams(self.keys, view, self.heads, self.sets, self.messages)
         self._notice_rows = self._numbers_of(self.keys.notice(0), self.keys.notice(_NEVER))
         """Log indexes of the rows `V`, ascending: known, so that none is searched for."""
         self._outbox_rows = self._numbers_of(self.keys.outbox(0), self.keys.outbox(_NEVER))
@@ -345,6 +349,8 @@ class ChatState:
                 changed = self.commands.note(operation)
             case AcknowledgeCommands():
                 self.commands.acknowledge(operation)
+            case AppendEvent():
+                result, notice = self.streams.append(index, hlc, operation)
             case _:
                 assert_never(operation)
         if isinstance(changed, Rejected):

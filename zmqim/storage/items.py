@@ -5,6 +5,7 @@ from __future__ import annotations
 from zmqim.bus.messages import Outcome, Outcomes
 from zmqim.chat.operations import (
     AddMembers,
+    AppendEvent,
     ChangeList,
     DeriveConversations,
     NoteCommands,
@@ -20,6 +21,8 @@ from zmqim.limits import (
     COMMANDS_SHOWN_MAX,
     HEADS_PER_QUERY_MAX,
     MEMBERS_PER_ENTRY_MAX,
+    PAYLOAD_BYTES_MAX,
+    STREAM_NAME_BYTES_MAX,
 )
 
 
@@ -34,6 +37,18 @@ def check_change(operation: object) -> None:
         raise WireError(f"more than {MEMBERS_PER_ENTRY_MAX} uids in one operation")
     if isinstance(operation, NoteCommands) and len(operation.commands) > COMMANDS_SHOWN_MAX:
         raise WireError(f"more than {COMMANDS_SHOWN_MAX} commands in one operation")
+    if isinstance(operation, AppendEvent):
+        _check_event(operation)
+
+
+def _check_event(event: AppendEvent) -> None:
+    for name in (event.event_id, event.event_key):
+        if not 0 < len(name.encode()) <= STREAM_NAME_BYTES_MAX:
+            raise WireError(f"an event_id or event_key has 1 to {STREAM_NAME_BYTES_MAX} bytes")
+    if len(event.payload) > PAYLOAD_BYTES_MAX:
+        raise WireError(f"the payload is above {PAYLOAD_BYTES_MAX} bytes")
+    if not event.client_msg_no and not event.message_id:
+        raise WireError("client_msg_no or message_id is missing")
 
 
 def check_query(query: object) -> None:
