@@ -38,6 +38,9 @@ class Phase(IntEnum):
 OPEN: Final = Phase.OPEN
 """By itself: a look-up in the enumeration would be paid several times a message."""
 
+EVENTS_VERSION: Final = 5
+"""The WKProto version that came with EVENT (wukongim.md 1.3). 0 asks for the latest."""
+
 
 class Session:
     """One client connection."""
@@ -63,6 +66,7 @@ class Session:
         "send_ban",
         "send_bytes_pending",
         "sends_pending",
+        "takes_events",
         "tokens",
         "tokens_at",
         "uid",
@@ -85,6 +89,8 @@ class Session:
         self.send_ban = False
         self.user_version = -1
         """Version of the user's row that admitted it; -1: not read yet."""
+        self.takes_events = False
+        """Clients of an older protocol break at a frame of a kind that they do not know."""
         self.out: list[FromServer] = []
         # sending
         self.tokens = tokens
@@ -145,6 +151,7 @@ class Sessions:
         session.connect = connect
         session.uid = connect.uid
         session.device_flag = connect.device_flag
+        session.takes_events = not 0 < connect.version < EVENTS_VERSION
         self._by_uid.setdefault(connect.uid, []).append(session)
 
     def opened(self, session: Session) -> None:
