@@ -74,6 +74,7 @@ _SETTINGS: Final = (
     (int(Setting.RECEIPT), "receipt", "receipt"),
     (int(Setting.SIGNAL), "signal", "signal"),
     (_TOPIC, "topic", "topic"),
+    (int(Setting.STREAM), "stream", "stream"),
 )
 _LOGIN_SENTENCES: Final[dict[int, str]] = {
     Reason.SYSTEM_ERROR: "the uid is empty, too long, or has a character that none may have",

@@ -493,7 +493,12 @@ def test_a_recv_always_has_a_header_and_shows_what_is_set() -> None:
         received(recv_of(b"", setting=setting, flags=flags, expire=9, topic="t")), "recv"
     )
     assert full["header"] == {"noPersist": True, "redDot": True, "syncOnce": False, "dup": True}
-    assert full["setting"] == {"receipt": True, "signal": False, "topic": True}
+    assert full["setting"] == {
+        "receipt": True,
+        "signal": False,
+        "topic": True,
+        "stream": True,
+    }
     assert (full["topic"], full["expire"], full["payload"]) == ("t", 9, "")
 
 
