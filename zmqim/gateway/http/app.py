@@ -16,7 +16,15 @@ from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 import zmqim
-from zmqim.gateway.http import channels, commands, conversations, messages, system, users
+from zmqim.gateway.http import (
+    channels,
+    commands,
+    conversations,
+    events,
+    messages,
+    system,
+    users,
+)
 from zmqim.gateway.http.asking import Asking
 from zmqim.gateway.http.directory import Directory
 from zmqim.gateway.http.problems import (
@@ -77,6 +85,7 @@ def make_app(port: GatewayPort) -> Litestar:
             channels.channel_router(),
             conversations.conversation_router(),
             commands.command_router(),
+            events.event_router(),
             messages.send_message,
             messages.message_sync,
             system.route,

@@ -14,6 +14,7 @@ from zmqim.chat.codes import ChannelType, MessageFlag, Reason
 from zmqim.chat.operations import SendMessage
 from zmqim.chat.queries import MessagesQuery, UserQuery
 from zmqim.chat.results import MessagesPage, Rejected, Sent, UserRow
+from zmqim.chat.stream_views import WITH_SNAPSHOTS
 from zmqim.gateway.http.asking import Asking, channel_of, check_uid
 from zmqim.gateway.http.given import Given
 from zmqim.gateway.http.problems import bad_request, refused
@@ -25,7 +26,7 @@ from zmqim.gateway.http.shapes import (
     SendData,
     SendRequest,
 )
-from zmqim.gateway.http.stored import stored_message
+from zmqim.gateway.http.stored import stored_message, with_stream
 
 
 @post("/message/send", status_code=200, tags=["messages"])
@@ -112,8 +113,9 @@ async def _check_sender(asking: Asking, uid: str) -> None:
 async def message_sync(data: MessageSyncRequest, asking: Given) -> MessageSyncAnswer:
     """A page of history, ascending. pull_mode 1: start inclusive upwards, end exclusive; pull_mode
     0: start inclusive downwards (0 = newest), end exclusive. A removed member sees up to the
-    removal."""
+    removal. event_summary_mode `basic` leaves the snapshots of streams out."""
     channel_id = channel_of(data.channel_type, data.channel_id, data.login_uid)
+    basic = data.event_summary_mode == "basic"
     query = MessagesQuery(
         data.channel_type,
         channel_id,
@@ -122,9 +124,16 @@ async def message_sync(data: MessageSyncRequest, asking: Given) -> MessageSyncAn
         data.end_message_seq,
         data.limit or 50,
         data.pull_mode,
+        streams=1 if basic else WITH_SNAPSHOTS,
     )
     page = await asking.read(
         route_key_of_channel(data.channel_type, channel_id), query, MessagesPage
     )
-    messages = [stored_message(row, data.login_uid) for row in page.messages]
+    views = {view.sequence: view for view in page.streams}
+    messages = [
+        with_stream(message, views[message.message_seq], basic=basic)
+        if message.message_seq in views
+        else message
+        for message in [stored_message(row, data.login_uid) for row in page.messages]
+    ]
     return MessageSyncAnswer(data.start_message_seq, data.end_message_seq, int(page.more), messages)

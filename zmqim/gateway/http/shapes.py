@@ -6,7 +6,7 @@ the peer's backends send both.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
@@ -159,7 +159,38 @@ class HeaderAnswer(Struct):
     sync_once: int
 
 
-class StoredMessage(Struct):
+class EventLane(Struct):
+    """What the events of a message under one `event_key` come to. `snapshot` is the payload that
+    says it all, null if there is none or event_summary_mode is `basic`."""
+
+    event_key: str
+    status: str
+    last_msg_event_seq: int
+    snapshot: dict[str, Any] | None
+    end_reason: int
+    error: str
+
+
+class EventMeta(Struct):
+    """The stream of a message. `completed`: nothing of it is open, or it is finished."""
+
+    has_events: bool
+    completed: bool
+    event_version: int
+    last_msg_event_seq: int
+    event_count: int
+    open_event_count: int
+    events: list[EventLane]
+
+
+class EventSyncHint(Struct):
+    """From where /message/eventsync goes on."""
+
+    client_msg_no: str
+    from_msg_event_seq: int
+
+
+class StoredMessage(Struct, omit_defaults=True):
     """One message of a history page."""
 
     header: HeaderAnswer
@@ -175,6 +206,8 @@ class StoredMessage(Struct):
     expire: int
     timestamp: int
     payload: str
+    event_meta: EventMeta | None = None
+    event_sync_hint: EventSyncHint | None = None
 
 
 class MessageSyncAnswer(Struct):
