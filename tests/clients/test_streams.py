@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from typing import Any
@@ -185,8 +186,22 @@ def test_who_missed_the_end_reads_the_whole_of_it(cluster: RunningCluster, api: 
     (event,) = answer.synced(ann, 1)["events"]
     assert (event["event_type"], event["msg_event_seq"]) == ("stream.cancel", 4)
     assert event["payload"] == {"end_reason": 7, "snapshot": {"kind": "text", "text": text_of(3)}}
-    lane = answer.history(ann)["event_meta"]["events"][0]
+    message = answer.history(ann)
+    lane = message["event_meta"]["events"][0]
     assert (lane["status"], lane["end_reason"]) == ("cancelled", 7)
+    assert (message["end"], message["end_reason"]) == (1, 7)
+    assert base64.b64decode(message["stream_data"]).decode() == text_of(3)
+    (conversation,) = api.done("/conversation/sync", uid=ann, version=0, msg_count=5)
+    (recent,) = conversation["recents"]
+    assert recent["event_meta"] == message["event_meta"]
+
+
+def test_a_message_without_events_looks_as_before(cluster: RunningCluster, api: Api) -> None:
+    answer = Answer(api, [])
+    answer.begin()
+    message = answer.history(answer.bot)
+    assert {"event_meta", "event_sync_hint", "end", "stream_data"}.isdisjoint(message)
+    assert answer.synced(answer.bot, 0)["events"] == []
 
 
 @pytest.mark.promise("P9")

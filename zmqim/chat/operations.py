@@ -15,6 +15,8 @@ from zmqim.chat.encoding import Value
 from zmqim.errors import WireError
 
 OPERATION_BYTES_MAX: Final = 1 << 20
+STREAM_SETTING: Final = 0x02
+"""In the `setting` of a message whose sender will add events to it."""
 
 
 class SendMessage(Value, tag=1, frozen=True):

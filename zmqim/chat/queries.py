@@ -83,7 +83,7 @@ class ConversationsQuery(Value, tag=20, frozen=True):
 class HeadWanted(Value, frozen=True):
     """What somebody wants to know of a channel: what is unread behind `floor`, and up to `messages`
     of the newest messages above `above`. `leaving` not -1: also where to read to so that so many
-    are left unread."""
+    are left unread. `streams` is that of a `MessagesQuery`, for messages with the stream bit."""
 
     channel_type: int
     channel_id: str
@@ -91,6 +91,7 @@ class HeadWanted(Value, frozen=True):
     above: int = 0
     messages: int = 0
     leaving: int = -1
+    streams: int = 0
 
 
 class HeadsQuery(Value, tag=21, frozen=True):

@@ -9,6 +9,7 @@ from zmqim.chat.channels import peers_of
 from zmqim.chat.codes import ChannelType, ListName
 from zmqim.chat.heads import Channel
 from zmqim.chat.keys import MEMBER_TAG
+from zmqim.chat.operations import STREAM_SETTING, decode_send
 from zmqim.chat.queries import (
     ChannelQuery,
     CommandsQuery,
@@ -146,27 +147,27 @@ def _messages(state: ChatState, query: MessagesQuery) -> MessagesPage:
         return MessagesPage([], False, visible)
     streams: list[StreamView] = []
     if query.streams and not query.command:
-        found, streams = _with_streams(state, query, channel, found, down=not upwards)
+        uid = query.login_uid
+        found, streams = _with_streams(state, channel, found, uid, query.streams, down=not upwards)
     more = found[-1].sequence < bound if upwards else found[0].sequence > bound
     return MessagesPage(found, more, visible, streams)
 
 
 def _with_streams(
     state: ChatState,
-    query: MessagesQuery,
     channel: Channel,
     found: list[MessageRow],
+    uid: str,
+    streams: int,
     *,
     down: bool,
 ) -> tuple[list[MessageRow], list[StreamView]]:
     """As many of the messages as fit into an answer together with their streams, at least one."""
     first, last = found[0].sequence, found[-1].sequence
-    views = views_of(
-        state.streams.rows, state.sets, channel, first, last, query.login_uid, state.applied.hlc
-    )
+    views = views_of(state.streams.rows, state.sets, channel, first, last, uid, state.applied.hlc)
     if not views:
         return found, []
-    if query.streams != WITH_SNAPSHOTS:
+    if streams != WITH_SNAPSHOTS:
         return found, [without_snapshots(view) for view in views]
     by_sequence = {view.sequence: view for view in views}
     fitting: list[MessageRow] = []
@@ -195,6 +196,7 @@ def _heads(state: ChatState, query: HeadsQuery) -> HeadsPage:
     for wanted in query.channels:
         view = _head(state, query.uid, wanted)
         room -= sum([len(message.operation) for message in view.messages])
+        room -= sum([size_of(stream) for stream in view.streams])
         if room < 0 and heads:
             break
         heads.append(view)
@@ -211,7 +213,16 @@ def _head(state: ChatState, uid: str, wanted: HeadWanted) -> HeadView:
     messages = state.messages.run(channel, first, last, down=True, bytes_max=PULL_BYTES_MAX)
     newest = messages[-1:] or ([state.messages.get(channel, last)] if last else [])
     read_to = floor_leaving(state.messages, channel, wanted.leaving) if wanted.leaving >= 0 else 0
-    return HeadView(last, newest[0].hlc if newest else 0, unread, sent, messages, read_to)
+    streams: list[StreamView] = []
+    if wanted.streams and any(_says_stream(message) for message in messages):
+        messages, streams = _with_streams(state, channel, messages, uid, wanted.streams, down=True)
+    stamp = newest[0].hlc if newest else 0
+    return HeadView(last, stamp, unread, sent, messages, read_to, streams)
+
+
+def _says_stream(message: MessageRow) -> bool:
+    """Whether its sender meant to add to it: cheaper to see than whether it has a stream."""
+    return bool(decode_send(message.operation).setting & STREAM_SETTING)
 
 
 def _commands(state: ChatState, query: CommandsQuery) -> CommandsPage:

@@ -133,6 +133,8 @@ class HeadView(Value, frozen=True):
     sent: int
     messages: list[MessageRow]
     read_to: int = 0
+    streams: list[StreamView] = msgspec.field(default_factory=list)
+    """Of those messages that have one, if that was asked for."""
 
 
 class HeadsPage(Value, tag=21, frozen=True):

@@ -12,17 +12,19 @@ from zmqim.chat.codes import EventType, Reason, StreamStatus
 from zmqim.chat.encoding import encode
 from zmqim.chat.notices import EventNotice, PushedEvents, decode_pushed
 from zmqim.chat.operations import (
+    STREAM_SETTING,
     AddMembers,
     AppendEvent,
     RemoveMembers,
     SendMessage,
     UpsertChannel,
 )
-from zmqim.chat.queries import EventsQuery, MessagesQuery
+from zmqim.chat.queries import EventsQuery, HeadsQuery, HeadWanted, MessagesQuery
 from zmqim.chat.results import (
     EventAppended,
     EventRefused,
     EventsPage,
+    HeadsPage,
     LaneView,
     MessagesPage,
     Rejected,
@@ -324,3 +326,32 @@ def test_a_new_leader_pushes_again_what_was_not_acknowledged(group: Partition) -
 def test_what_a_gateway_must_not_send_is_refused_before_the_log(wrong: AppendEvent) -> None:
     with pytest.raises(WireError):
         check_change(wrong)
+
+
+def test_conversations_show_the_streams_of_messages_that_say_so(group: Partition) -> None:
+    group.apply(delta("1"))
+    group.apply(SendMessage(2, "g", "bot", "said", b"{}", setting=STREAM_SETTING))
+
+    def shown(streams: int) -> list[StreamView]:
+        wanted = HeadWanted(2, "g", 0, messages=5, streams=streams)
+        page = group.query(HeadsQuery("ann", [wanted]))
+        assert isinstance(page, HeadsPage)
+        return page.heads[0].streams
+
+    assert shown(2) == [StreamView(1, 1, False, [LaneView("main", 1, 1, text("a"))])]
+    group.apply(delta("1", "b", client_msg_no="said"))
+    assert [view.sequence for view in shown(2)] == [1, 2]
+    assert [view.lanes[0].snapshot for view in shown(1)] == [b"", b""]
+    assert shown(0) == []
+
+
+def test_a_channel_of_messages_that_do_not_say_so_is_not_looked_through(group: Partition) -> None:
+    group.apply(delta("1"))
+    wanted = HeadWanted(2, "g", 0, messages=5, streams=2)
+    page = group.query(HeadsQuery("ann", [wanted]))
+    assert isinstance(page, HeadsPage)
+    assert page.heads[0].streams == []
+
+
+def text(words: str) -> bytes:
+    return json.dumps({"kind": "text", "text": words}, separators=(",", ":")).encode()

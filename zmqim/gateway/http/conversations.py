@@ -24,6 +24,7 @@ from zmqim.chat.listing import (
 from zmqim.chat.operations import MoveCursor, decode_send
 from zmqim.chat.results import HeadView
 from zmqim.chat.rows import ConversationRow
+from zmqim.chat.stream_views import WITH_SNAPSHOTS
 from zmqim.gateway.http.asking import channel_of, check_uid
 from zmqim.gateway.http.conversation_shapes import (
     ClearUnreadRequest,
@@ -43,7 +44,7 @@ from zmqim.gateway.http.directory import Directory
 from zmqim.gateway.http.given import GivenDirectory
 from zmqim.gateway.http.problems import bad_request
 from zmqim.gateway.http.shapes import ChannelKey, Ok
-from zmqim.gateway.http.stored import channel_shown, stored_message
+from zmqim.gateway.http.stored import channel_shown, stored_messages
 from zmqim.ids import HLC_COUNTER_BITS, seconds_of
 
 REQUEST_ID_BYTES = 16
@@ -251,7 +252,8 @@ async def _shown(
 ) -> tuple[list[Shown], int]:
     """Those of `rows` that the person sees, and what the channels' partitions promised."""
     messages = min(messages, max(1, limits.RECENTS_ASKED_MAX // max(1, len(rows))))
-    heads, promise = await directory.all_heads(uid, [head_wanted(row, messages) for row in rows])
+    wanted = [head_wanted(row, messages, WITH_SNAPSHOTS) for row in rows]
+    heads, promise = await directory.all_heads(uid, wanted)
     both = [Shown(row, head) for row, head in zip(rows, heads, strict=True)]
     return [one for one in both if is_listed(*one)], promise
 
@@ -294,7 +296,7 @@ def _answer(
         row.deleted,
         read_to(row, head),
         min(version_of(changed_at(row, head)), version),
-        [stored_message(message, uid) for message in recents],
+        stored_messages(recents, head.streams, uid, basic=False),
     )
 
 

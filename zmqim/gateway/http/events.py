@@ -28,8 +28,8 @@ from zmqim.gateway.http.event_shapes import (
 )
 from zmqim.gateway.http.given import Given
 from zmqim.gateway.http.problems import Problem, bad_request, refused
+from zmqim.gateway.http.stored import MAIN_KEY
 
-MAIN_KEY: Final = "main"
 _TYPES: Final = {name: number for number, name in TYPE_NAMES.items()}
 _HINTS: Final = {
     "message_not_found": "send the message first; from_uid is its sender",

@@ -26,7 +26,7 @@ from zmqim.gateway.http.shapes import (
     SendData,
     SendRequest,
 )
-from zmqim.gateway.http.stored import stored_message, with_stream
+from zmqim.gateway.http.stored import stored_messages
 
 
 @post("/message/send", status_code=200, tags=["messages"])
@@ -129,11 +129,5 @@ async def message_sync(data: MessageSyncRequest, asking: Given) -> MessageSyncAn
     page = await asking.read(
         route_key_of_channel(data.channel_type, channel_id), query, MessagesPage
     )
-    views = {view.sequence: view for view in page.streams}
-    messages = [
-        with_stream(message, views[message.message_seq], basic=basic)
-        if message.message_seq in views
-        else message
-        for message in [stored_message(row, data.login_uid) for row in page.messages]
-    ]
+    messages = stored_messages(page.messages, page.streams, data.login_uid, basic=basic)
     return MessageSyncAnswer(data.start_message_seq, data.end_message_seq, int(page.more), messages)

@@ -191,7 +191,9 @@ class EventSyncHint(Struct):
 
 
 class StoredMessage(Struct, omit_defaults=True):
-    """One message of a history page."""
+    """One message of a history page. The last fields are of one with a stream alone: end to
+    stream_data (1: ended; base64 of the text) say of its lane `main` what event_meta says too, as
+    older SDKs read it."""
 
     header: HeaderAnswer
     setting: int
@@ -206,6 +208,10 @@ class StoredMessage(Struct, omit_defaults=True):
     expire: int
     timestamp: int
     payload: str
+    end: int = 0
+    end_reason: int = 0
+    error: str = ""
+    stream_data: str = ""
     event_meta: EventMeta | None = None
     event_sync_hint: EventSyncHint | None = None
 

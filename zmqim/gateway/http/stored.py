@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +23,8 @@ from zmqim.gateway.http.shapes import (
 )
 from zmqim.ids import seconds_of
 
+MAIN_KEY: Final = "main"
+"""The event key of who gives none (wukongim.md 3.2)."""
 _decode_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -50,7 +53,20 @@ def stored_message(row: MessageRow, login_uid: str) -> StoredMessage:
     )
 
 
-def with_stream(message: StoredMessage, view: StreamView, *, basic: bool) -> StoredMessage:
+def stored_messages(
+    rows: Iterable[MessageRow], streams: Iterable[StreamView], login_uid: str, *, basic: bool
+) -> list[StoredMessage]:
+    """The same with those of their streams that were read; `basic`: without snapshots."""
+    views = {view.sequence: view for view in streams}
+    return [
+        _with_stream(stored_message(row, login_uid), views[row.sequence], basic=basic)
+        if row.sequence in views
+        else stored_message(row, login_uid)
+        for row in rows
+    ]
+
+
+def _with_stream(message: StoredMessage, view: StreamView, *, basic: bool) -> StoredMessage:
     """The message with what its stream comes to. With the snapshots a reader has everything up to
     the last event; without them (`basic`) it begins with the first one."""
     lanes = [
@@ -65,6 +81,15 @@ def with_stream(message: StoredMessage, view: StreamView, *, basic: bool) -> Sto
         for lane in view.lanes
     ]
     open_count = sum(lane.status == StreamStatus.OPEN for lane in view.lanes)
+    main = next((lane for lane in lanes if lane.event_key == MAIN_KEY), None)
+    if main is not None:
+        message = replace(
+            message,
+            end=int(main.status != STATUS_NAMES[StreamStatus.OPEN]),
+            end_reason=main.end_reason,
+            error=main.error,
+            stream_data=_text_of(main),
+        )
     return replace(
         message,
         event_meta=EventMeta(
@@ -78,6 +103,14 @@ def with_stream(message: StoredMessage, view: StreamView, *, basic: bool) -> Sto
         ),
         event_sync_hint=EventSyncHint(message.client_msg_no, 0 if basic else view.last),
     )
+
+
+def _text_of(lane: EventLane) -> str:
+    """The text of a lane, in base64; empty if it has none."""
+    text = (lane.snapshot or {}).get("text")
+    if not isinstance(text, str):
+        return ""
+    return binascii.b2a_base64(text.encode(), newline=False).decode()
 
 
 def channel_shown(channel_type: int, channel_id: str, login_uid: str) -> str:
