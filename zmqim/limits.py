@@ -191,6 +191,9 @@ STREAM_LANES_MAX = 16
 """Event keys of one message, all named in the row that each event writes anew. Above: refused."""
 STREAM_NAME_BYTES_MAX = 512
 """An event id, or an event key. Above: refused."""
+STREAM_ERROR_CHARACTERS_MAX = 1_000
+"""The error of a lane that ended with one; each event writes those of its message anew. Above:
+refused."""
 OPEN_STREAMS_MAX = 64
 """Messages of a channel with an open stream: who opens one looks at all. Above: refused."""
 STREAM_SILENCE_MS_MAX = 30 * 60_000

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
 from zmqim.chat.codes import EventType
+from zmqim.limits import STREAM_ERROR_CHARACTERS_MAX
 
 _DELTA: Final = int(EventType.DELTA)
 _SNAPSHOT: Final = int(EventType.SNAPSHOT)
@@ -32,13 +33,20 @@ DEPTH_MAX: Final = 64
 _TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[][{}]', re.DOTALL)
 
 
-class _Payload(msgspec.Struct, frozen=True):
+class _Said(msgspec.Struct, frozen=True):
+    """Of a delta or a snapshot."""
+
     kind: str = _TEXT
     delta: msgspec.Raw = msgspec.Raw(b"")
     text: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _End(msgspec.Struct, frozen=True):
+    """Of an event that ends a lane."""
+
+    end_reason: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
+    error: Annotated[str, msgspec.Meta(max_length=STREAM_ERROR_CHARACTERS_MAX)] = ""
     snapshot: msgspec.Raw = msgspec.Raw(b"")
-    end_reason: int = 0
-    error: str = ""
 
 
 class _Text(msgspec.Struct, frozen=True):
@@ -46,7 +54,9 @@ class _Text(msgspec.Struct, frozen=True):
     text: str
 
 
-_read: Final = msgspec.json.Decoder(_Payload).decode
+_read_said: Final = msgspec.json.Decoder(_Said).decode
+_read_end: Final = msgspec.json.Decoder(_End).decode
+_read_object: Final = msgspec.json.Decoder(dict[str, object]).decode
 _read_text: Final = msgspec.json.Decoder(str).decode
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -59,17 +69,24 @@ def fault_of(event_type: int, payload: bytes) -> str:
         return f"the payload is nested deeper than {DEPTH_MAX}"
     try:
         payload.decode()
-        found = _read(payload)
-        if found.kind == _TEXT and event_type in _TEXT_MEMBER:
-            text = found.delta if event_type == _DELTA else found.text
-            if not bytes(text):
-                member = _TEXT_MEMBER[event_type]
-                return f"a payload of kind text needs the string `{member}`"
-            _read_text(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        _read_object(payload)
+        if event_type in ENDING:
+            snapshot = bytes(_read_end(payload).snapshot)
+            return "the payload's snapshot is no object" if snapshot[:1] not in (b"", b"{") else ""
+        if event_type in _TEXT_MEMBER:
+            return _fault_of_text(event_type, _read_said(payload))
+    except (msgspec.MsgspecError, ValueError) as error:
         return f"the payload does not fit: {error}"
-    if bytes(found.snapshot)[:1] not in (b"", b"{"):
-        return "the payload's snapshot is no object"
+    return ""
+
+
+def _fault_of_text(event_type: int, said: _Said) -> str:
+    if said.kind != _TEXT:
+        return ""
+    text = said.delta if event_type == _DELTA else said.text
+    if not bytes(text):
+        return f"a payload of kind text needs the string `{_TEXT_MEMBER[event_type]}`"
+    _read_text(text)
     return ""
 
 
@@ -91,7 +108,7 @@ def _is_deep(payload: bytes) -> bool:
 
 def end_of(payload: bytes) -> tuple[int, str]:
     """(end_reason, error) of an event that ends a lane."""
-    found = _read(payload) if payload else _Payload()
+    found = _read_end(payload) if payload else _End()
     return found.end_reason, found.error
 
 
@@ -101,25 +118,27 @@ def grown(snapshot: bytes, events: Iterable[tuple[int, bytes]]) -> bytes:
     for event_type, payload in events:
         if not payload:
             continue
-        found = _read(payload)
         if event_type in ENDING:
-            if bytes(found.snapshot):
-                snapshot = bytes(found.snapshot)
+            end = bytes(_read_end(payload).snapshot)
+            if end:
+                snapshot = end
                 parts = []
-        elif event_type == _SNAPSHOT or (event_type == _DELTA and found.kind != _TEXT):
-            snapshot = payload
-            parts = []
-        elif event_type == _DELTA:
+        elif event_type in _TEXT_MEMBER:
+            said = _read_said(payload)
+            if event_type == _SNAPSHOT or said.kind != _TEXT:
+                snapshot = payload
+                parts = []
+                continue
             if not parts:
                 parts.append(_text_of(snapshot))
-            parts.append(_read_text(found.delta))
+            parts.append(_read_text(said.delta))
             snapshot = b""
     return _encode(_Text(_TEXT, "".join(parts))) if parts else snapshot
 
 
 def _text_of(snapshot: bytes) -> str:
     """The text of a snapshot, "" if it is of another kind."""
-    found = _read(snapshot) if snapshot else _Payload()
+    found = _read_said(snapshot) if snapshot else _Said()
     if found.kind != _TEXT or bytes(found.text)[:1] != b'"':
         return ""
     return _read_text(found.text)

@@ -1,8 +1,8 @@
 """Events of streams on their way out: EVENT packets, for those sessions that can read them.
 
-An EVENT is told once: there is no RECVACK and no repeat, and a session that is LAGGING or takes
-nothing gets none. The numbers of a message's events show a client what it missed, and
-/message/eventsync gives it.
+An EVENT is told once: there is no RECVACK and no repeat, and a session that is LAGGING, takes
+nothing, or is about to pull messages of that channel gets none. The numbers of a message's events
+show a client what it missed, and /message/eventsync gives it.
 """
 
 from __future__ import annotations
@@ -53,11 +53,13 @@ class Events:
         """Events of one channel for these sessions, in order."""
         by_number = self._sessions.by_number
         made: dict[tuple[int, str], Event] = {}
+        key = (pushed.channel_type, pushed.channel_id, False)
         for number in audience:
             session = by_number.get(number)
             if session is None or session.phase is not OPEN:
                 continue
-            if not session.takes_events or session.lagging or not session.writable:
+            is_behind = session.lagging or not session.writable or key in session.behind
+            if is_behind or not session.takes_events:
                 self._counters.count("events_dropped")
                 continue
             shown = pushed.channel_id

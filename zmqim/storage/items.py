@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from zmqim.bus.messages import Outcome, Outcomes
 from zmqim.chat.operations import (
     AddMembers,
@@ -25,6 +27,9 @@ from zmqim.limits import (
     STREAM_NAME_BYTES_MAX,
 )
 
+OCCURRED_AT_MAX: Final = 2**53
+"""Milliseconds since 1970 that JavaScript can say."""
+
 
 def check_change(operation: object) -> None:
     """Raise `WireError` for what a gateway must not send."""
@@ -47,6 +52,8 @@ def _check_event(event: AppendEvent) -> None:
             raise WireError(f"an event_id or event_key has 1 to {STREAM_NAME_BYTES_MAX} bytes")
     if len(event.payload) > PAYLOAD_BYTES_MAX:
         raise WireError(f"the payload is above {PAYLOAD_BYTES_MAX} bytes")
+    if not 0 <= event.occurred_at <= OCCURRED_AT_MAX:
+        raise WireError("occurred_at is no time in milliseconds since 1970")
     if not event.client_msg_no and not event.message_id:
         raise WireError("client_msg_no or message_id is missing")
 

@@ -321,6 +321,8 @@ def test_a_new_leader_pushes_again_what_was_not_acknowledged(group: Partition) -
         delta("1", key="ö" * 257),
         delta("1", client_msg_no=""),
         event(DELTA, "1", b"x" * 70_000),
+        delta("1", occurred_at=-1),
+        delta("1", occurred_at=2**60),
     ],
 )
 def test_what_a_gateway_must_not_send_is_refused_before_the_log(wrong: AppendEvent) -> None:

@@ -119,6 +119,14 @@ def test_an_old_client_and_one_that_takes_nothing_get_no_event(rig: Rig) -> None
     assert numbers(rig.turn(), 2) == [2]
 
 
+def test_while_messages_of_the_channel_are_pulled_no_event_overtakes_them(rig: Rig) -> None:
+    rig.push(1, [2])
+    rig.turn()
+    rig.push(5, [2])
+    rig.deliver(of_channel([2], pushed(1)), of_channel([2], pushed(2), channel=(2, "other")))
+    assert numbers(rig.turn(), 2) == [2]
+
+
 def test_every_type_and_status_has_a_name() -> None:
     assert list(TYPE_NAMES.values()) == [
         f"stream.{name}"
