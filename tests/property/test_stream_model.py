@@ -229,6 +229,7 @@ class StreamMachine(RuleBasedStateMachine):
                 query = EventsQuery(GROUP, "g", "ann", name, after=after, limit=7)
                 page = self.partition.query(query)
                 assert isinstance(page, EventsPage)
+                assert len(page.events) == 7 or not page.more
                 found += [(one.sequence, one.event_key, one.event_type) for one in page.events]
                 more = page.more
             assert found == model.events

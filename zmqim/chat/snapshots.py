@@ -132,7 +132,6 @@ def grown(snapshot: bytes, events: Iterable[tuple[int, bytes]]) -> bytes:
             if not parts:
                 parts.append(_text_of(snapshot))
             parts.append(_read_text(said.delta))
-            snapshot = b""
     return _encode(_Text(_TEXT, "".join(parts))) if parts else snapshot
 
 

@@ -165,6 +165,42 @@ def test_a_long_answer_is_folded_on_the_way_and_whole_at_every_point(group: Part
     assert group.apply(delta("7", "7 ")) == EventAppended(8, 1, "m", duplicate=True)
 
 
+def test_no_read_puts_more_together_than_came_since_the_last_fold(group: Partition) -> None:
+    rows = group.state.streams.rows
+    channel = group.state.heads.find(2, "g")
+    for number in range(3 * STREAM_FOLD_EVENTS):
+        group.apply(delta(str(number)))
+        stream = rows.named(channel, "m", "bot")
+        assert stream is not None
+        lane = stream.lane("main")
+        assert lane is not None
+        assert len(rows.events(stream, lane.folded, lane.last)) < STREAM_FOLD_EVENTS
+
+
+def test_streams_that_ended_are_not_looked_at_by_who_opens_one(group: Partition) -> None:
+    channel = group.state.heads.find(2, "g")
+    for number in range(3):
+        name = f"n{number}"
+        send(group, name)
+        group.apply(delta("1", client_msg_no=name))
+        group.apply(event(CLOSE, "2", client_msg_no=name))
+    group.apply(delta("1"))
+    found = group.view.scan(*group.state.keys.open_streams(channel.chan16))
+    assert [key for key, _ in found] == [
+        group.state.keys.open_stream(channel.chan16 + (1).to_bytes(8, "big"))
+    ]
+
+
+def test_a_page_of_events_has_no_more_than_were_asked_for(group: Partition) -> None:
+    for number in range(5):
+        group.apply(delta(str(number)))
+    assert numbers(group, limit=2) == [1, 2]
+    assert numbers(group, limit=2, after=2) == [3, 4]
+    page = group.query(EventsQuery(2, "g", "ann", "m", after=3, limit=2))
+    assert isinstance(page, EventsPage)
+    assert not page.more
+
+
 def test_a_full_stream_takes_only_its_end(group: Partition) -> None:
     for number in range(STREAM_EVENTS_MAX):
         group.apply(event(OPEN, str(number)))
