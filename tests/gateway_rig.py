@@ -180,10 +180,10 @@ class Rig:
     def packets(self, session: int, *packets: object) -> None:
         self.core.packets(self.now, session, packets)  # type: ignore[arg-type]
 
-    def open_session(self, session: int, uid: str, **fields: object) -> None:
+    def open_session(self, session: int, uid: str, *, version: int = 5, **fields: object) -> None:
         """CONNECT up to CONNACK 1; `fields` are of the user's row."""
         self.accept(session)
-        self.packets(session, connect_packet(uid))
+        self.packets(session, connect_packet(uid, version=version))
         self.turn()
         self.answer(self.asked[-1], user_row(uid, **fields))
         self.admit(self.turn())

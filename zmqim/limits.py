@@ -192,6 +192,28 @@ Above: the asker goes on behind the last sender."""
 MEMBERS_PAGE_MAX = 10_000
 CONVERSATIONS_PAGE_MAX = 1_000
 """Conversations of one person in one answer of their partition."""
+STREAM_BYTES_MAX = 1 * MB
+"""Payloads and ids of the events of one message. Above: only events that end something are taken,
+so that an answer can be read whole in one frame."""
+STREAM_EVENTS_MAX = 10_000
+"""Events of one message: 10,000 tokens. Above: the same."""
+STREAM_LANES_MAX = 16
+"""Event keys of one message, all named in the row that each event writes anew. Above: refused."""
+STREAM_NAME_BYTES_MAX = 512
+"""An event id, or an event key. Above: refused."""
+STREAM_ERROR_CHARACTERS_MAX = 1_000
+"""The error of a lane that ended with one; each event writes those of its message anew. Above:
+refused."""
+OPEN_STREAMS_MAX = 64
+"""Messages of a channel with an open stream: who opens one looks at all. Above: refused."""
+STREAM_SILENCE_MS_MAX = 30 * 60_000
+"""Without an event for so long, by the log's clock, an open lane counts as broken."""
+STREAMS_ENDED_MAX = 4
+"""Broken streams that one event ends beside its own; each may have many rows to fold."""
+STREAM_FOLD_EVENTS = 256
+"""Events after which the snapshot of a lane is written anew: what a read has to put together."""
+EVENTS_PAGE_MAX = 2_000
+"""Events in one answer (wukongim.md 3.2)."""
 STAMP_AGE_MS_MAX = 5_000
 """How far a partition's clock may be behind when conversations are read; above, an entry is logged,
 so that the next version that a client gets is not older. Nobody asks: nothing is logged."""
@@ -447,6 +469,8 @@ assert JOURNAL_BYTES_MAX <= FOLLOWED_LOG_BYTES_MAX
 assert LARGE_CHANNEL_DOWN_COUNT < LARGE_CHANNEL_UP_COUNT
 assert PAYLOAD_BYTES_MAX < BATCH_BYTES_MAX < BUS_FRAME_BYTES_MAX < PEER_QUEUE_BYTES_MAX
 assert CONNECT_FRAME_BYTES_MAX < FRAME_BYTES_MAX
+assert PAYLOAD_BYTES_MAX < STREAM_BYTES_MAX < PULL_BYTES_MAX < BUS_FRAME_BYTES_MAX
+assert STREAM_FOLD_EVENTS < STREAM_EVENTS_MAX
 assert CONNACK_DEADLINE_MS < CONNECT_DEADLINE_MS
 assert NOT_LEADER_RETRY_MS < LEADER_RETRY_MS_MAX < REQUEST_RETRY_MS < SEND_DEADLINE_MS
 assert PARTITIONS_DEFAULT <= PARTITIONS_MAX <= 2**11

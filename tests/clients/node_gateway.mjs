@@ -88,7 +88,8 @@ const take = {
   },
   Deliver([number, items]) {
     for (const [channelType, channelId, sequence, id, , operation, sessions] of items) {
-      const [, , , from, , payload, , , , , origin] = decode(operation, BIG)
+      const [tag, , , from, , payload, , , , , origin] = decode(operation, BIG)
+      if (tag !== 1) continue // events of streams
       const to = sessions.filter((session) => originOf(session) !== BigInt(origin)).map((session) => uids[session - 1])
       say("deliver", { channelType, channelId, sequence, id, from, payload: Buffer.from(payload).toString(), to })
     }

@@ -267,3 +267,29 @@ def test_it_reconnects_when_the_gateway_dies(cluster: Any, api: Api) -> None:
 
     run(body)
     cluster.wait_alive()
+
+
+def test_an_answer_is_streamed_to_the_sdk(cluster: Any, api: Api) -> None:
+    async def body(stack: AsyncExitStack) -> None:
+        one = await User.online(stack, cluster, api, fresh("ann"))
+        named = {"channel_id": one.uid, "channel_type": 1, "from_uid": fresh("bot")}
+        named["client_msg_no"] = fresh("answer")
+        await asyncio.to_thread(api.done, "/message/send", **named, payload="e30=", setting=2)
+        (message,) = await one.messages(1)
+        assert message["clientMsgNo"] == named["client_msg_no"]
+        words = ["grows ", "word ", "by word"]
+        for number, word in enumerate(words):
+            payload = {"kind": "text", "delta": word}
+            said = {"event_id": f"{number}", "event_type": "stream.delta", "payload": payload}
+            await asyncio.to_thread(api.done, "/message/event", **named, **said)
+        events = [await one.next(WKIMEvent.CUSTOM_EVENT) for _ in words]
+        assert [event["id"] for event in events] == ["0", "1", "2"]
+        assert {event["type"] for event in events} == {"stream.delta"}
+        data = [event["data"] for event in events]
+        assert [one["msg_event_seq"] for one in data] == [1, 2, 3]
+        assert [one["payload"]["delta"] for one in data] == words
+        assert {(one["client_msg_no"], one["channel_id"]) for one in data} == {
+            (named["client_msg_no"], named["from_uid"])
+        }
+
+    run(body)

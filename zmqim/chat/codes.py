@@ -80,6 +80,27 @@ class Stranger(IntEnum):
     """The receiver takes none: reason 11, unless the sender is on the receiver's allow list."""
 
 
+class EventType(IntEnum):
+    """What happens to a stream (wukongim.md 1.4, EVENT); the wire name is `stream.` and this."""
+
+    OPEN = 1
+    DELTA = 2
+    SNAPSHOT = 3
+    CLOSE = 4
+    ERROR = 5
+    CANCEL = 6
+    FINISH = 7
+
+
+class StreamStatus(IntEnum):
+    """How one lane of a stream is."""
+
+    OPEN = 1
+    CLOSED = 2
+    ERROR = 3
+    CANCELLED = 4
+
+
 class ListName(IntEnum):
     """The two lists that a channel, or a person for private messages, keeps."""
 

@@ -17,6 +17,12 @@ Every key is ``partition u16 | install u32 | tag | ...`` in big-endian, so that 
     X number8                outbox
     N len4 uid chan16        a person in a channel: member, cursors
     J uid                    commands that a person was shown and has not acknowledged
+    E s chan16 seq8          stream of a message (seq8: the message's sequence)
+    E e chan16 seq8 number8  event of a stream
+    E i chan16 seq8 hash16   number of the event with that event id (xxh3_128)
+    E t chan16 seq8 key      snapshot of the lane `key`
+    E o chan16 seq8          a stream with an open lane
+    E n chan16 len4 client_msg_no uid  sequence of a message with a stream, by its sender
     Y chan16 uid             last sequence of a sender whom the head names no longer
     Z name                   a follower of the log, and how far it is
 
@@ -171,6 +177,53 @@ class Keys:
     def sender(self, chan16: bytes, uid: str) -> bytes:
         """Last sequence that `uid` sent into a channel."""
         return self.prefix + b"Y" + chan16 + uid.encode()
+
+    def stream(self, place: bytes) -> bytes:
+        """Stream of the message at `place`: chan16 and sequence, of 8 bytes."""
+        return self.prefix + b"Es" + place
+
+    def streams(self, chan16: bytes, first: int, last: int) -> tuple[bytes, bytes]:
+        """Range of the streams of the messages `first` to `last`, both included."""
+        start = self.prefix + b"Es" + chan16
+        return start + _U64.pack(first), start + _U64.pack(last + 1)
+
+    def event(self, place: bytes, number: int) -> bytes:
+        """An event of a stream."""
+        return self.prefix + b"Ee" + place + _U64.pack(number)
+
+    def event_by_id(self, place: bytes, event_id: str) -> bytes:
+        """Number and digest of the event that came under that id."""
+        return self.prefix + b"Ei" + place + xxh3_128_digest(event_id.encode())
+
+    def lane_snapshot(self, place: bytes, event_key: str) -> bytes:
+        """What the events of a lane come to."""
+        return self.prefix + b"Et" + place + event_key.encode()
+
+    def open_stream(self, place: bytes) -> bytes:
+        """Exists while a lane of the stream is open."""
+        return self.prefix + b"Eo" + place
+
+    def open_streams(self, chan16: bytes) -> tuple[bytes, bytes]:
+        """Range of the open streams of a channel."""
+        start = self.prefix + b"Eo" + chan16
+        return start, start + b"\xff" * (_U64.size + 1)
+
+    def place_of_stream(self, key: bytes) -> bytes:
+        """The place in a key of `stream` or `open_stream`."""
+        return key[len(self.prefix) + 2 :]
+
+    def named_stream(self, chan16: bytes, client_msg_no: str, uid: str) -> bytes:
+        """Sequence of the message with a stream that `uid` sent under that number."""
+        return self._streams_named(chan16, client_msg_no) + uid.encode()
+
+    def named_streams(self, chan16: bytes, client_msg_no: str) -> tuple[bytes, bytes]:
+        """Range of the rows `named_stream` of all senders."""
+        start = self._streams_named(chan16, client_msg_no)
+        return start, start + _UID_END
+
+    def _streams_named(self, chan16: bytes, client_msg_no: str) -> bytes:
+        name = client_msg_no.encode()
+        return self.prefix + b"En" + chan16 + _U32.pack(len(name)) + name
 
     def notice(self, index: int) -> bytes:
         """A notice by the log index that made it."""

@@ -10,10 +10,11 @@ from zmqim.chat.rows import ConversationRow
 from zmqim.ids import HLC_COUNTER_BITS
 
 
-def head_wanted(row: ConversationRow, messages: int) -> HeadWanted:
+def head_wanted(row: ConversationRow, messages: int, streams: int = 0) -> HeadWanted:
     """What to ask the channel's partition: with up to `messages` of the newest messages."""
     floor = max(row.joined, row.read, row.deleted)
-    return HeadWanted(row.channel_type, row.channel_id, floor, row.deleted, messages)
+    kind, name = row.channel_type, row.channel_id
+    return HeadWanted(kind, name, floor, row.deleted, messages, streams=streams)
 
 
 def is_listed(row: ConversationRow, head: HeadView) -> bool:

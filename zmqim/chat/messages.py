@@ -115,6 +115,20 @@ class MessageRows:
             raise _missing(sequence)
         return int.from_bytes(body[:8], "big")
 
+    def with_id(self, channel: Channel, message_id: int) -> MessageRow | None:
+        """The message of `channel` with that id, found by halves: ids grow with sequences."""
+        first, last = 1, channel.head.last_sequence
+        while first <= last:
+            middle = (first + last) // 2
+            found = self.get(channel, middle)
+            if found.message_id == message_id:
+                return found
+            if found.message_id < message_id:
+                first = middle + 1
+            else:
+                last = middle - 1
+        return None
+
     def run(
         self, channel: Channel, first: int, last: int, *, down: bool, bytes_max: int
     ) -> list[MessageRow]:

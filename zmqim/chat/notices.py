@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import msgspec
+
 from zmqim.chat.encoding import Value
+from zmqim.chat.operations import SendMessage
+from zmqim.errors import WireError
 
 
 class MessageNotice(Value, tag=1, frozen=True):
@@ -53,4 +59,51 @@ class UserNotice(Value, tag=3, frozen=True):
     version: int = 0
 
 
-Notice = MessageNotice | MembersNotice | UserNotice
+class EventNotice(Value, tag=40, frozen=True):
+    """Events of streams of one channel, to be pushed to its members. `body` is an encoded
+    `PushedEvents`, which routers hand on unopened."""
+
+    channel_type: int
+    channel_id: str
+    member_version: int
+    body: bytes
+
+
+class PushedEvent(Value, frozen=True):
+    """An event as it is pushed. `only` not "": that person alone gets it."""
+
+    message_id: int
+    client_msg_no: str
+    from_uid: str
+    event_id: str
+    event_type: int
+    event_key: str
+    sequence: int
+    status: int
+    visibility: str
+    occurred_at: int
+    payload: bytes
+    only: str = ""
+
+
+class PushedEvents(Value, tag=41, frozen=True):
+    """What a `Delivery` of events carries in the place of a message."""
+
+    channel_type: int
+    channel_id: str
+    events: list[PushedEvent]
+
+
+Notice = MessageNotice | MembersNotice | UserNotice | EventNotice
+
+_pushed: Final[msgspec.msgpack.Decoder[SendMessage | PushedEvents]] = msgspec.msgpack.Decoder(
+    SendMessage | PushedEvents
+)
+
+
+def decode_pushed(body: bytes) -> SendMessage | PushedEvents:
+    """What is in a `Delivery`; `WireError` if it is nothing that is pushed."""
+    try:
+        return _pushed.decode(body)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise WireError(f"nothing that is pushed: {error}") from None

@@ -15,6 +15,8 @@ from zmqim.chat.encoding import Value
 from zmqim.errors import WireError
 
 OPERATION_BYTES_MAX: Final = 1 << 20
+STREAM_SETTING: Final = 0x02
+"""In the `setting` of a message whose sender will add events to it."""
 
 
 class SendMessage(Value, tag=1, frozen=True):
@@ -203,6 +205,30 @@ class BindCommands(Value, tag=44, frozen=True):
     request_id: bytes = b""
 
 
+class AppendEvent(Value, tag=70, frozen=True):
+    """An event of the stream of a stored message, which `from_uid` sent. Applied: `EventAppended`,
+    `EventRefused` or `Rejected`. The same `event_id` again gets the first answer.
+
+    The message is named by `client_msg_no`, by `message_id`, or by both. `event_type` is an
+    `EventType`; `payload` is JSON text or empty; `visibility` "" is that of the lane, or public.
+    `occurred_at` counts milliseconds since 1970, 0 is the time of the log entry.
+    """
+
+    channel_type: int
+    channel_id: str
+    from_uid: str
+    client_msg_no: str
+    message_id: int
+    event_id: str
+    event_type: int
+    event_key: str
+    payload: bytes = b""
+    visibility: str = ""
+    occurred_at: int = 0
+    privileged: bool = False
+    request_id: bytes = b""
+
+
 class OutboxDone(Value, tag=31, frozen=True):
     """Outbox rows up to and including `upto` were applied by the partitions they name."""
 
@@ -261,6 +287,7 @@ Operation = (
     | Follow
     | FollowerMoved
     | Unfollow
+    | AppendEvent
 )
 
 _operation: Final[msgspec.msgpack.Decoder[Operation]] = msgspec.msgpack.Decoder(Operation)

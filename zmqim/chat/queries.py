@@ -71,6 +71,9 @@ class MessagesQuery(Value, tag=6, frozen=True):
     limit: int = 50
     pull_mode: int = 0
     command: bool = False
+    streams: int = 0
+    """Whether the page says how the streams of its messages are: 0 not, 1 without their snapshots,
+    2 with them."""
 
 
 class ConversationsQuery(Value, tag=20, frozen=True):
@@ -84,7 +87,7 @@ class ConversationsQuery(Value, tag=20, frozen=True):
 class HeadWanted(Value, frozen=True):
     """What somebody wants to know of a channel: what is unread behind `floor`, and up to `messages`
     of the newest messages above `above`. `leaving` not -1: also where to read to so that so many
-    are left unread."""
+    are left unread. `streams` is that of a `MessagesQuery`, for messages with the stream bit."""
 
     channel_type: int
     channel_id: str
@@ -92,6 +95,7 @@ class HeadWanted(Value, frozen=True):
     above: int = 0
     messages: int = 0
     leaving: int = -1
+    streams: int = 0
 
 
 class HeadsQuery(Value, tag=21, frozen=True):
@@ -120,6 +124,20 @@ class PendingQuery(Value, tag=23, frozen=True):
     """What `uid` was shown and has not acknowledged. Answered by `PendingCommands`."""
 
     uid: str
+
+
+class EventsQuery(Value, tag=50, frozen=True):
+    """The events of a message's stream above sequence `after`, those under `event_key` or all (""),
+    as `uid` may see them. Answered by `EventsPage`; of an unknown message there are none."""
+
+    channel_type: int
+    channel_id: str
+    uid: str
+    client_msg_no: str
+    event_key: str = ""
+    after: int = 0
+    limit: int = 200
+    include_private: bool = False
 
 
 class OutboxQuery(Value, tag=7, frozen=True):
@@ -170,6 +188,7 @@ Query = (
     | PendingQuery
     | MessagesBy
     | FollowQuery
+    | EventsQuery
 )
 
 _query: Final[msgspec.msgpack.Decoder[Query]] = msgspec.msgpack.Decoder(Query)

@@ -83,12 +83,35 @@ class MessageRow(Value, tag=7, frozen=True):
     operation: bytes
 
 
+class LaneView(Value, frozen=True):
+    """One lane of a stream: `status` is a `StreamStatus`, `last` the sequence of its last event.
+    `snapshot` is what its events come to, as JSON text; b"" if there is nothing, or none asked."""
+
+    event_key: str
+    status: int
+    last: int
+    snapshot: bytes = b""
+    end_reason: int = 0
+    error: str = ""
+
+
+class StreamView(Value, frozen=True):
+    """The stream of the message with that sequence; `last` is the sequence of its last event."""
+
+    sequence: int
+    last: int
+    finished: bool
+    lanes: list[LaneView]
+
+
 class MessagesPage(Value, tag=8, frozen=True):
     """Ascending by sequence. `more`: the range goes on in the direction of the pull."""
 
     messages: list[MessageRow]
     more: bool
     last_sequence: int
+    streams: list[StreamView] = msgspec.field(default_factory=list)
+    """Of those messages that have one, if that was asked for."""
 
 
 class ConversationsPage(Value, tag=20, frozen=True):
@@ -111,6 +134,8 @@ class HeadView(Value, frozen=True):
     sent: int
     messages: list[MessageRow]
     read_to: int = 0
+    streams: list[StreamView] = msgspec.field(default_factory=list)
+    """Of those messages that have one, if that was asked for."""
 
 
 class HeadsPage(Value, tag=21, frozen=True):
@@ -171,6 +196,44 @@ class FollowedPage(Value, tag=40, frozen=True):
     lost_upto: int = 0
 
 
+class EventAppended(Value, tag=50, frozen=True):
+    """The event is committed. `sequence` counts the events of the message, `status` is the lane's
+    `StreamStatus` after it. `duplicate`: this is the first answer, given again."""
+
+    sequence: int
+    status: int
+    client_msg_no: str
+    duplicate: bool = False
+
+
+class EventRefused(Value, tag=51, frozen=True):
+    """A definite refusal of an event: it was not appended. `code` is for programs."""
+
+    code: str
+    text: str
+
+
+class EventView(Value, frozen=True):
+    """An event as it was appended. `snapshot` is what its lane came to, with an event that ended
+    it."""
+
+    sequence: int
+    event_id: str
+    event_type: int
+    event_key: str
+    visibility: str
+    occurred_at: int
+    payload: bytes
+    snapshot: bytes = b""
+
+
+class EventsPage(Value, tag=52, frozen=True):
+    """Ascending by sequence. `more`: there are others above the last of these."""
+
+    events: list[EventView]
+    more: bool
+
+
 Result = (
     Sent
     | Rejected
@@ -187,6 +250,9 @@ Result = (
     | MessagesFound
     | Strangers
     | FollowedPage
+    | EventAppended
+    | EventRefused
+    | EventsPage
 )
 
 _result: Final[msgspec.msgpack.Decoder[Result]] = msgspec.msgpack.Decoder(Result)

@@ -106,6 +106,44 @@ class PendingRow(msgspec.Struct, array_like=True, frozen=True):
     commands: list[PendingCommand] = msgspec.field(default_factory=list)
 
 
+class LaneRow(msgspec.Struct, array_like=True):
+    """The events of a stream under one `event_key`. `last` is the number of its last event, `hlc`
+    and `index` the stamp and log index of that; its row `E t` covers the events up to `folded`."""
+
+    event_key: str
+    visibility: str
+    status: int
+    last: int = 0
+    hlc: int = 0
+    index: int = 0
+    folded: int = 0
+    end_reason: int = 0
+    error: str = ""
+
+
+class StreamRow(msgspec.Struct, array_like=True):
+    """Row `E s`: the stream of a message. `last` counts its events, `size` their bytes."""
+
+    client_msg_no: str
+    from_uid: str
+    message_id: int
+    last: int = 0
+    size: int = 0
+    finished: bool = False
+    lanes: list[LaneRow] = msgspec.field(default_factory=list)
+
+
+class EventRow(msgspec.Struct, array_like=True, frozen=True):
+    """Row `E e`: an event. Those of a lane that ended are gone but for the one that ended it."""
+
+    event_id: str
+    event_type: int
+    event_key: str
+    occurred_at: int
+    payload: bytes
+    index: int
+
+
 class Derived(NamedTuple):
     """An operation for another partition: its route key and its encoding."""
 

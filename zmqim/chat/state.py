@@ -42,6 +42,7 @@ from zmqim.chat.notices import MessageNotice, Notice
 from zmqim.chat.operations import (
     AcknowledgeCommands,
     AddMembers,
+    AppendEvent,
     BindCommands,
     ChangeList,
     ClearToken,
@@ -66,6 +67,7 @@ from zmqim.chat.operations import (
 from zmqim.chat.permissions import are_strangers, judge
 from zmqim.chat.results import Done, MessageRow, Rejected, Result, Sent, Strangers
 from zmqim.chat.rows import Derived, OutboxRow, Remembered
+from zmqim.chat.streams import Streams
 from zmqim.chat.unread import Senders
 from zmqim.chat.users import Users
 from zmqim.chat.view import RowView
@@ -96,6 +98,7 @@ _Change = (
     | BindCommands
     | NoteCommands
     | AcknowledgeCommands
+    | AppendEvent
 )
 """Operations that somebody asked for over HTTP, once per request id."""
 _Booked = DerivePersonRule | DeriveConversations | Notified | OutboxDone
@@ -142,6 +145,7 @@ class ChatState:
         self.senders = Senders(self.keys, view)
         self.messages = MessageRows(self.keys, view)
         self.followers = Followers(self.keys, view)
+        self.streams = Streams(self.keys, view, self.heads, self.sets, self.messages)
         self._notice_rows = self._numbers_of(self.keys.notice(0), self.keys.notice(_NEVER))
         """Log indexes of the rows `V`, ascending: known, so that none is searched for."""
         self._outbox_rows = self._numbers_of(self.keys.outbox(0), self.keys.outbox(_NEVER))
@@ -386,6 +390,8 @@ class ChatState:
                 changed = self.commands.note(operation)
             case AcknowledgeCommands():
                 self.commands.acknowledge(operation)
+            case AppendEvent():
+                result, notice = self.streams.append(index, hlc, operation)
             case _:
                 assert_never(operation)
         if isinstance(changed, Rejected):

@@ -23,9 +23,11 @@ from zmqim.bus.messages import (
     UserChanged,
 )
 from zmqim.chat.codes import Reason
-from zmqim.chat.operations import decode_send
+from zmqim.chat.notices import PushedEvents, decode_pushed
+from zmqim.chat.operations import SendMessage
 from zmqim.errors import WireError
 from zmqim.gateway.counters import Counters
+from zmqim.gateway.events import Events
 from zmqim.gateway.plugin import CloseReason
 from zmqim.gateway.pushing import Message, Pushing
 from zmqim.gateway.sessions import OPEN, Phase, Session, Sessions
@@ -70,6 +72,7 @@ class FanOut:
         self._pushing = pushing
         self._wheel = wheel
         self._counters = counters
+        self._events = Events(sessions, counters)
         self._links: dict[NodeName, _Link] = {}
         self._questions: list[Send] = []
 
@@ -105,10 +108,14 @@ class FanOut:
 
     def _push(self, now: int, item: Delivery, audience: list[int] | dict[int, None]) -> None:
         try:
-            operation = decode_send(item.operation)
+            operation = decode_pushed(item.operation)
         except WireError:
             self._counters.wire_errors += 1
             return
+        if type(operation) is PushedEvents:
+            self._events.push(operation, audience)
+            return
+        assert isinstance(operation, SendMessage)
         message = Message(item.sequence, item.message_id, item.hlc, operation)
         by_number = self._sessions.by_number
         push = self._pushing.push

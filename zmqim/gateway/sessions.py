@@ -38,6 +38,9 @@ class Phase(IntEnum):
 OPEN: Final = Phase.OPEN
 """By itself: a look-up in the enumeration would be paid several times a message."""
 
+EVENTS_VERSION: Final = 5
+"""The WKProto version that came with EVENT (wukongim.md 1.3). 0 asks for the latest."""
+
 
 class Session:
     """One client connection."""
@@ -74,6 +77,7 @@ class Session:
         "send_bytes_done",
         "sends",
         "sends_done",
+        "takes_events",
         "tokens",
         "tokens_at",
         "uid",
@@ -100,6 +104,8 @@ class Session:
         self.send_ban = False
         self.user_version = -1
         """Version of the user's row that admitted it; -1: not read yet."""
+        self.takes_events = False
+        """Clients of an older protocol break at a frame of a kind that they do not know."""
         self.out: list[FromServer] = []
         self.packets_in = 0
         self.packets_out = 0
@@ -184,6 +190,7 @@ class Sessions:
         session.device_flag = connect.device_flag
         session.device_id = connect.device_id
         session.version = connect.version
+        session.takes_events = not 0 < connect.version < EVENTS_VERSION
         self._by_uid.setdefault(connect.uid, []).append(session)
 
     def opened(self, session: Session) -> None:

@@ -42,7 +42,7 @@ from zmqim.limits import (
     JSONRPC_REQUESTS_OPEN_MAX,
     STRING_BYTES_MAX,
 )
-from zmqim.wkproto.codec import negotiated
+from zmqim.wkproto.codec import LATEST_VERSION, negotiated
 from zmqim.wkproto.packets import (
     Connack,
     Connect,
@@ -74,6 +74,7 @@ _SETTINGS: Final = (
     (int(Setting.RECEIPT), "receipt", "receipt"),
     (int(Setting.SIGNAL), "signal", "signal"),
     (_TOPIC, "topic", "topic"),
+    (int(Setting.STREAM), "stream", "stream"),
 )
 _LOGIN_SENTENCES: Final[dict[int, str]] = {
     Reason.SYSTEM_ERROR: "the uid is empty, too long, or has a character that none may have",
@@ -202,8 +203,9 @@ class ServerCodec:
         self._connect_id = request_id
         self._has_clock = bool(params.client_timestamp)
         self._version = negotiated(params.version or 0)
+        # What JSON can say does not depend on the version that the client names.
         return Connect(
-            self._version,
+            LATEST_VERSION,
             params.device_flag or 0,
             params.device_id or "",
             params.uid,

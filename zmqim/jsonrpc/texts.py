@@ -22,7 +22,7 @@ from zmqim.wkproto.packets import Connack, Disconnect, Event, Recv, Sendack, Set
 VERSION: Final = "2.0"
 _FLAGS_MASK: Final = 15
 _TOPIC: Final = int(Setting.TOPIC)
-_SHOWN_SETTINGS: Final = int(Setting.RECEIPT | Setting.SIGNAL | Setting.TOPIC)
+_SHOWN_SETTINGS: Final = int(Setting.RECEIPT | Setting.SIGNAL | Setting.TOPIC | Setting.STREAM)
 """Plain numbers: an enumeration's member costs a look-up for each message."""
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -151,6 +151,7 @@ def _setting_of(setting: int) -> Mapping[str, bool]:
         "receipt": bool(setting & Setting.RECEIPT),
         "signal": bool(setting & Setting.SIGNAL),
         "topic": bool(setting & Setting.TOPIC),
+        "stream": bool(setting & Setting.STREAM),
     }
 
 

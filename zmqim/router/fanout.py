@@ -12,7 +12,7 @@ The queue needs no bound of its own but for a faulty leader: a leader keeps NOTI
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
@@ -31,11 +31,12 @@ from zmqim.bus.messages import (
 )
 from zmqim.chat.channels import COMMAND_SUFFIX, members_channel
 from zmqim.chat.codes import ChannelType
-from zmqim.chat.notices import MembersNotice, MessageNotice, Notice, UserNotice
+from zmqim.chat.notices import EventNotice, MembersNotice, MessageNotice, Notice, UserNotice
 from zmqim.ids import Channel, Milliseconds, NodeName, PartitionId
 from zmqim.router.credits import GatewayLink, LinkCounts, TurnMark
 from zmqim.router.members import Ask, Members, Readings, Snapshot
 from zmqim.router.plans import LargeChannel, Places, Plans
+from zmqim.router.pushes import Pushes
 
 _decode_notice: Final = msgspec.msgpack.Decoder(Notice).decode
 _PERSON: Final = int(ChannelType.PERSON)
@@ -43,7 +44,7 @@ _AGENT: Final = int(ChannelType.AGENT)
 TRANSIENT: Final = 0
 
 
-class Stream:
+class NoticeStream:
     """The notices of one partition: what waits, what is out, what was acknowledged."""
 
     __slots__ = ("acked", "answer", "last", "marks", "open", "queue", "source", "term")
@@ -70,8 +71,9 @@ class Fanout:
         self._plans = plans
         self._members = Members()
         self._readings = Readings(ask)
-        self._streams: dict[PartitionId, Stream] = {}
+        self._streams: dict[PartitionId, NoticeStream] = {}
         self._links: dict[NodeName, GatewayLink] = {}
+        self._pushes = Pushes(self._links, places)
         self._counts = LinkCounts()
         self._settled: dict[PartitionId, None] = {}
         """Partitions that may have more to acknowledge at the end of the turn."""
@@ -85,7 +87,6 @@ class Fanout:
         self.notices_bad = 0
         self.notices_repeated = 0
         self.gaps = 0
-        self.deliveries = 0
         self.frames_missing = 0
 
     # Notices -------------------------------------------------------------------------------------
@@ -95,7 +96,7 @@ class Fanout:
         partition = PartitionId(batch.partition)
         stream = self._streams.get(partition)
         if stream is None:
-            stream = self._streams[partition] = Stream()
+            stream = self._streams[partition] = NoticeStream()
         if batch.term < stream.term:
             return False
         stream.term = batch.term
@@ -111,7 +112,7 @@ class Fanout:
         self,
         now: Milliseconds,
         partition: PartitionId,
-        stream: Stream,
+        stream: NoticeStream,
         items: list[NoticeItem],
     ) -> None:
         queue = stream.queue
@@ -141,7 +142,7 @@ class Fanout:
         if queue and not self.is_held:
             self._await_members(now, partition, queue[0][1])
 
-    def _answer(self, partition: PartitionId, stream: Stream) -> None:
+    def _answer(self, partition: PartitionId, stream: NoticeStream) -> None:
         stream.answer = True
         self._settled[partition] = None
 
@@ -151,7 +152,7 @@ class Fanout:
         for partition, stream in self._streams.items():
             self._pump(now, partition, stream)
 
-    def _pump(self, now: Milliseconds, partition: PartitionId, stream: Stream) -> None:
+    def _pump(self, now: Milliseconds, partition: PartitionId, stream: NoticeStream) -> None:
         queue = stream.queue
         while queue:
             index, notice = queue[0]
@@ -163,18 +164,18 @@ class Fanout:
     # One notice ----------------------------------------------------------------------------------
 
     def _put_out(
-        self, partition: PartitionId, stream: Stream, index: int, notice: Notice | None
+        self, partition: PartitionId, stream: NoticeStream, index: int, notice: Notice | None
     ) -> bool:
         """Send a notice on its way; False: the members of its channel are not known yet.
 
         None was not to be read: it only counts as seen.
         """
-        if type(notice) is MessageNotice:
+        if type(notice) is MessageNotice or type(notice) is EventNotice:
             channel_type = notice.channel_type
             if channel_type in (_PERSON, _AGENT):
                 one, _, other = notice.channel_id.removesuffix(COMMAND_SUFFIX).partition("@")
                 mark = self._mark(partition, stream, index)
-                self._push(notice, (one, other) if one != other else (one,), mark)
+                self._pushes.push(notice, (one, other) if one != other else (one,), mark)
                 return True
             channel = audience_of(channel_type, notice.channel_id)
             snapshot = self._members.get(channel, notice.member_version)
@@ -183,18 +184,18 @@ class Fanout:
             mark = self._mark(partition, stream, index)
             large = self._large(channel, snapshot)
             if large is None:
-                self._push(notice, snapshot.uids, mark)
+                self._pushes.push(notice, snapshot.uids, mark)
             else:
-                self._push_by_plan(notice, large, mark)
+                self._pushes.push_by_plan(notice, large, mark)
             return True
         mark = self._mark(partition, stream, index)
         if isinstance(notice, MembersNotice):
             self._change_members(notice)
         elif isinstance(notice, UserNotice):
-            self._change_user(notice, mark)
+            self._pushes.change_user(notice, mark)
         return True
 
-    def _mark(self, partition: PartitionId, stream: Stream, index: int) -> TurnMark | None:
+    def _mark(self, partition: PartitionId, stream: NoticeStream, index: int) -> TurnMark | None:
         if index == TRANSIENT:
             return None
         mark = stream.open
@@ -204,62 +205,6 @@ class Fanout:
             self._settled[partition] = None
         mark.index = index
         return mark
-
-    def _push(self, notice: MessageNotice, uids: Iterable[str], mark: TurnMark | None) -> None:
-        """Each gateway gets the message once, with its sessions."""
-        places = self._places
-        sessions: dict[NodeName, list[int]] = {}
-        for uid in uids:
-            for gateway, session in places.get(uid, ()):
-                if gateway in sessions:
-                    sessions[gateway].append(session)
-                else:
-                    sessions[gateway] = [session]
-        links = self._links
-        for gateway, listed in sessions.items():
-            delivery = Delivery(
-                notice.channel_type,
-                notice.channel_id,
-                notice.sequence,
-                notice.message_id,
-                notice.hlc,
-                notice.operation,
-                listed,
-            )
-            link = links[gateway]
-            if not link.push(delivery, mark):
-                link.leave_out(delivery, listed)
-        self.deliveries += len(sessions)
-
-    def _push_by_plan(
-        self, notice: MessageNotice, large: LargeChannel, mark: TurnMark | None
-    ) -> None:
-        for gateway, one in large.lists.items():
-            if not one.sessions:
-                continue
-            link = self._links[gateway]
-            has_credit = link.has_credit()
-            if has_credit and (plan := one.change()) is not None:
-                link.change_plan(plan)
-            delivery = Delivery(
-                notice.channel_type,
-                notice.channel_id,
-                notice.sequence,
-                notice.message_id,
-                notice.hlc,
-                notice.operation,
-                [],
-                large.number,
-                one.version,
-            )
-            if not (has_credit and link.push(delivery, mark)):
-                link.leave_out(delivery, one.sessions, (large.number, one.revision))
-            self.deliveries += 1
-
-    def _change_user(self, notice: UserNotice, mark: TurnMark | None) -> None:
-        gateways = dict.fromkeys(gateway for gateway, _ in self._places.get(notice.uid, ()))
-        for gateway in gateways:
-            self._links[gateway].change_user(notice, mark)
 
     # Members -------------------------------------------------------------------------------------
 
@@ -294,7 +239,7 @@ class Fanout:
         self, now: Milliseconds, partition: PartitionId, notice: Notice | None
     ) -> None:
         """The head of the queue needs members: begin to read them unless that is under way."""
-        assert isinstance(notice, MessageNotice)
+        assert isinstance(notice, MessageNotice | EventNotice)
         channel = audience_of(notice.channel_type, notice.channel_id)
         self._readings.begin(now, partition, channel, notice.member_version)
 
@@ -450,7 +395,7 @@ class Fanout:
             "notices_bad": self.notices_bad,
             "notices_repeated": self.notices_repeated,
             "notice_gaps": self.gaps,
-            "deliveries": self.deliveries,
+            "deliveries": self._pushes.deliveries,
             "frames_missing": self.frames_missing,
             "dirty_marked": self._counts.dirty_marked,
             "dirty_dropped": self._counts.dirty_dropped,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from zmqim.bus.messages import Outcome, Outcomes
 from zmqim.chat.operations import (
     AddMembers,
+    AppendEvent,
     ChangeList,
     DeriveConversations,
     Follow,
@@ -24,7 +27,12 @@ from zmqim.limits import (
     FOLLOWER_NAME_BYTES_MAX,
     HEADS_PER_QUERY_MAX,
     MEMBERS_PER_ENTRY_MAX,
+    PAYLOAD_BYTES_MAX,
+    STREAM_NAME_BYTES_MAX,
 )
+
+OCCURRED_AT_MAX: Final = 2**53
+"""Milliseconds since 1970 that JavaScript can say."""
 
 
 def check_change(operation: object) -> None:
@@ -43,6 +51,20 @@ def check_change(operation: object) -> None:
         and not 0 < len(operation.name.encode()) <= FOLLOWER_NAME_BYTES_MAX
     ):
         raise WireError(f"the name of a follower has 1 to {FOLLOWER_NAME_BYTES_MAX} bytes")
+    if isinstance(operation, AppendEvent):
+        _check_event(operation)
+
+
+def _check_event(event: AppendEvent) -> None:
+    for name in (event.event_id, event.event_key):
+        if not 0 < len(name.encode()) <= STREAM_NAME_BYTES_MAX:
+            raise WireError(f"an event_id or event_key has 1 to {STREAM_NAME_BYTES_MAX} bytes")
+    if len(event.payload) > PAYLOAD_BYTES_MAX:
+        raise WireError(f"the payload is above {PAYLOAD_BYTES_MAX} bytes")
+    if not 0 <= event.occurred_at <= OCCURRED_AT_MAX:
+        raise WireError("occurred_at is no time in milliseconds since 1970")
+    if not event.client_msg_no and not event.message_id:
+        raise WireError("client_msg_no or message_id is missing")
 
 
 def check_query(query: object) -> None:

@@ -32,7 +32,8 @@ _STREAM: Final = int(Setting.STREAM)
 _TOPIC: Final = int(Setting.TOPIC)
 _NO_ENCRYPT: Final = int(Setting.NO_ENCRYPT)
 _KEPT_IN_RECV: Final = 0xFF & ~int(Setting.STREAM | Setting.OLD_STREAM | Setting.NO_ENCRYPT)
-"""Clients read other layouts behind the first two; the third would be untrue."""
+"""Clients read other layouts behind the first two; the third would be untrue. From version 5 on
+STREAM stands alone: it says that events will follow."""
 _SEND_HEAD: Final = Struct(">BI")
 _EXPIRE: Final = Struct(">I")
 _RECV_IDS: Final = {False: Struct(">qII"), True: Struct(">qQI")}
@@ -146,7 +147,7 @@ def _signed_of_recv(packet: Recv) -> bytes:
 
 def _layout_of_recv(packet: Recv, version: int, wire_size: int) -> tuple[bytes, bytes]:
     """What stands before and behind the msgKey, up to a payload of `wire_size` bytes."""
-    setting = packet.setting & _KEPT_IN_RECV
+    setting = packet.setting & (_KEPT_IN_RECV | _STREAM if version >= 5 else _KEPT_IN_RECV)
     ids = _RECV_IDS[has_wide_sequence(version, packet.message_seq)]
     middle = b"".join(
         (

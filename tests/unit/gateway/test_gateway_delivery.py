@@ -70,7 +70,7 @@ class TestRecv:
             SendMessage(2, "g", "cid", "no", b"hi", 0x8E, 2, 60, "topic", origin=ORIGIN | 9)
         )
         rig.deliver(Delivery(2, "g", 5, 77, HLC, body, [1, 2, 99]))
-        recv = Recv(77, 5, SECONDS, "cid", "g", 2, "no", b"hi", 0x88, 2, 60, "topic")
+        recv = Recv(77, 5, SECONDS, "cid", "g", 2, "no", b"hi", 0x8A, 2, 60, "topic")
         assert rig.turn() == [
             Send("router-1", DeliverAck(1)),
             ToClient(1, [recv]),

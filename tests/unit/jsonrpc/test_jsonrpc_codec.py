@@ -124,6 +124,11 @@ def test_snake_case_is_read_and_camel_case_wins() -> None:
         assert (packet.device_id, packet.device_flag, packet.client_timestamp) == ("camel", 0, 5)
 
 
+def test_a_client_of_json_can_be_told_everything_whatever_version_it_names() -> None:
+    packet = packet_of(ServerCodec().take(message("connect", "c", uid="u", token="t", version=2)))
+    assert packet.version == LATEST_VERSION
+
+
 def test_without_a_time_of_the_client_there_is_no_difference() -> None:
     codec = ServerCodec()
     codec.take(message("connect", "c1", uid="alice", token=None, version=4, deviceId=None))
@@ -493,7 +498,12 @@ def test_a_recv_always_has_a_header_and_shows_what_is_set() -> None:
         received(recv_of(b"", setting=setting, flags=flags, expire=9, topic="t")), "recv"
     )
     assert full["header"] == {"noPersist": True, "redDot": True, "syncOnce": False, "dup": True}
-    assert full["setting"] == {"receipt": True, "signal": False, "topic": True}
+    assert full["setting"] == {
+        "receipt": True,
+        "signal": False,
+        "topic": True,
+        "stream": True,
+    }
     assert (full["topic"], full["expire"], full["payload"]) == ("t", 9, "")
 
 

@@ -26,6 +26,7 @@ from zmqim.bus.messages import (
     Announce,
     Deliver,
     DeliverAck,
+    Delivery,
     LeaderMoved,
     NoticeAck,
     NoticeItem,
@@ -33,6 +34,7 @@ from zmqim.bus.messages import (
     Outcome,
     OutcomeCode,
     Outcomes,
+    Plan,
     PresenceDigest,
     Propose,
     RoutedItem,
@@ -41,10 +43,11 @@ from zmqim.bus.messages import (
 )
 from zmqim.bus.replication import Leading
 from zmqim.chat.encoding import encode
-from zmqim.chat.notices import UserNotice
+from zmqim.chat.notices import EventNotice, UserNotice
 from zmqim.chat.queries import MembersQuery, decode_query
 from zmqim.chat.results import MembersPage, Rejected
 from zmqim.limits import (
+    LARGE_CHANNEL_UP_COUNT,
     NOT_LEADER_RETRY_MS,
     NOTICES_UNACKED_MAX,
     PRESENCE_SETTLE_MS_MAX,
@@ -236,6 +239,42 @@ def test_a_snapshot_serves_later_messages_of_its_version() -> None:
         Send(GATEWAY_2, Deliver(2, [delivery(two, [2])]))
     ]
     assert rig.core.gauges()["member_snapshots"] == 1
+
+
+def test_events_wait_for_the_members_like_messages_and_come_in_their_order() -> None:
+    rig = rig_with_people()
+    one = message("group", 1, channel_type=2, member_version=5)
+    event = EventNotice(2, "group", 5, b"events")
+    told = Delivery(2, "group", 0, 0, 0, b"events", [2])
+    sends = rig.say(STORAGE_2, notices(PARTITION, 0, (7, event), (8, one)))
+    assert queries(sends) == [MembersQuery(2, "group")]
+    assert page(rig, sends, 5, ["bob"]) == [
+        Send(GATEWAY_2, Deliver(1, [told, delivery(one, [2])])),
+    ]
+    assert rig.say(GATEWAY_2, DeliverAck(1)) == [Send(STORAGE_2, NoticeAck(PARTITION, 1, 8))]
+
+
+def test_events_of_a_large_channel_go_by_its_list() -> None:
+    rig = rig_with_people()
+    event = EventNotice(2, "group", 5, b"events")
+    uids = [f"m{number:04}" for number in range(LARGE_CHANNEL_UP_COUNT)] + ["zoe"]
+    rig.say(GATEWAY_2, Announce([entry(9, "zoe")]))
+    sends = rig.say(STORAGE_2, notices(PARTITION, 0, (7, event)))
+    plan, deliver = [send.message for send in page(rig, sends, 5, uids)]
+    assert isinstance(plan, Plan)
+    assert plan.added == [9]
+    told = Delivery(2, "group", 0, 0, 0, b"events", [], plan.plan, plan.version)
+    assert deliver == Deliver(1, [told])
+
+
+def test_an_event_leaves_no_mark_where_there_is_no_link() -> None:
+    rig = rig_with_people()
+    event = EventNotice(1, "bob@cid", 0, b"events")
+    rig.core.peer_down(rig.now, GATEWAY_2)
+    assert rig.say(STORAGE_2, notices(PARTITION, 0, (7, event))) == [
+        Send(STORAGE_2, NoticeAck(PARTITION, 1, 7))
+    ]
+    assert rig.core.counters()["dirty_marked"] == 0
 
 
 @pytest.mark.promise("P5")

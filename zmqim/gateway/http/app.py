@@ -18,6 +18,7 @@ from zmqim.gateway.http import (
     commands,
     connections,
     conversations,
+    events,
     history,
     look_up,
     messages,
@@ -116,6 +117,7 @@ def make_app(port: GatewayPort) -> Litestar:
             channels.channel_router(),
             conversations.conversation_router(),
             commands.command_router(),
+            events.event_router(),
         ],
         guards=[check_key],
         dependencies={

@@ -21,7 +21,7 @@ from zmqim.chat.channels import (
 )
 from zmqim.chat.codes import ChannelType, Reason
 from zmqim.chat.encoding import encode
-from zmqim.chat.operations import Operation, SendMessage
+from zmqim.chat.operations import AppendEvent, Operation, SendMessage
 from zmqim.chat.queries import Query
 from zmqim.chat.results import Done, Rejected, Result, decode_result
 from zmqim.gateway.http.problems import Problem, bad_request, refused
@@ -76,6 +76,13 @@ class Asking:
         hint = f"send again with the same client_msg_no, {message.client_msg_no}"
         body = encode(message)
         return decode_result(await self._body(kind, key, body, limits.SEND_DEADLINE_MS, hint))
+
+    async def append(self, key: bytes, event: AppendEvent) -> Result:
+        """Append an event: the answer or a refusal; raises `Problem` for anything less definite."""
+        body = encode(event)
+        hint = "send the event again with the same event_id"
+        deadline = limits.SEND_DEADLINE_MS
+        return decode_result(await self._body(ItemKind.WRITE, key, body, deadline, hint))
 
     async def _ask(
         self, kind: ItemKind, key: bytes, body: bytes, deadline_ms: int, expected: type[ResultT]

@@ -23,6 +23,7 @@ from zmqim.chat.listing import (
 from zmqim.chat.operations import MoveCursor, decode_send
 from zmqim.chat.results import HeadView
 from zmqim.chat.rows import ConversationRow
+from zmqim.chat.stream_views import WITH_SNAPSHOTS
 from zmqim.gateway.http.asking import channel_of, check_uid
 from zmqim.gateway.http.conversation_shapes import (
     ClearUnreadRequest,
@@ -46,7 +47,7 @@ from zmqim.gateway.http.given import GivenDirectory
 from zmqim.gateway.http.portions import request_id
 from zmqim.gateway.http.problems import bad_request
 from zmqim.gateway.http.shapes import ChannelKey, Ok
-from zmqim.gateway.http.stored import channel_shown, stored_message
+from zmqim.gateway.http.stored import channel_shown, stored_messages
 from zmqim.ids import HLC_COUNTER_BITS, seconds_of
 
 
@@ -136,7 +137,8 @@ async def sync_messages(
             for one in head.messages[-data.msg_count :]
             if one.sequence > above and not has_expired(one, wall_clock_ms())
         ]
-        messages = [stored_message(one, data.uid) for one in found if data.msg_count]
+        shown = found if data.msg_count else []
+        messages = stored_messages(shown, head.streams, data.uid, basic=False)
         name = channel_shown(row.channel_type, row.channel_id, data.uid)
         if data.order_by_last:
             messages.reverse()
@@ -281,7 +283,8 @@ async def _shown(
 ) -> tuple[list[Shown], int]:
     """Those of `rows` that the person sees, and what the channels' partitions promised."""
     messages = min(messages, max(1, limits.RECENTS_ASKED_MAX // max(1, len(rows))))
-    heads, promise = await directory.all_heads(uid, [head_wanted(row, messages) for row in rows])
+    wanted = [head_wanted(row, messages, WITH_SNAPSHOTS) for row in rows]
+    heads, promise = await directory.all_heads(uid, wanted)
     both = [Shown(row, head) for row, head in zip(rows, heads, strict=True)]
     return [one for one in both if is_listed(*one)], promise
 
@@ -329,7 +332,7 @@ def _answer(
         row.deleted,
         read_to(row, head),
         min(version_of(changed_at(row, head)), version),
-        [stored_message(message, uid) for message in recents],
+        stored_messages(recents, head.streams, uid, basic=False),
     )
 
 

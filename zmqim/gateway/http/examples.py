@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from zmqim.gateway.http.conversation_examples import command_examples, conversation_examples
+from zmqim.gateway.http.event_examples import EVENT_EXAMPLES
 
 _DONE: Final = {"status": 200}
 _PAYLOAD: Final = "eyJ0eXBlIjoxLCJjb250ZW50IjoiaGkifQ=="
@@ -242,5 +243,6 @@ EXAMPLES: Final = {
     ),
     **{name: Example(*parts) for name, parts in conversation_examples(_MESSAGE).items()},
     **{name: Example(*parts) for name, parts in command_examples(_MESSAGE).items()},
+    **{name: Example(*parts) for name, parts in EVENT_EXAMPLES.items()},
 }
 """By method and path."""

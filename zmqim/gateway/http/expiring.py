@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from zmqim.chat.channels import route_key_of_channel
 from zmqim.chat.operations import decode_send
 from zmqim.chat.queries import MessagesQuery
-from zmqim.chat.results import MessageRow, MessagesPage
+from zmqim.chat.results import MessageRow, MessagesPage, StreamView
 from zmqim.gateway.http.asking import Asking
 from zmqim.ids import expiry_of
 from zmqim.limits import PULL_MESSAGES_MAX
@@ -42,17 +42,19 @@ async def read_page(asking: Asking, query: MessagesQuery, wall_ms: int) -> Messa
     upwards = query.pull_mode == 1 and bool(query.start or query.end)
     key = route_key_of_channel(query.channel_type, query.channel_id)
     kept: list[MessageRow] = []
+    streams: list[StreamView] = []
     asked = query
     for _ in range(EXPIRED_PAGES_MAX):
         page = await asking.read(key, asked, MessagesPage)
         rows = page.messages
+        streams += page.streams
         alive = [row for row in rows if not has_expired(row, wall_ms)]
         kept = kept + alive if upwards else alive + kept
         if len(kept) > query.limit:
             kept = kept[: query.limit] if upwards else kept[-query.limit :]
-            return MessagesPage(kept, True, page.last_sequence)
+            return MessagesPage(kept, True, page.last_sequence, streams)
         if not page.more or len(kept) == query.limit or len(alive) == len(rows):
-            return MessagesPage(kept, page.more, page.last_sequence)
+            return MessagesPage(kept, page.more, page.last_sequence, streams)
         start = rows[-1].sequence + 1 if upwards else rows[0].sequence - 1
         asked = replace(asked, start=start, limit=PULL_MESSAGES_MAX, pull_mode=int(upwards))
-    return MessagesPage(kept, bool(kept), page.last_sequence)
+    return MessagesPage(kept, bool(kept), page.last_sequence, streams)

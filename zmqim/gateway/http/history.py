@@ -14,6 +14,7 @@ from litestar import get, post
 from zmqim import limits
 from zmqim.chat.queries import MessagesQuery
 from zmqim.chat.results import MessagesPage
+from zmqim.chat.stream_views import WITH_SNAPSHOTS, WITHOUT_SNAPSHOTS
 from zmqim.gateway.http.asking import Asking, channel_of, channel_read_by
 from zmqim.gateway.http.expiring import read_page, wall_clock_ms
 from zmqim.gateway.http.given import Given
@@ -31,7 +32,7 @@ from zmqim.gateway.http.shapes import (
     SyncItem,
     TypeOfChannel,
 )
-from zmqim.gateway.http.stored import StoredMessage, stored_message
+from zmqim.gateway.http.stored import StoredMessage, stored_message, stored_messages
 
 LIMIT_DEFAULT: Final = 50
 """Messages of a page whose limit is 0."""
@@ -41,9 +42,10 @@ LIMIT_DEFAULT: Final = 50
 async def message_sync(data: MessageSyncRequest, asking: Given) -> MessageSyncAnswer:
     """A page of history, ascending. pull_mode 1: start inclusive upwards, end exclusive; pull_mode
     0: start inclusive downwards (0 = newest), end exclusive. A removed member sees up to the
-    removal. Messages whose expire seconds have passed are left out; their sequences stay theirs."""
+    removal. Messages whose expire seconds have passed are left out; their sequences stay theirs.
+    event_summary_mode `basic` leaves the snapshots of streams out."""
     page = await _page(asking, data.login_uid, data)
-    messages = [stored_message(row, data.login_uid) for row in page.messages]
+    messages = _shown(page, data.login_uid, data)
     return MessageSyncAnswer(data.start_message_seq, data.end_message_seq, int(page.more), messages)
 
 
@@ -57,8 +59,18 @@ async def _page(asking: Asking, login_uid: str, wanted: SyncItem) -> MessagesPag
         wanted.end_message_seq,
         wanted.limit or LIMIT_DEFAULT,
         wanted.pull_mode,
+        streams=WITHOUT_SNAPSHOTS if _is_basic(wanted) else WITH_SNAPSHOTS,
     )
     return await read_page(asking, query, wall_clock_ms())
+
+
+def _is_basic(wanted: SyncItem) -> bool:
+    """Are the snapshots of streams to be left out?"""
+    return wanted.event_summary_mode == "basic"
+
+
+def _shown(page: MessagesPage, login_uid: str, wanted: SyncItem) -> list[StoredMessage]:
+    return stored_messages(page.messages, page.streams, login_uid, basic=_is_basic(wanted))
 
 
 @post("/channel/messagesyncbatch", status_code=200, tags=["messages"])
@@ -95,7 +107,7 @@ class _Batch:
                 return answer
         self._bytes += sum(len(row.operation) for row in page.messages)
         answer.more = int(page.more)
-        answer.messages = [stored_message(row, self._login_uid) for row in page.messages]
+        answer.messages = _shown(page, self._login_uid, item)
         return answer
 
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import binascii
+from collections.abc import Iterable
+from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from zmqim.chat.channels import peer_of
-from zmqim.chat.codes import ChannelType, MessageFlag
+from zmqim.chat.codes import ChannelType, MessageFlag, StreamStatus
 from zmqim.chat.operations import decode_send
-from zmqim.chat.results import MessageRow
+from zmqim.chat.results import MessageRow, StreamView
+from zmqim.gateway.events import STATUS_NAMES
 from zmqim.ids import seconds_of
+
+MAIN_KEY: Final = "main"
+"""The event key of who gives none (wukongim.md 3.2)."""
+_decode_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class HeaderAnswer(Struct):
@@ -21,8 +30,41 @@ class HeaderAnswer(Struct):
     sync_once: int
 
 
-class StoredMessage(Struct):
-    """One message; the payload is base64."""
+class EventLane(Struct):
+    """What the events of a message under one `event_key` come to. `snapshot` is the payload that
+    says it all, null if there is none or event_summary_mode is `basic`."""
+
+    event_key: str
+    status: str
+    last_msg_event_seq: int
+    snapshot: dict[str, Any] | None
+    end_reason: int
+    error: str
+
+
+class EventMeta(Struct):
+    """The stream of a message. `completed`: nothing of it is open, or it is finished."""
+
+    has_events: bool
+    completed: bool
+    event_version: int
+    last_msg_event_seq: int
+    event_count: int
+    open_event_count: int
+    events: list[EventLane]
+
+
+class EventSyncHint(Struct):
+    """From where /message/eventsync goes on."""
+
+    client_msg_no: str
+    from_msg_event_seq: int
+
+
+class StoredMessage(Struct, omit_defaults=True):
+    """One message of a history page. The last fields are of one with a stream alone: end to
+    stream_data (1: ended; base64 of the text) say of its lane `main` what event_meta says too, as
+    older SDKs read it."""
 
     header: HeaderAnswer
     setting: int
@@ -37,6 +79,12 @@ class StoredMessage(Struct):
     expire: int
     timestamp: int
     payload: str
+    end: int = 0
+    end_reason: int = 0
+    error: str = ""
+    stream_data: str = ""
+    event_meta: EventMeta | None = None
+    event_sync_hint: EventSyncHint | None = None
 
 
 def stored_message(row: MessageRow, login_uid: str) -> StoredMessage:
@@ -63,6 +111,66 @@ def stored_message(row: MessageRow, login_uid: str) -> StoredMessage:
         seconds_of(row.hlc),
         binascii.b2a_base64(message.payload, newline=False).decode(),
     )
+
+
+def stored_messages(
+    rows: Iterable[MessageRow], streams: Iterable[StreamView], login_uid: str, *, basic: bool
+) -> list[StoredMessage]:
+    """The same with those of their streams that were read; `basic`: without snapshots."""
+    views = {view.sequence: view for view in streams}
+    return [
+        _with_stream(stored_message(row, login_uid), views[row.sequence], basic=basic)
+        if row.sequence in views
+        else stored_message(row, login_uid)
+        for row in rows
+    ]
+
+
+def _with_stream(message: StoredMessage, view: StreamView, *, basic: bool) -> StoredMessage:
+    """The message with what its stream comes to. With the snapshots a reader has everything up to
+    the last event; without them (`basic`) it begins with the first one."""
+    lanes = [
+        EventLane(
+            lane.event_key,
+            STATUS_NAMES[lane.status],
+            lane.last,
+            _decode_object(lane.snapshot) if lane.snapshot else None,
+            lane.end_reason,
+            lane.error,
+        )
+        for lane in view.lanes
+    ]
+    open_count = sum(lane.status == StreamStatus.OPEN for lane in view.lanes)
+    main = next((lane for lane in lanes if lane.event_key == MAIN_KEY), None)
+    if main is not None:
+        message = replace(
+            message,
+            end=int(main.status != STATUS_NAMES[StreamStatus.OPEN]),
+            end_reason=main.end_reason,
+            error=main.error,
+            stream_data=_text_of(main),
+        )
+    return replace(
+        message,
+        event_meta=EventMeta(
+            True,
+            view.finished or not open_count,
+            view.last,
+            view.last,
+            len(lanes),
+            open_count,
+            lanes,
+        ),
+        event_sync_hint=EventSyncHint(message.client_msg_no, 0 if basic else view.last),
+    )
+
+
+def _text_of(lane: EventLane) -> str:
+    """The text of a lane, in base64; empty if it has none."""
+    text = (lane.snapshot or {}).get("text")
+    if not isinstance(text, str):
+        return ""
+    return binascii.b2a_base64(text.encode(), newline=False).decode()
 
 
 def channel_shown(channel_type: int, channel_id: str, login_uid: str) -> str:

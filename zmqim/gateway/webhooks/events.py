@@ -17,7 +17,7 @@ from zmqim.gateway.plugin import SessionChanged
 _encode = msgspec.json.Encoder().encode
 
 
-class OfflineMessage(StoredMessage):
+class OfflineMessage(StoredMessage, kw_only=True):
     """msg.offline: a message, and who of its recipients has no device online."""
 
     to_uids: list[str]
