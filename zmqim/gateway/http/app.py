@@ -88,7 +88,8 @@ def make_app(port: GatewayPort) -> Litestar:
     directory = Directory(asking, port.context.topology.partitions)
     key = port.context.api_key.encode()
 
-    def check_key(
+    # Not a plain function: the framework would run it in a thread, for each request.
+    async def check_key(
         connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
     ) -> None:
         if connection.scope["path"] in OPEN_PATHS:

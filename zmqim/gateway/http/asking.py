@@ -56,7 +56,7 @@ class Asking:
     """Asks partitions through the gateway's port."""
 
     def __init__(self, port: GatewayPort) -> None:
-        self._port = port
+        self.port = port
 
     async def write(self, key: bytes, operation: Operation) -> Done:
         """Commit one state change; raises `Problem` unless it is done."""
@@ -101,7 +101,7 @@ class Asking:
         deadline_ms: int,
         hint: str = "ask again with the same values",
     ) -> bytes:
-        answer = await self._port.ask(kind, key, body, deadline_ms)
+        answer = await self.port.ask(kind, key, body, deadline_ms)
         if answer.code == OutcomeCode.DONE:
             return answer.result
         if answer.code == OutcomeCode.BAD_REQUEST:

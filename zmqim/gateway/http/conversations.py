@@ -42,7 +42,7 @@ from zmqim.gateway.http.conversation_shapes import (
     UidRequest,
 )
 from zmqim.gateway.http.directory import Directory
-from zmqim.gateway.http.expiring import has_expired, wall_clock_ms
+from zmqim.gateway.http.expiring import has_expired, is_over, wall_clock_ms
 from zmqim.gateway.http.given import GivenDirectory
 from zmqim.gateway.http.portions import request_id
 from zmqim.gateway.http.problems import bad_request
@@ -313,26 +313,31 @@ def _answer(
     uid: str, one: Shown, version: int, count: int, known: dict[tuple[int, str], int]
 ) -> ConversationAnswer:
     row, head = one
-    newest = decode_send(head.messages[-1].operation)
     name = channel_shown(row.channel_type, row.channel_id, uid)
     above = known.get((row.channel_type, name), 0)
+    newest = head.messages[-1]
+    rows = [message for message in head.messages[::-1][:count] if message.sequence > above]
+    recents = stored_messages(rows, head.streams, uid, basic=False)
+    if rows:
+        number = recents[0].client_msg_no
+    else:
+        number = decode_send(newest.operation).client_msg_no
     wall_ms = wall_clock_ms()
-    recents = [
-        message
-        for message in head.messages[::-1][:count]
-        if message.sequence > above and not has_expired(message, wall_ms)
-    ]
     return ConversationAnswer(
         name,
         row.channel_type,
         unread_of(row, head),
         seconds_of(head.last_hlc),
         head.last_sequence,
-        newest.client_msg_no,
+        number,
         row.deleted,
         read_to(row, head),
         min(version_of(changed_at(row, head)), version),
-        stored_messages(recents, head.streams, uid, basic=False),
+        [
+            shown
+            for message, shown in zip(rows, recents, strict=True)
+            if not is_over(message.hlc, shown.expire, wall_ms)
+        ],
     )
 
 

@@ -33,8 +33,12 @@ def wall_clock_ms() -> int:
 
 def has_expired(row: MessageRow, wall_ms: int) -> bool:
     """Is the message over at `wall_ms`, milliseconds since 1970?"""
-    expires_at = expiry_of(row.hlc, decode_send(row.operation).expire)
-    return 0 < expires_at <= wall_ms
+    return is_over(row.hlc, decode_send(row.operation).expire, wall_ms)
+
+
+def is_over(hlc: int, expire: int, wall_ms: int) -> bool:
+    """The same of a message stamped `hlc` that lasts `expire` seconds, 0: for ever."""
+    return 0 < expiry_of(hlc, expire) <= wall_ms
 
 
 async def read_page(asking: Asking, query: MessagesQuery, wall_ms: int) -> MessagesPage:

@@ -22,7 +22,7 @@ from zmqim.chat.operations import SendMessage
 from zmqim.chat.queries import UserQuery
 from zmqim.chat.results import Rejected, Sent, Strangers, UserRow
 from zmqim.gateway.http.asking import Asking, channel_of, check_group, check_uid
-from zmqim.gateway.http.given import Given, GivenPort
+from zmqim.gateway.http.given import Given
 from zmqim.gateway.http.problems import bad_request, refused
 from zmqim.gateway.http.shapes import MessageHeader, SendAnswer, SendData, SendRequest
 from zmqim.gateway.http.temporary import TEMPORARY, make_list, uids_of
@@ -30,10 +30,11 @@ from zmqim.gateway.plugin import Draft, GatewayPort
 
 
 @post("/message/send", status_code=200, tags=["messages"])
-async def send_message(data: SendRequest, asking: Given, port: GivenPort) -> SendAnswer:
+async def send_message(data: SendRequest, asking: Given) -> SendAnswer:
     """Send a message. Answered when it is committed, with its id and sequence, or refused with the
     reason. The same client_msg_no again gets the first answer. With `subscribers` a command message
     goes to exactly these uids."""
+    port = asking.port  # Of two dependencies the framework makes tasks, for each request.
     operation = _operation_of(data, port.system_uids)
     await check_sender(asking, port, operation.from_uid)
     if data.subscribers:

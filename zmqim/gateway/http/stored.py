@@ -19,6 +19,11 @@ from zmqim.ids import seconds_of
 
 MAIN_KEY: Final = "main"
 """The event key of who gives none (wukongim.md 3.2)."""
+_NO_PERSIST: Final = int(MessageFlag.NO_PERSIST)
+_RED_DOT: Final = int(MessageFlag.RED_DOT)
+_SYNC_ONCE: Final = int(MessageFlag.SYNC_ONCE)
+_PERSON: Final = int(ChannelType.PERSON)
+"""Plain numbers: each `&` of an IntFlag makes an enum member, for each message of a page."""
 _decode_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -94,9 +99,9 @@ def stored_message(row: MessageRow, login_uid: str) -> StoredMessage:
     flags = message.flags
     return StoredMessage(
         HeaderAnswer(
-            int(bool(flags & MessageFlag.NO_PERSIST)),
-            int(bool(flags & MessageFlag.RED_DOT)),
-            int(bool(flags & MessageFlag.SYNC_ONCE)),
+            int(bool(flags & _NO_PERSIST)),
+            int(bool(flags & _RED_DOT)),
+            int(bool(flags & _SYNC_ONCE)),
         ),
         message.setting,
         row.message_id,
@@ -175,5 +180,5 @@ def _text_of(lane: EventLane) -> str:
 
 def channel_shown(channel_type: int, channel_id: str, login_uid: str) -> str:
     """The name of a channel as `login_uid`, or nobody in particular (""), knows it."""
-    is_peers = channel_type == ChannelType.PERSON and login_uid
+    is_peers = channel_type == _PERSON and login_uid
     return peer_of(channel_id, login_uid) if is_peers else channel_id
