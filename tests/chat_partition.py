@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from zmqim.chat.encoding import encode
 from zmqim.chat.notices import Notice
@@ -68,3 +69,24 @@ class Partition:
             other._apply(index, hlc, body, None)
         other.turn()
         return other
+
+
+class PartitionMachine(RuleBasedStateMachine):
+    """A model of one partition, whose turns end and which is restarted at any moment; at the end
+    another replica that applies the same log holds the same rows."""
+
+    partition: Partition
+
+    @rule()
+    def turn(self) -> None:
+        self.partition.turn()
+
+    @rule()
+    def restart(self) -> None:
+        self.partition.turn()
+        self.partition.open()
+
+    def teardown(self) -> None:
+        if hasattr(self, "partition"):
+            self.partition.turn()
+            assert self.partition.replayed().digest() == self.partition.digest()

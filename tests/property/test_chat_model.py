@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from chat_partition import Partition
+from chat_partition import Partition, PartitionMachine
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 
 from zmqim.chat.channels import person_channel_id
 from zmqim.chat.codes import ChannelType, ListAction, ListName, MessageFlag, Reason, Stranger
@@ -94,7 +94,7 @@ class Model:
         yield self.send_ban, Reason.SEND_BANNED
 
 
-class ChatMachine(RuleBasedStateMachine):
+class ChatMachine(PartitionMachine):
     @initialize()
     def begin(self) -> None:
         self.partition = Partition(heads_max=1)
@@ -318,15 +318,6 @@ class ChatMachine(RuleBasedStateMachine):
         self.partition.apply(Unfollow(name))
         self.positions.pop(name, None)
 
-    @rule()
-    def turn(self) -> None:
-        self.partition.turn()
-
-    @rule()
-    def restart(self) -> None:
-        self.partition.turn()
-        self.partition.open()
-
     @invariant()
     def the_log_is_needed_after_the_lowest_follower(self) -> None:
         assert self.partition.state.followers.lowest == min(self.positions.values(), default=None)
@@ -390,11 +381,6 @@ class ChatMachine(RuleBasedStateMachine):
         if gone and uid not in NAMED.get(name, ()):
             return 0 if name in TOPICS else home.removed_at[uid]
         return len(self.model(name).messages[False])
-
-    def teardown(self) -> None:
-        if hasattr(self, "partition"):
-            self.partition.turn()
-            assert self.partition.replayed().digest() == self.partition.digest()
 
 
 ChatMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

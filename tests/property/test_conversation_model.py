@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from chat_partition import Partition
+from chat_partition import Partition, PartitionMachine
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 
 from zmqim.chat.channels import peers_of, person_channel_id
 from zmqim.chat.codes import ChannelType, MessageFlag
@@ -66,7 +66,7 @@ class Model:
         return max(counted, person.marked)
 
 
-class ConversationMachine(RuleBasedStateMachine):
+class ConversationMachine(PartitionMachine):
     @initialize()
     def begin(self) -> None:
         self.partition = Partition(heads_max=1)
@@ -148,15 +148,6 @@ class ConversationMachine(RuleBasedStateMachine):
             self.partition.apply(decode_operation(row.operation))
 
     @rule()
-    def turn(self) -> None:
-        self.partition.turn()
-
-    @rule()
-    def restart(self) -> None:
-        self.partition.turn()
-        self.partition.open()
-
-    @rule()
     def everybody_sees_what_is_so(self) -> None:
         for number, row in self.partition.state.outbox_after(0, 10_000):
             if number not in self.delivered:
@@ -205,8 +196,7 @@ class ConversationMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "partition"):
             self.everybody_sees_what_is_so()
-            self.partition.turn()
-            assert self.partition.replayed().digest() == self.partition.digest()
+        super().teardown()
 
 
 ConversationMachine.TestCase.settings = settings(

@@ -46,9 +46,12 @@ SETTINGS = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
-REFUSED = (DamagedData, UsageError)
-"""A flipped digit in CLEAN may name another version's layout: then that is what is said, and
-nothing is served either."""
+
+def names_another_layout(folder: Path, copy: Path) -> bool:
+    """Was it a digit in CLEAN that flipped? Then the copy is refused as another version's, and
+    nothing is served either."""
+    named = [path.relative_to(copy) for path in copy.rglob("CLEAN")]
+    return any((copy / one).read_bytes() != (folder / one).read_bytes() for one in named)
 
 
 def damaged_copy(folder: Path, random: Random) -> Path:
@@ -228,7 +231,11 @@ class JournalMachine(RuleBasedStateMachine):
         mark.close()
         try:
             journal = open_raft(copy)
-        except REFUSED:
+        except DamagedData:
+            return
+        except UsageError:
+            if not names_another_layout(self.folder, copy):
+                raise
             return
         try:
             loaded = journal.load()
@@ -326,7 +333,11 @@ class RowMachine(RuleBasedStateMachine):
         self.level = self.open_state(self.folder)
         try:
             rows = self.open_state(copy)
-        except REFUSED:
+        except DamagedData:
+            return
+        except UsageError:
+            if not names_another_layout(self.folder, copy):
+                raise
             return
         try:
             assert rows.scan(b"", b"\xff" * 4) in self.history

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from chat_partition import Partition
+from chat_partition import Partition, PartitionMachine
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 
 from zmqim.chat.codes import ChannelType, EventType, StreamStatus
 from zmqim.chat.notices import EventNotice, PushedEvents, decode_pushed
@@ -48,7 +48,7 @@ class Model:
     """What eventsync shows: (number, key, type)."""
 
 
-class StreamMachine(RuleBasedStateMachine):
+class StreamMachine(PartitionMachine):
     @initialize()
     def begin(self) -> None:
         self.partition = Partition(heads_max=1)
@@ -189,15 +189,6 @@ class StreamMachine(RuleBasedStateMachine):
     def silence(self, name: str, key: str) -> None:
         self.append(name, key, EventType.OPEN, b"", ms=STREAM_SILENCE_MS_MAX + 1)
 
-    @rule()
-    def turn(self) -> None:
-        self.partition.turn()
-
-    @rule()
-    def restart(self) -> None:
-        self.partition.turn()
-        self.partition.open()
-
     @invariant()
     def late_joiners_read_the_whole_text(self) -> None:
         page = self.partition.query(MessagesQuery(GROUP, "g", "ann", limit=99, streams=2))
@@ -233,11 +224,6 @@ class StreamMachine(RuleBasedStateMachine):
                 found += [(one.sequence, one.event_key, one.event_type) for one in page.events]
                 more = page.more
             assert found == model.events
-
-    def teardown(self) -> None:
-        if hasattr(self, "partition"):
-            self.partition.turn()
-            assert self.partition.replayed().digest() == self.partition.digest()
 
 
 StreamMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

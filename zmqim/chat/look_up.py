@@ -43,17 +43,11 @@ def _by_id(
 ) -> set[int]:
     """The sequences of those ids among the first `visible` messages."""
     found = set()
-    first = 1
+    messages, first = state.messages, 1
     for message_id in sorted(set(message_ids)):
-        last = visible
-        while first <= last:
-            middle = (first + last) // 2
-            if state.messages.id_of(channel, middle) < message_id:
-                first = middle + 1
-            else:
-                last = middle - 1
-        # `first` is where the id would stand, and no greater id stands before it.
-        if first <= visible and state.messages.id_of(channel, first) == message_id:
+        # No greater id stands before the place of this one.
+        first = messages.place_of_id(channel, message_id, first, visible)
+        if first <= visible and messages.id_of(channel, first) == message_id:
             found.add(first)
     return found
 

@@ -103,31 +103,28 @@ class MessageRows:
 
     def get(self, channel: Channel, sequence: int) -> MessageRow:
         """The message with that sequence, which exists."""
-        body = self._view.get(channel.message_prefix + sequence.to_bytes(8, "big"))
-        if body is None:
-            raise _missing(sequence)
-        return _row(sequence, body)
+        return _row(sequence, self._body(channel, sequence))
 
     def id_of(self, channel: Channel, sequence: int) -> int:
         """The id of the message with that sequence, which exists."""
-        body = self._view.get(channel.message_prefix + sequence.to_bytes(8, "big"))
-        if body is None:
-            raise _missing(sequence)
-        return int.from_bytes(body[:8], "big")
+        return int.from_bytes(self._body(channel, sequence)[:8], "big")
 
-    def with_id(self, channel: Channel, message_id: int) -> MessageRow | None:
-        """The message of `channel` with that id, found by halves: ids grow with sequences."""
-        first, last = 1, channel.head.last_sequence
+    def place_of_id(self, channel: Channel, message_id: int, first: int, last: int) -> int:
+        """The lowest of the sequences `first` to `last` whose id is not below `message_id`, found
+        by halves as ids grow with sequences; `last` + 1 if there is none."""
         while first <= last:
             middle = (first + last) // 2
-            found = self.get(channel, middle)
-            if found.message_id == message_id:
-                return found
-            if found.message_id < message_id:
+            if self.id_of(channel, middle) < message_id:
                 first = middle + 1
             else:
                 last = middle - 1
-        return None
+        return first
+
+    def _body(self, channel: Channel, sequence: int) -> bytes:
+        body = self._view.get(channel.message_prefix + sequence.to_bytes(8, "big"))
+        if body is None:
+            raise _missing(sequence)
+        return body
 
     def run(
         self, channel: Channel, first: int, last: int, *, down: bool, bytes_max: int

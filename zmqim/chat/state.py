@@ -291,8 +291,8 @@ class ChatState:
             head.red_count += 1
         if log is base:
             self.senders.note(log, send.from_uid)
-        if sequence == 1:
-            self._put_outbox(begun(log, self.applied.index, self._partitions))
+        if sequence == 1 and (derived := begun(log, self.applied.index, self._partitions)):
+            self._put_outbox(derived)
         applied = self.applied
         message_id = next_message_id(applied.last_message_id, hlc, self._partition)
         applied.last_message_id = message_id

@@ -51,7 +51,7 @@ from zmqim.limits import (
 
 _FIRST: Final = struct.Struct(">QQB")
 """Body of a row `E i`: number, digest of what the event said, status after it."""
-_U64: Final = struct.Struct(">Q")
+SEQUENCE_BYTES: Final = 8
 _OPEN: Final = int(StreamStatus.OPEN)
 _FINISH: Final = int(EventType.FINISH)
 _STATUS_AFTER: Final[dict[int, int]] = {
@@ -126,22 +126,24 @@ class Streams:
         """The stream, old or new, of the message that the event names, if its sender sent it."""
         if not channel.exists:
             return None
+        messages = self._messages
         if event.client_msg_no:
-            key = self._messages.first_key(channel, event.from_uid, event.client_msg_no)
-            sequence = self._view.get(key)
-            if sequence is None:
-                return None
+            key = messages.first_key(channel, event.from_uid, event.client_msg_no)
+            sequence = messages.first_sequence(key)
         else:
-            found = self._messages.with_id(channel, event.message_id)
-            if found is None:
+            last = channel.head.last_sequence
+            sequence = messages.place_of_id(channel, event.message_id, 1, last)
+            if sequence > last:
                 return None
-            sequence = _U64.pack(found.sequence)
-        stream = self.rows.at(channel.chan16 + sequence)
+        if sequence is None:
+            return None
+        place = channel.chan16 + sequence.to_bytes(SEQUENCE_BYTES, "big")
+        stream = self.rows.at(place)
         if stream is None:
-            message = self._messages.get(channel, *_U64.unpack(sequence))
+            message = messages.get(channel, sequence)
             send = decode_send(message.operation)
             row = StreamRow(send.client_msg_no, send.from_uid, message.message_id)
-            stream = Stream(channel.chan16 + sequence, row)
+            stream = Stream(place, row)
         if event.message_id not in (0, stream.row.message_id):
             return None
         return stream if stream.row.from_uid == event.from_uid else None
@@ -169,7 +171,7 @@ class Streams:
         row, place = stream.row, stream.place
         if not row.last:
             name = self._keys.named_stream(channel.chan16, row.client_msg_no, row.from_uid)
-            self._view.put(name, place[-_U64.size :])
+            self._view.put(name, place[-SEQUENCE_BYTES:])
         if event.event_type == _FINISH:
             for lane in [lane for lane in row.lanes if lane.status == _OPEN]:
                 payload = event.payload if lane.event_key == event.event_key else b""

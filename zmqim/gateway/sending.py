@@ -118,13 +118,22 @@ class Sending:
 
     def send(self, now: int, session: Session, packet: Send) -> None:
         """Check one SEND of an OPEN session and queue it; refused ones are answered at once."""
-        if self.passes(now, session, packet):
-            self.accept(now, session, packet)
+        lane = session.lanes.get((packet.channel_type, packet.channel_id))
+        if self._passes(now, session, packet, lane):
+            self._accept(now, session, packet, lane)
 
     def passes(self, now: int, session: Session, packet: Send) -> bool:
         """Check one SEND of an OPEN session; a refused one is answered."""
-        self._counters.sends += 1
         lane = session.lanes.get((packet.channel_type, packet.channel_id))
+        return self._passes(now, session, packet, lane)
+
+    def accept(self, now: int, session: Session, packet: Send) -> None:
+        """Queue one SEND that passed, now or a while ago."""
+        lane = session.lanes.get((packet.channel_type, packet.channel_id))
+        self._accept(now, session, packet, lane)
+
+    def _passes(self, now: int, session: Session, packet: Send, lane: Lane | None) -> bool:
+        self._counters.sends += 1
         reason = self._refusal(now, session, packet, lane)
         if not reason:
             return True
@@ -133,9 +142,7 @@ class Sending:
         self.refuse(session, packet, reason)
         return False
 
-    def accept(self, now: int, session: Session, packet: Send) -> None:
-        """Queue one SEND that passed."""
-        lane = session.lanes.get((packet.channel_type, packet.channel_id))
+    def _accept(self, now: int, session: Session, packet: Send, lane: Lane | None) -> None:
         if lane is None:
             lane = self._lane(session, packet.channel_type, packet.channel_id)
         payload = packet.payload

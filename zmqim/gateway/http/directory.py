@@ -85,15 +85,20 @@ class Directory:
 
     async def heads(self, uid: str, wanted: Sequence[HeadWanted]) -> Heads:
         """How far the channels are, as `uid` sees them."""
-        places: dict[int, list[int]] = {}
-        for number, one in enumerate(wanted):
-            key = route_key_of_channel(one.channel_type, one.channel_id)
-            places.setdefault(partition_of(key, self._partitions), []).append(number)
         views: list[HeadView | None] = [None] * len(wanted)
+        parts = self._by_partition(wanted)
         promises = await asyncio.gather(
-            *(self._heads_of(uid, wanted, numbers, views) for numbers in places.values())
+            *(self._heads_of(uid, wanted, numbers, views) for numbers in parts)
         )
         return Heads(views, min(promises, default=_NEVER))
+
+    def _by_partition(self, wanted: Sequence[HeadWanted | CommandsWanted]) -> list[list[int]]:
+        """The places in `wanted` of the channels that one partition holds, for each partition."""
+        parts: dict[int, list[int]] = {}
+        for number, one in enumerate(wanted):
+            key = route_key_of_channel(one.channel_type, one.channel_id)
+            parts.setdefault(partition_of(key, self._partitions), []).append(number)
+        return list(parts.values())
 
     async def all_heads(self, uid: str, wanted: Sequence[HeadWanted]) -> tuple[list[HeadView], int]:
         """The same where nothing may be missing; `Problem` if a partition does not answer."""
@@ -113,12 +118,9 @@ class Directory:
     ) -> list[tuple[CommandsWanted, MessageRow]]:
         """The oldest commands of those channels, up to `limit` of each; `Problem` if a partition
         does not answer."""
-        places: dict[int, list[CommandsWanted]] = {}
-        for one in wanted:
-            key = route_key_of_channel(one.channel_type, one.channel_id)
-            places.setdefault(partition_of(key, self._partitions), []).append(one)
-        parts = await asyncio.gather(*(self._commands_of(some, limit) for some in places.values()))
-        return [found for part in parts for found in part]
+        parts = [[wanted[number] for number in part] for part in self._by_partition(wanted)]
+        found = await asyncio.gather(*(self._commands_of(some, limit) for some in parts))
+        return [command for part in found for command in part]
 
     async def _commands_of(
         self, wanted: list[CommandsWanted], limit: int

@@ -16,7 +16,7 @@ from zmqim.chat.operations import AppendEvent
 from zmqim.chat.queries import EventsQuery
 from zmqim.chat.results import EventAppended, EventRefused, EventsPage, EventView, Rejected
 from zmqim.gateway.events import STATUS_NAMES, TYPE_NAMES
-from zmqim.gateway.http.asking import channel_of, check_uid
+from zmqim.gateway.http.asking import channel_of
 from zmqim.gateway.http.event_shapes import (
     EventAnswer,
     EventDone,
@@ -27,6 +27,7 @@ from zmqim.gateway.http.event_shapes import (
     SyncedEvent,
 )
 from zmqim.gateway.http.given import Given, GivenPort
+from zmqim.gateway.http.messages import sender_of
 from zmqim.gateway.http.problems import Problem, bad_request, refused
 from zmqim.gateway.http.stored import MAIN_KEY
 
@@ -75,9 +76,7 @@ def _operation_of(data: EventRequest, system_uids: frozenset[str]) -> AppendEven
         raise bad_request("client_msg_no or message_id is missing")
     if data.headers:
         raise bad_request("headers are not served", "put what clients need into the payload")
-    sender = data.from_uid or SYSTEM_UID
-    if sender != SYSTEM_UID:
-        check_uid(sender)
+    sender = sender_of(data.from_uid)
     payload = b"" if data.payload is None else _encode(data.payload)
     if len(payload) > limits.PAYLOAD_BYTES_MAX:
         raise bad_request(f"payload is above {limits.PAYLOAD_BYTES_MAX} bytes", "send it in pieces")

@@ -15,6 +15,7 @@ from zmqim.chat.queries import UserQuery
 from zmqim.chat.results import UserRow
 from zmqim.gateway.http.asking import check_uid
 from zmqim.gateway.http.given import Given, GivenPort
+from zmqim.gateway.http.portions import request_id
 from zmqim.gateway.http.shapes import DeviceQuitRequest, Ok, OnlineDevice, Text, TokenRequest
 from zmqim.gateway.tokens import SALT_BYTES, token_hash
 
@@ -39,7 +40,7 @@ async def set_token(data: TokenRequest, asking: Given) -> Ok:
         data.device_level,
         salt,
         token_hash(salt, data.token),
-        secrets.token_bytes(16),
+        request_id(),
     )
     await asking.write(key, operation)
     return Ok()
@@ -49,7 +50,7 @@ async def set_token(data: TokenRequest, asking: Given) -> Ok:
 async def device_quit(data: DeviceQuitRequest, asking: Given) -> Ok:
     """Forget the token of (uid, device_flag) and end its sessions; -1 means every device."""
     check_uid(data.uid)
-    operation = ClearToken(data.uid, data.device_flag, secrets.token_bytes(16))
+    operation = ClearToken(data.uid, data.device_flag, request_id())
     await asking.write(route_key_of_user(data.uid), operation)
     return Ok()
 
