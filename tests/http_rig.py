@@ -26,8 +26,8 @@ from zmqim.chat.channels import SYSTEM_UID
 from zmqim.chat.codes import Reason
 from zmqim.chat.encoding import encode
 from zmqim.chat.operations import OutboxDone, SendMessage, decode_operation
-from zmqim.chat.queries import decode_query
-from zmqim.chat.results import Result, Sent, decode_result
+from zmqim.chat.queries import Together, decode_query
+from zmqim.chat.results import Answers, Result, Sent, decode_result
 from zmqim.errors import DeadlinePassed, WireError
 from zmqim.gateway.http.app import make_app
 from zmqim.gateway.plugin import (
@@ -106,7 +106,11 @@ class HttpPort:
 
     def _result(self, kind: int, body: bytes) -> Result:
         if kind == ItemKind.READ:
-            return self.partition.query(decode_query(body))
+            query = decode_query(body)
+            if isinstance(query, Together):
+                parts = [self.partition.query(part.query) for part in query.parts]
+                return Answers([encode(part) for part in parts])
+            return self.partition.query(query)
         operation = decode_operation(body)
         if kind == ItemKind.TRANSIENT:
             assert isinstance(operation, SendMessage)
@@ -153,11 +157,11 @@ class HttpRig:
         self.gateway = Rig()
         self.gateway.up()
         self.port = HttpPort(self.gateway)
-        self.app = make_app(cast(GatewayPort, self.port))
-        self._client = TestClient(self.app)
+        self.gateway_port = cast(GatewayPort, self.port)
+        self.client = TestClient(make_app(self.gateway_port))
 
     def __enter__(self) -> HttpRig:
-        self._client.__enter__()
+        self.client.__enter__()
         return self
 
     def __exit__(
@@ -166,7 +170,7 @@ class HttpRig:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._client.__exit__(kind, error, trace)
+        self.client.__exit__(kind, error, trace)
 
     def get(self, path: str, **query: object) -> tuple[int, Any]:
         """(status, JSON) of a GET."""
@@ -178,12 +182,12 @@ class HttpRig:
         return self._get(path, query).status_code
 
     def _get(self, path: str, query: dict[str, object]) -> Response:
-        return self._client.get(path, params=cast(Any, query), headers={"token": KEY})
+        return self.client.get(path, params=cast(Any, query), headers={"token": KEY})
 
     def post(self, path: str, body: object = None, **fields: object) -> tuple[int, Any]:
         """(status, JSON) of a POST of `body` or of an object of `fields`."""
         content = fields if body is None else body
-        answer = self._client.post(path, json=content, headers={"token": KEY})
+        answer = self.client.post(path, json=content, headers={"token": KEY})
         return answer.status_code, answer.json()
 
     def done(self, path: str, body: object = None, **fields: object) -> Any:

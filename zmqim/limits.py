@@ -364,6 +364,10 @@ SEND_UIDS_MAX = 10_000
 """Uids of one send to a list of them: they are compared with one page of members. Above: 400."""
 HTTP_LIST_MAX = 100_000
 """Uids in one call: a 100,000-member group can be created at once."""
+SENDER_KNOWN_MS = 1_000
+"""How long a gateway takes a user as not banned whom it asked about for an HTTP send."""
+SENDERS_KNOWN_MAX = 20_000
+"""Users of whom it knows that. Above: the one read longest ago is read again."""
 HTTP_ASKS_AT_ONCE_MAX = 16
 """Questions to partitions that one call has open. Above: the others wait for their turn."""
 HTTP_SENDS_AT_ONCE_MAX = 256

@@ -126,6 +126,20 @@ class PendingQuery(Value, tag=23, frozen=True):
     uid: str
 
 
+class PartQuery(Value, frozen=True):
+    """A question about channels of one partition."""
+
+    partition: int
+    query: HeadsQuery | CommandsQuery
+
+
+class Together(Value, tag=24, frozen=True):
+    """Questions to several partitions, in an item for the leader of one of them. Answered by
+    `Answers`: of those that the same storage leads; whoever asks asks again for the others."""
+
+    parts: list[PartQuery]
+
+
 class EventsQuery(Value, tag=50, frozen=True):
     """The events of a message's stream above sequence `after`, those under `event_key` or all (""),
     as `uid` may see them. Answered by `EventsPage`; of an unknown message there are none."""
@@ -186,6 +200,7 @@ Query = (
     | HeadsQuery
     | CommandsQuery
     | PendingQuery
+    | Together
     | MessagesBy
     | FollowQuery
     | EventsQuery

@@ -27,6 +27,7 @@ from zmqim.chat.queries import (
     PendingQuery,
     Probe,
     Query,
+    Together,
     UserQuery,
 )
 from zmqim.chat.results import (
@@ -62,7 +63,7 @@ _UPWARDS: Final = 1
 def answer(state: ChatState, query: Query) -> Result:
     """What the applied state says to `query`. An `OutboxQuery` is Done: whoever knows how far the
     outbox is asks only then. A `FollowQuery` learns where it stands: whoever holds the log adds
-    what the log has."""
+    what the log has. The parts of a `Together` are asked one by one."""
     match query:
         case Probe() | OutboxQuery():
             return Done(state.applied.index)
@@ -93,6 +94,8 @@ def answer(state: ChatState, query: Query) -> Result:
         case EventsQuery():
             channel = state.heads.find(query.channel_type, query.channel_id)
             return events_of(state.streams.rows, state.sets, channel, query)
+        case Together():
+            raise AssertionError("each part is a partition's own to answer")
         case _:
             assert_never(query)
 

@@ -176,6 +176,12 @@ class MessagesFound(Value, tag=10, frozen=True):
     after_uid: str = ""
 
 
+class Answers(Value, tag=24, frozen=True):
+    """One encoded result for each part of a `Together`; b"": not answered here."""
+
+    results: list[bytes]
+
+
 class Strangers(Value, tag=30, frozen=True):
     """Nothing was stored: the two never exchanged a message, and the operation does not say whether
     the receiver takes messages of strangers. Read that (`UserRow`) and send again, saying it."""
@@ -247,6 +253,7 @@ Result = (
     | HeadsPage
     | CommandsPage
     | PendingCommands
+    | Answers
     | MessagesFound
     | Strangers
     | FollowedPage

@@ -11,7 +11,7 @@ return at once; what follows from them comes back at the end of the loop turn th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
@@ -214,8 +214,9 @@ class GatewayPort(Protocol):
     def close_session(self, session: int) -> None:
         """The connection is gone."""
 
-    async def ask(self, kind: int, key: bytes, body: bytes, deadline_ms: int) -> Answer:
-        """Ask the partition of route key `key`; `kind` is a `zmqim.bus.messages.ItemKind`.
+    def ask(self, kind: int, key: bytes, body: bytes, deadline_ms: int) -> Awaitable[Answer]:
+        """Ask the partition of route key `key`; `kind` is a `zmqim.bus.messages.ItemKind`. It is
+        asked at once; several may be asked before the first answer is awaited.
 
         Retried until the deadline. Then UNAVAILABLE: nothing happened; UNKNOWN: it may have.
         """

@@ -9,10 +9,11 @@ write a client. Nothing here decides anything.
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from random import Random
 from typing import Any, Final, assert_never
@@ -82,6 +83,9 @@ async def _serve(context: ProcessContext) -> None:
     shell = Shell(context)
     try:
         await shell.start()
+        # The listeners brought their libraries, which stay: no collection shall go through them.
+        gc.collect()
+        gc.freeze()
         await shell.until_stopped()
         await shell.drain()
     finally:
@@ -398,13 +402,12 @@ class Shell:
             self._core.session_closed(_now(), session)
             self._want_turn()
 
-    async def ask(self, kind: int, key: bytes, body: bytes, deadline_ms: int) -> Answer:
+    def ask(self, kind: int, key: bytes, body: bytes, deadline_ms: int) -> Awaitable[Answer]:
         """Ask a partition; see `zmqim.gateway.plugin.GatewayPort`."""
         token, future = self._token()
         self._core.ask(_now(), token, kind, key, body, deadline_ms)
         self._want_turn()
-        answer: Answer = await future
-        return answer
+        return future
 
     async def online(self, uids: Sequence[str]) -> list[tuple[str, int]]:
         """Who is online; see `zmqim.gateway.plugin.GatewayPort`."""

@@ -373,15 +373,15 @@ class StorageCore:
         proposals = self.proposals
         proposals.begin_turn()
         stamp = self.replicas.peers.stamp(wall_ms)
-        touched = self._touched
         for source, items in incoming:
             for item in items:
-                group = proposals.admit(now, stamp, source, item)
-                if group is not None:
-                    touched[item.partition] = group
-                    if group.duties is not None and group.duties.outbox_asked:
-                        self.pushing.busy[item.partition] = group
-                        self.pushing.look_at = 0
+                proposals.admit(now, stamp, source, item)
+        touched = proposals.take_touched()
+        self._touched.update(touched)
+        for partition, group in touched.items():
+            if group.duties is not None and group.duties.outbox_asked:
+                self.pushing.busy[partition] = group
+                self.pushing.look_at = 0
 
     def _take_touched(self) -> tuple[dict[int, Group], dict[int, MetaGroup]]:
         touched, self._touched = self._touched, {}
@@ -461,7 +461,7 @@ class StorageCore:
                 self.registry.report_soon()
         if group.waiting:
             self.proposals.answer(group, wall_ms)
-        elif not is_news:
+        elif not (is_news or group.owes_stamp):
             return
         group.state.heads.trim()
         self.pushing.note(group)

@@ -26,6 +26,7 @@ from zmqim.limits import (
 from zmqim.raft.core import RaftCore
 from zmqim.raft.entry import CONFIG, OPERATION, decode_entry
 from zmqim.raft.replica import ReplicaMeta
+from zmqim.storage.bundles import Part
 from zmqim.storage.notices import NoticeQueue
 from zmqim.storage.outbox import Outbox
 from zmqim.storage.replica import Machine, Replica
@@ -34,7 +35,7 @@ from zmqim.store.interface import JournalReader
 _READ_BYTES: Final = 4 * MB
 _NOTICES_READ: Final = 512
 
-Waiting = tuple[int, int, NodeName, RoutedItem, SendMessage | Query | None]
+Waiting = tuple[int, int, NodeName, RoutedItem, SendMessage | Query | Part | None]
 """(index to be applied first, round to be confirmed first, who asked, what, the decoded read).
 
 For a write there is no read, and round 0: its being committed confirms it."""
@@ -203,6 +204,11 @@ class Group(Replica):
         behind = wall_ms - (self.state.applied.hlc >> HLC_COUNTER_BITS)
         if self.duties is not None and behind > STAMP_AGE_MS_MAX:
             self.duties.stamp_wanted = True
+
+    @property
+    def owes_stamp(self) -> bool:
+        """Is an entry to be logged for that?"""
+        return self.duties is not None and self.duties.stamp_wanted
 
     # ---- the log, for whoever follows it ---------------------------------------------------------
 

@@ -18,7 +18,7 @@ from zmqim.chat.operations import (
     RemoveMembers,
     Unfollow,
 )
-from zmqim.chat.queries import CommandsQuery, HeadsQuery
+from zmqim.chat.queries import CommandsQuery, HeadsQuery, Together
 from zmqim.errors import WireError
 from zmqim.limits import (
     BATCH_BYTES_MAX,
@@ -69,6 +69,11 @@ def _check_event(event: AppendEvent) -> None:
 
 def check_query(query: object) -> None:
     """Raise `WireError` for what asks too much at once."""
+    if isinstance(query, Together):
+        count = sum([len(part.query.channels) for part in query.parts])
+        # A part without channels would cost nothing there.
+        if count > HEADS_PER_QUERY_MAX or not all(part.query.channels for part in query.parts):
+            raise WireError(f"no channel in a part, or more than {HEADS_PER_QUERY_MAX} in all")
     if isinstance(query, HeadsQuery | CommandsQuery) and len(query.channels) > HEADS_PER_QUERY_MAX:
         raise WireError(f"more than {HEADS_PER_QUERY_MAX} channels in one query")
 

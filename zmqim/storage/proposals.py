@@ -21,6 +21,8 @@ from zmqim.chat.queries import (
     FollowQuery,
     HeadsQuery,
     OutboxQuery,
+    Query,
+    Together,
     decode_query,
 )
 from zmqim.chat.reading import answer
@@ -33,6 +35,7 @@ from zmqim.limits import (
     UNCOMMITTED_PARTITION_BYTES_MAX,
 )
 from zmqim.raft.groups import Groups
+from zmqim.storage.bundles import Bundle, Part
 from zmqim.storage.group import Group
 from zmqim.storage.items import check_change, check_query
 from zmqim.storage.repeats import Repeats
@@ -57,6 +60,8 @@ class Proposals:
         """Answers of this turn, by who asked."""
         self.transient: dict[int, list[NoticeItem]] = {}
         """Notices of messages that are not logged, by partition."""
+        self.touched: dict[int, Group] = {}
+        """Partitions to which something happened that the turn must look at."""
         self.is_disk_full = False
         self.repeats = Repeats()
         self.counters = {"refused": 0, "reads": 0, "repeats": 0}
@@ -74,51 +79,101 @@ class Proposals:
         self._busy.clear()
         self._uncommitted = sum([g.uncommitted for g in self._groups.values() if g.uncommitted])
 
-    def admit(self, now: int, wall_ms: int, source: NodeName, item: RoutedItem) -> Group | None:
-        """Propose a write, or put a read behind what is proposed; refuse what cannot be.
+    def take_touched(self) -> dict[int, Group]:
+        """The partitions to which something happened since it was last asked."""
+        touched, self.touched = self.touched, {}
+        return touched
 
-        Gives the partition if something happened to it.
-        """
+    def admit(self, now: int, wall_ms: int, source: NodeName, item: RoutedItem) -> None:
+        """Propose a write, or put a read behind what is proposed; refuse what cannot be."""
         group = self._groups.get(item.partition)
         if group is None or not group.raft.accepts:
             self._refuse_unled(source, item, group)
-            return None
+            return
         try:
             if item.kind == _WRITE:
-                return self._propose(group, wall_ms, source, item)
-            if item.kind == _TRANSIENT:
-                send = decode_send(item.body)
-                round_number = self._replicas.ask_round(item.partition)
-                group.waiting.append((group.raft.last, round_number, source, item, send))
-                return group
-            query = decode_query(item.body)
-            check_query(query)
-            if isinstance(query, FollowQuery):
-                page = encode(group.read_followed(self._journal, query))
-                self.put(source, item, _DONE, page)
-                return None
-            round_number = self._replicas.ask_round(item.partition)
-            if isinstance(query, OutboxQuery):
-                assert group.duties is not None
-                deadline = now + READ_DEADLINE_MS
-                group.duties.outbox_asked.append((query.upto, deadline, source, item))
-                return group
-            group.waiting.append((group.raft.last, round_number, source, item, query))
-            return group
+                self._propose(group, wall_ms, source, item)
+            elif item.kind == _TRANSIENT:
+                self._wait(group, source, item, decode_send(item.body))
+            else:
+                self._ask(group, now, wall_ms, source, item)
         except WireError as error:
             self.refuse(source, item, OutcomeCode.BAD_REQUEST, str(error))
-            return None
 
-    def _propose(
-        self, group: Group, wall_ms: int, source: NodeName, item: RoutedItem
-    ) -> Group | None:
+    def _ask(
+        self, group: Group, now: int, wall_ms: int, source: NodeName, item: RoutedItem
+    ) -> None:
+        query = decode_query(item.body)
+        check_query(query)
+        if isinstance(query, FollowQuery):
+            page = encode(group.read_followed(self._journal, query))
+            self.put(source, item, _DONE, page)
+        elif isinstance(query, OutboxQuery):
+            assert group.duties is not None
+            self._replicas.ask_round(item.partition)
+            deadline = now + READ_DEADLINE_MS
+            group.duties.outbox_asked.append((query.upto, deadline, source, item))
+            self.touched[item.partition] = group
+        elif isinstance(query, Together):
+            self._ask_each(wall_ms, source, item, query)
+        elif self._is_current(group):
+            self.put(source, item, _DONE, self._read_at_once(group, wall_ms, query))
+        else:
+            self._wait(group, source, item, query)
+
+    def _ask_each(self, wall_ms: int, source: NodeName, item: RoutedItem, query: Together) -> None:
+        bundle = Bundle(source, item, len(query.parts))
+        for number, part in enumerate(query.parts):
+            group = self._groups.get(part.partition)
+            if group is None or not group.raft.accepts:
+                bundle.put(number, b"")
+            elif self._is_current(group):
+                bundle.put(number, self._read_at_once(group, wall_ms, part.query))
+            else:
+                self._wait(group, source, item, Part(bundle, number, part.query))
+        self._put_bundle(bundle)
+
+    def _put_bundle(self, bundle: Bundle) -> None:
+        if bundle.is_over:
+            self.put(bundle.source, bundle.item, _DONE, bundle.result())
+
+    def _wait(
+        self, group: Group, source: NodeName, item: RoutedItem, asked: SendMessage | Query | Part
+    ) -> None:
+        """Put a read behind what is proposed, and ask who leads."""
+        round_number = self._replicas.ask_round(group.partition)
+        group.waiting.append((group.raft.last, round_number, source, item, asked))
+        self.touched[group.partition] = group
+
+    def _is_current(self, group: Group) -> bool:
+        """Can a read be answered at once? Nothing is under way, and there is no other voter."""
+        raft = group.raft
+        if raft.applied < raft.last or group.waiting:
+            return False
+        return len(raft.config.voters) == 1 and raft.config.voters[0].replica == raft.replica
+
+    def _read(self, group: Group, wall_ms: int, query: Query) -> bytes:
+        self.counters["reads"] += 1
+        result = encode(answer(group.state, query))
+        if isinstance(query, ConversationsQuery | HeadsQuery):
+            group.promised(wall_ms)
+        return result
+
+    def _read_at_once(self, group: Group, wall_ms: int, query: Query) -> bytes:
+        result = self._read(group, wall_ms, query)
+        group.state.heads.trim()
+        if group.owes_stamp:
+            self.touched[group.partition] = group
+        return result
+
+    def _propose(self, group: Group, wall_ms: int, source: NodeName, item: RoutedItem) -> None:
         body = item.body
         size = len(body)
         if self._is_repeat(group, source, item):
-            return None
+            return
         if self.is_disk_full:
             self._refuse_write(group, source, item, OutcomeCode.DISK_FULL)
-            return None
+            return
         if (
             item.partition in self._busy
             or group.uncommitted + size > UNCOMMITTED_PARTITION_BYTES_MAX
@@ -126,7 +181,7 @@ class Proposals:
         ):
             self._busy.add(item.partition)
             self._refuse_write(group, source, item, OutcomeCode.BUSY)
-            return None
+            return
         operation = decode_operation(body)
         if type(operation) is not SendMessage:
             check_change(operation)
@@ -136,7 +191,7 @@ class Proposals:
         self._uncommitted += size
         group.waiting.append((index, 0, source, item, None))
         self.repeats.note(source, item, (group.raft.term, index))
-        return group
+        self.touched[item.partition] = group
 
     def _is_repeat(self, group: Group, source: NodeName, item: RoutedItem) -> bool:
         """Was this write proposed before, and needs the log no more? One that is under way will be
@@ -177,11 +232,12 @@ class Proposals:
                 result = results.pop(index)
             elif isinstance(asked, SendMessage):
                 result = self._judge_transient(group, wall_ms, asked, item.body)
+            elif isinstance(asked, Part):
+                asked.bundle.put(asked.number, self._read(group, wall_ms, asked.query))
+                self._put_bundle(asked.bundle)
+                continue
             else:
-                self.counters["reads"] += 1
-                result = encode(answer(group.state, asked))
-                if isinstance(asked, ConversationsQuery | HeadsQuery):
-                    group.promised(wall_ms)
+                result = self._read(group, wall_ms, asked)
             self.put(source, item, _DONE, result)
 
     def answer_outbox(self, now: int, group: Group) -> None:
@@ -208,6 +264,9 @@ class Proposals:
         for _, _, source, item, asked in group.give_up():
             if asked is None:
                 self.put(source, item, OutcomeCode.UNKNOWN, b"")
+            elif isinstance(asked, Part):
+                asked.bundle.put(asked.number, b"")
+                self._put_bundle(asked.bundle)
             else:
                 self._refuse_unled(source, item, group)
 

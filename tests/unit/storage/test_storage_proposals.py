@@ -66,9 +66,9 @@ def test_a_partition_that_is_not_held_or_does_not_exist_is_refused() -> None:
     items = [RoutedItem(1, n, n, ItemKind.READ, encode(Probe())) for n in (0, 1, 2)]
     world.receive(Propose(items))
     assert outcomes_in(world.turn()) == [
+        Outcome(1, 0, 0, OutcomeCode.DONE, encode(Done(1))),
         Outcome(1, 1, 1, OutcomeCode.NOT_LEADER, b""),
         Outcome(1, 2, 2, OutcomeCode.BAD_REQUEST, b"no partition 2"),
-        Outcome(1, 0, 0, OutcomeCode.DONE, encode(Done(1))),
     ]
 
 

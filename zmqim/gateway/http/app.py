@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from litestar import Litestar, Request, Response
@@ -30,15 +31,16 @@ from zmqim.gateway.http import (
     webhooks,
 )
 from zmqim.gateway.http.asking import Asking
+from zmqim.gateway.http.direct import DirectCalls, direct_calls, has_key
 from zmqim.gateway.http.directory import Directory
 from zmqim.gateway.http.document import OPEN_PATHS, openapi_config
 from zmqim.gateway.http.problems import (
     Problem,
-    late_response,
-    litestar_response,
+    framework_response,
     problem_response,
     unreadable_response,
 )
+from zmqim.gateway.http.senders import Senders
 from zmqim.gateway.plugin import GatewayPort
 from zmqim.limits import HTTP_BODY_BYTES_MAX
 
@@ -74,19 +76,18 @@ HANDLERS: Final = (
 )
 
 
-def key_given(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    """The API key of a request: header `token`, or `Authorization: Bearer`."""
-    headers = connection.headers
-    bearer = headers.get("authorization", "")
-    scheme, _, value = bearer.partition(" ")
-    return headers.get("token") or (value if scheme.lower() == "bearer" else "")
-
-
-def make_app(port: GatewayPort) -> Litestar:
+def make_app(port: GatewayPort) -> DirectCalls:
     """The application that serves one gateway's HTTP listener."""
     asking = Asking(port)
     directory = Directory(asking, port.context.topology.partitions)
+    given = {"asking": asking, "directory": directory, "senders": Senders(asking), "port": port}
     key = port.context.api_key.encode()
+    app = framework_app(port, given, key)
+    return DirectCalls(app, direct_calls(app, given), key, partial(problem_of, port))
+
+
+def framework_app(port: GatewayPort, given: Mapping[str, object], key: bytes) -> Litestar:
+    """The same without the short way: every call, its refusals, and the document."""
 
     # Not a plain function: the framework would run it in a thread, for each request.
     async def check_key(
@@ -94,7 +95,7 @@ def make_app(port: GatewayPort) -> Litestar:
     ) -> None:
         if connection.scope["path"] in OPEN_PATHS:
             return
-        if not key or not hmac.compare_digest(key_given(connection).encode(), key):
+        if not has_key(connection.scope["headers"], key):
             raise Problem(
                 401,
                 "no_key",
@@ -103,14 +104,10 @@ def make_app(port: GatewayPort) -> Litestar:
                 "`zmqim keys show` prints it",
             )
 
-    async def give_asking() -> Asking:
-        return asking
-
-    async def give_directory() -> Directory:
-        return directory
-
-    async def give_port() -> GatewayPort:
-        return port
+    def fault_response(
+        request: Request[Any, Any, Any], error: Exception
+    ) -> Response[dict[str, Any]]:
+        return problem_response(problem_of(port, request.scope["path"], error))
 
     return Litestar(
         route_handlers=[
@@ -121,42 +118,42 @@ def make_app(port: GatewayPort) -> Litestar:
             events.event_router(),
         ],
         guards=[check_key],
-        dependencies={
-            "asking": Provide(give_asking),
-            "directory": Provide(give_directory),
-            "port": Provide(give_port),
-        },
+        dependencies={name: Provide(_giver(value)) for name, value in given.items()},
         exception_handlers={
-            Problem: problem_response,
-            HTTPException: litestar_response,
-            DeadlinePassed: late_response,
+            HTTPException: framework_response,
             UnicodeDecodeError: unreadable_response,
             RecursionError: unreadable_response,
-            InternalServerException: internal_error(port),
-            Exception: internal_error(port),
+            InternalServerException: fault_response,
+            Exception: fault_response,
         },
         openapi_config=openapi_config(),
         request_max_body_size=HTTP_BODY_BYTES_MAX,
-        signature_types=[GatewayPort, Asking, Directory],
+        signature_types=[GatewayPort, Asking, Directory, Senders],
         logging_config=None,
         on_app_init=[without_debug],
     )
+
+
+def _giver(value: object) -> Callable[[], Awaitable[Any]]:
+    async def give() -> Any:
+        return value
+
+    return give
+
+
+def problem_of(port: GatewayPort, path: str, error: Exception) -> Problem:
+    """What an exception of a handler is to its caller. A bug of ours is logged with its type and
+    answered without details."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, DeadlinePassed):
+        # Nobody answered in time a question that changes nothing.
+        return Problem(503, "unavailable", error.what, hint=error.hint)
+    port.context.logger.error("http_bug", path=path, error=type(error).__name__, exc_info=error)
+    return Problem(500, "internal", "a fault in the server", hint="see the gateway's log")
 
 
 def without_debug(config: AppConfig) -> AppConfig:
     """Never show a traceback to a caller, whatever the environment says."""
     config.debug = False
     return config
-
-
-def internal_error(port: GatewayPort) -> Any:
-    """The last handler: a bug of ours is logged with its type and answered without details."""
-
-    def answer(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
-        port.context.logger.error(
-            "http_bug", path=request.scope["path"], error=type(error).__name__, exc_info=error
-        )
-        problem = Problem(500, "internal", "a fault in the server", hint="see the gateway's log")
-        return problem_response(request, problem)
-
-    return answer

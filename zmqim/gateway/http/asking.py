@@ -25,7 +25,7 @@ from zmqim.chat.operations import AppendEvent, Operation, SendMessage
 from zmqim.chat.queries import Query
 from zmqim.chat.results import Done, Rejected, Result, decode_result
 from zmqim.gateway.http.problems import Problem, bad_request, refused
-from zmqim.gateway.plugin import GatewayPort
+from zmqim.gateway.plugin import Answer, GatewayPort
 
 ResultT = TypeVar("ResultT", bound=Result)
 
@@ -44,6 +44,9 @@ _NOT_DONE: Final = {
     OutcomeCode.UNAVAILABLE: _UNAVAILABLE,
     OutcomeCode.NOT_LEADER: _UNAVAILABLE,
 }
+
+
+_AGAIN: Final = "ask again with the same values"
 
 
 def _unknown(hint: str) -> Problem:
@@ -68,6 +71,23 @@ class Asking:
         body = encode(query)
         return await self._ask(ItemKind.READ, key, body, limits.READ_DEADLINE_MS, expected)
 
+    async def read_each(
+        self, asks: Sequence[tuple[bytes, Query]], expected: type[ResultT]
+    ) -> list[ResultT | Problem]:
+        """Read (key, query) each from its leader, all at the same time; a `Problem` stands where
+        there is no answer."""
+        answers = [
+            self.port.ask(ItemKind.READ, key, encode(query), limits.READ_DEADLINE_MS)
+            for key, query in asks
+        ]
+        results: list[ResultT | Problem] = []
+        for answer in answers:
+            try:
+                results.append(_expected(_result_of(await answer, _AGAIN), expected))
+            except Problem as problem:
+                results.append(problem)
+        return results
+
     async def send(self, key: bytes, message: SendMessage, kind: ItemKind) -> Result:
         """Send a message: `Sent` or `Rejected`; raises `Problem` for anything less definite.
 
@@ -75,38 +95,36 @@ class Asking:
         """
         hint = f"send again with the same client_msg_no, {message.client_msg_no}"
         body = encode(message)
-        return decode_result(await self._body(kind, key, body, limits.SEND_DEADLINE_MS, hint))
+        return _result_of(await self.port.ask(kind, key, body, limits.SEND_DEADLINE_MS), hint)
 
     async def append(self, key: bytes, event: AppendEvent) -> Result:
         """Append an event: the answer or a refusal; raises `Problem` for anything less definite."""
         body = encode(event)
         hint = "send the event again with the same event_id"
-        deadline = limits.SEND_DEADLINE_MS
-        return decode_result(await self._body(ItemKind.WRITE, key, body, deadline, hint))
+        answer = await self.port.ask(ItemKind.WRITE, key, body, limits.SEND_DEADLINE_MS)
+        return _result_of(answer, hint)
 
     async def _ask(
         self, kind: ItemKind, key: bytes, body: bytes, deadline_ms: int, expected: type[ResultT]
     ) -> ResultT:
-        result = decode_result(await self._body(kind, key, body, deadline_ms))
-        if isinstance(result, Rejected):
-            raise refused(result.reason, result.text)
-        assert isinstance(result, expected), f"{type(result).__name__} for {expected.__name__}"
-        return result
-
-    async def _body(
-        self,
-        kind: ItemKind,
-        key: bytes,
-        body: bytes,
-        deadline_ms: int,
-        hint: str = "ask again with the same values",
-    ) -> bytes:
         answer = await self.port.ask(kind, key, body, deadline_ms)
-        if answer.code == OutcomeCode.DONE:
-            return answer.result
-        if answer.code == OutcomeCode.BAD_REQUEST:
-            raise bad_request(answer.result.decode(errors="replace"))
-        raise _NOT_DONE.get(OutcomeCode(answer.code)) or _unknown(hint)
+        return _expected(_result_of(answer, _AGAIN), expected)
+
+
+def _expected(result: Result, expected: type[ResultT]) -> ResultT:
+    if isinstance(result, Rejected):
+        raise refused(result.reason, result.text)
+    assert isinstance(result, expected), f"{type(result).__name__} for {expected.__name__}"
+    return result
+
+
+def _result_of(answer: Answer, hint: str) -> Result:
+    """What the partition said; `Problem` if it did not say that it is done."""
+    if answer.code == OutcomeCode.DONE:
+        return decode_result(answer.result)
+    if answer.code == OutcomeCode.BAD_REQUEST:
+        raise bad_request(answer.result.decode(errors="replace"))
+    raise _NOT_DONE.get(OutcomeCode(answer.code)) or _unknown(hint)
 
 
 def check_uid(uid: str) -> None:

@@ -23,7 +23,7 @@ from zmqim.gateway.http.asking import (
     check_uid,
     check_uids,
 )
-from zmqim.gateway.http.given import Given
+from zmqim.gateway.http.given import Given, GivenSenders
 from zmqim.gateway.http.portions import add_members, request_id, slices, write_all
 from zmqim.gateway.http.problems import Problem, bad_request, refused
 from zmqim.gateway.http.shapes import (
@@ -68,7 +68,7 @@ async def create_channel(data: ChannelCreateRequest, asking: Given) -> Ok:
 
 
 @post("/channel/info", status_code=200, tags=["channels"])
-async def channel_info(data: ChannelRequest, asking: Given) -> Ok:
+async def channel_info(data: ChannelRequest, asking: Given, senders: GivenSenders) -> Ok:
     """Change a channel's flags. Type 1 with a uid as channel_id sets that user's bans."""
     if data.channel_type == ChannelType.PERSON:
         check_uid(data.channel_id)
@@ -79,7 +79,10 @@ async def channel_info(data: ChannelRequest, asking: Given) -> Ok:
             bool(data.allow_stranger),
             request_id(),
         )
-        await asking.write(route_key_of_user(data.channel_id), operation)
+        try:
+            await asking.write(route_key_of_user(data.channel_id), operation)
+        finally:
+            senders.forget(data.channel_id)  # Also where nobody knows whether it was done.
         return Ok()
     await asking.write(check_group(data.channel_type, data.channel_id), _upsert(data))
     return Ok()

@@ -138,8 +138,8 @@ async def sync_messages(
             if one.sequence > above and not has_expired(one, wall_clock_ms())
         ]
         shown = found if data.msg_count else []
-        messages = stored_messages(shown, head.streams, data.uid, basic=False)
         name = channel_shown(row.channel_type, row.channel_id, data.uid)
+        messages = stored_messages(shown, head.streams, name, basic=False)
         if data.order_by_last:
             messages.reverse()
         answers.append(RecentMessages(name, row.channel_type, messages, head.sent))
@@ -317,7 +317,7 @@ def _answer(
     above = known.get((row.channel_type, name), 0)
     newest = head.messages[-1]
     rows = [message for message in head.messages[::-1][:count] if message.sequence > above]
-    recents = stored_messages(rows, head.streams, uid, basic=False)
+    recents = stored_messages(rows, head.streams, name, basic=False)
     if rows:
         number = recents[0].client_msg_no
     else:

@@ -8,7 +8,6 @@ that comes with a stamp below another partition's (`zmqim.chat.listing`).
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -33,6 +32,7 @@ from zmqim.chat.results import (
 )
 from zmqim.chat.rows import ConversationRow
 from zmqim.gateway.http.asking import Asking
+from zmqim.gateway.http.bundling import Bundling, PartitionAsk
 from zmqim.gateway.http.problems import Problem, bad_request
 from zmqim.ring.partitions import partition_of
 
@@ -58,6 +58,7 @@ class Directory:
 
     def __init__(self, asking: Asking, partitions: int) -> None:
         self._asking = asking
+        self._bundling = Bundling(asking)
         self._partitions = partitions
 
     async def rows(self, uid: str) -> Rows:
@@ -86,19 +87,33 @@ class Directory:
     async def heads(self, uid: str, wanted: Sequence[HeadWanted]) -> Heads:
         """How far the channels are, as `uid` sees them."""
         views: list[HeadView | None] = [None] * len(wanted)
-        parts = self._by_partition(wanted)
-        promises = await asyncio.gather(
-            *(self._heads_of(uid, wanted, numbers, views) for numbers in parts)
-        )
-        return Heads(views, min(promises, default=_NEVER))
+        promise = _NEVER
+        left = self._by_partition(wanted)
+        while left:
+            asks = [
+                _ask(partition, HeadsQuery(uid, [wanted[number] for number in _few(numbers)]))
+                for partition, numbers in left.items()
+            ]
+            pages = await self._bundling.read_each(asks, HeadsPage)
+            following = {}
+            for (partition, numbers), page in zip(left.items(), pages, strict=True):
+                if isinstance(page, Problem):
+                    continue
+                for number, view in zip(numbers, page.heads, strict=False):
+                    views[number] = view
+                promise = min(promise, page.promise)
+                if len(page.heads) < len(numbers):
+                    following[partition] = numbers[len(page.heads) :]
+            left = following
+        return Heads(views, promise)
 
-    def _by_partition(self, wanted: Sequence[HeadWanted | CommandsWanted]) -> list[list[int]]:
-        """The places in `wanted` of the channels that one partition holds, for each partition."""
+    def _by_partition(self, wanted: Sequence[HeadWanted | CommandsWanted]) -> dict[int, list[int]]:
+        """The places in `wanted` of the channels that a partition holds, by partition."""
         parts: dict[int, list[int]] = {}
         for number, one in enumerate(wanted):
             key = route_key_of_channel(one.channel_type, one.channel_id)
             parts.setdefault(partition_of(key, self._partitions), []).append(number)
-        return list(parts.values())
+        return parts
 
     async def all_heads(self, uid: str, wanted: Sequence[HeadWanted]) -> tuple[list[HeadView], int]:
         """The same where nothing may be missing; `Problem` if a partition does not answer."""
@@ -118,21 +133,23 @@ class Directory:
     ) -> list[tuple[CommandsWanted, MessageRow]]:
         """The oldest commands of those channels, up to `limit` of each; `Problem` if a partition
         does not answer."""
-        parts = [[wanted[number] for number in part] for part in self._by_partition(wanted)]
-        found = await asyncio.gather(*(self._commands_of(some, limit) for some in parts))
-        return [command for part in found for command in part]
-
-    async def _commands_of(
-        self, wanted: list[CommandsWanted], limit: int
-    ) -> list[tuple[CommandsWanted, MessageRow]]:
-        key = route_key_of_channel(wanted[0].channel_type, wanted[0].channel_id)
         found: list[tuple[CommandsWanted, MessageRow]] = []
-        while wanted:
-            some = wanted[: limits.HEADS_PER_QUERY_MAX]
-            page = await self._asking.read(key, CommandsQuery(some, limit), CommandsPage)
-            for one, told in zip(some, page.channels, strict=False):
-                found += [(one, message) for message in told.messages]
-            wanted = wanted[len(page.channels) :]
+        left = self._by_partition(wanted)
+        while left:
+            asks = [
+                _ask(partition, CommandsQuery([wanted[number] for number in _few(numbers)], limit))
+                for partition, numbers in left.items()
+            ]
+            pages = await self._bundling.read_each(asks, CommandsPage)
+            following = {}
+            for (partition, numbers), page in zip(left.items(), pages, strict=True):
+                if isinstance(page, Problem):
+                    raise page
+                for number, told in zip(numbers, page.channels, strict=False):
+                    found += [(wanted[number], message) for message in told.messages]
+                if len(page.channels) < len(numbers):
+                    following[partition] = numbers[len(page.channels) :]
+            left = following
         return found
 
     async def last_command(self, channel_type: int, channel_id: str) -> int:
@@ -157,27 +174,15 @@ class Directory:
         """Store how far a person is."""
         await self._asking.write(route_key_of_user(change.uid), change)
 
-    async def _heads_of(
-        self,
-        uid: str,
-        wanted: Sequence[HeadWanted],
-        numbers: list[int],
-        views: list[HeadView | None],
-    ) -> int:
-        """Ask one partition for the channels at `numbers`, until it told of all of them."""
-        first = wanted[numbers[0]]
-        key = route_key_of_channel(first.channel_type, first.channel_id)
-        promise = _NEVER
-        done = 0
-        while done < len(numbers):
-            some = numbers[done : done + limits.HEADS_PER_QUERY_MAX]
-            query = HeadsQuery(uid, [wanted[number] for number in some])
-            try:
-                page = await self._asking.read(key, query, HeadsPage)
-            except Problem:
-                return promise
-            for number, view in zip(some, page.heads, strict=False):
-                views[number] = view
-            promise = min(promise, page.promise)
-            done += len(page.heads)
-        return promise
+
+def _few(numbers: list[int]) -> list[int]:
+    """As many as one question may name."""
+    return numbers[: limits.HEADS_PER_QUERY_MAX]
+
+
+def _ask(partition: int, query: HeadsQuery | CommandsQuery) -> PartitionAsk:
+    """A question about channels of one partition."""
+    first = query.channels[0]
+    return PartitionAsk(
+        partition, route_key_of_channel(first.channel_type, first.channel_id), query
+    )

@@ -8,11 +8,14 @@ from litestar.params import Dependency
 
 from zmqim.gateway.http.asking import Asking
 from zmqim.gateway.http.directory import Directory
+from zmqim.gateway.http.senders import Senders
 from zmqim.gateway.plugin import GatewayPort
 
 Given = Annotated[Asking, Dependency(skip_validation=True)]
 """The listener's `Asking`."""
 GivenDirectory = Annotated[Directory, Dependency(skip_validation=True)]
 """The conversations behind it."""
+GivenSenders = Annotated[Senders, Dependency(skip_validation=True)]
+"""Who may send."""
 GivenPort = Annotated[GatewayPort, Dependency(skip_validation=True)]
 """The gateway's port."""

@@ -32,7 +32,12 @@ from zmqim.gateway.http.shapes import (
     SyncItem,
     TypeOfChannel,
 )
-from zmqim.gateway.http.stored import StoredMessage, stored_message, stored_messages
+from zmqim.gateway.http.stored import (
+    StoredMessage,
+    channel_shown,
+    stored_message,
+    stored_messages,
+)
 
 LIMIT_DEFAULT: Final = 50
 """Messages of a page whose limit is 0."""
@@ -70,7 +75,9 @@ def _is_basic(wanted: SyncItem) -> bool:
 
 
 def _shown(page: MessagesPage, login_uid: str, wanted: SyncItem) -> list[StoredMessage]:
-    return stored_messages(page.messages, page.streams, login_uid, basic=_is_basic(wanted))
+    canonical = channel_of(wanted.channel_type, wanted.channel_id, login_uid)
+    name = channel_shown(wanted.channel_type, canonical, login_uid)
+    return stored_messages(page.messages, page.streams, name, basic=_is_basic(wanted))
 
 
 @post("/channel/messagesyncbatch", status_code=200, tags=["messages"])

@@ -22,7 +22,7 @@ from zmqim.chat.operations import SendMessage
 from zmqim.chat.queries import UserQuery
 from zmqim.chat.results import Rejected, Sent, Strangers, UserRow
 from zmqim.gateway.http.asking import Asking, channel_of, check_group, check_uid
-from zmqim.gateway.http.given import Given
+from zmqim.gateway.http.given import Given, GivenSenders
 from zmqim.gateway.http.problems import bad_request, refused
 from zmqim.gateway.http.shapes import MessageHeader, SendAnswer, SendData, SendRequest
 from zmqim.gateway.http.temporary import TEMPORARY, make_list, uids_of
@@ -30,13 +30,14 @@ from zmqim.gateway.plugin import Draft, GatewayPort
 
 
 @post("/message/send", status_code=200, tags=["messages"])
-async def send_message(data: SendRequest, asking: Given) -> SendAnswer:
+async def send_message(data: SendRequest, asking: Given, senders: GivenSenders) -> SendAnswer:
     """Send a message. Answered when it is committed, with its id and sequence, or refused with the
     reason. The same client_msg_no again gets the first answer. With `subscribers` a command message
     goes to exactly these uids."""
-    port = asking.port  # Of two dependencies the framework makes tasks, for each request.
+    port = asking.port
     operation = _operation_of(data, port.system_uids)
-    await check_sender(asking, port, operation.from_uid)
+    if operation.from_uid not in port.system_uids:
+        await senders.check(operation.from_uid)
     if data.subscribers:
         await make_list(asking, operation.channel_id, uids_of(data))
     operation = await approved(port, operation, data.channel_id)
@@ -140,17 +141,6 @@ def flags_of(header: MessageHeader) -> int:
         | (MessageFlag.RED_DOT if header.red_dot else 0)
         | (MessageFlag.SYNC_ONCE if header.sync_once else 0)
     )
-
-
-async def check_sender(asking: Asking, port: GatewayPort, uid: str) -> None:
-    """A user's own bans are facts of the user's partition, as at CONNECT. System uids have none."""
-    if uid in port.system_uids:
-        return
-    row = await asking.read(route_key_of_user(uid), UserQuery(uid, 0), UserRow)
-    if row.ban:
-        raise refused(Reason.BANNED)
-    if row.send_ban:
-        raise refused(Reason.SEND_BANNED)
 
 
 async def approved(port: GatewayPort, message: SendMessage, channel_id: str) -> SendMessage:

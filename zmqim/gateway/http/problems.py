@@ -15,7 +15,6 @@ from litestar.exceptions import HTTPException, ValidationException
 
 from zmqim.chat.codes import Reason
 from zmqim.chat.refusals import sentence_of
-from zmqim.errors import DeadlinePassed
 from zmqim.gateway.http.not_built import instead_of
 
 
@@ -81,37 +80,32 @@ def bad_request(msg: str, hint: str = "") -> Problem:
     return Problem(400, "bad_request", msg, hint=hint)
 
 
-def problem_response(_: Request[Any, Any, Any], error: Problem) -> Response[dict[str, Any]]:
+def problem_response(error: Problem) -> Response[dict[str, Any]]:
     """The HTTP answer of a `Problem`."""
     return Response(error.body(), status_code=error.status, media_type=MediaType.JSON)
 
 
-def litestar_response(
+def framework_response(
     request: Request[Any, Any, Any], error: HTTPException
 ) -> Response[dict[str, Any]]:
     """Refusals that the framework found (wrong type, unknown path, too large) in the same shape."""
     status = error.status_code
     if isinstance(error, ValidationException):
         sentence = _validation_sentence(error) if _has_body(request) else "the body is missing"
-        return problem_response(request, bad_request(sentence, "see /docs"))
+        return problem_response(bad_request(sentence, "see /docs"))
     instead = instead_of(request.scope["path"]) if status == 404 else None
     if instead is not None:
         msg = f"zmqim does not have this call of WuKongIM: {instead}"
         hint = "docs/COMPATIBILITY.md names every call and what there is instead"
-        return problem_response(request, Problem(404, "not_built", msg, hint=hint))
+        return problem_response(Problem(404, "not_built", msg, hint=hint))
     codes = {401: "no_key", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
     code = codes.get(status, "bad_request" if status < 500 else "internal")
-    return problem_response(request, Problem(status, code, error.detail, hint="see /docs"))
+    return problem_response(Problem(status, code, error.detail, hint="see /docs"))
 
 
-def late_response(request: Request[Any, Any, Any], error: DeadlinePassed) -> Response[Any]:
-    """Nobody answered in time a question that changes nothing."""
-    return problem_response(request, Problem(503, "unavailable", error.what, hint=error.hint))
-
-
-def unreadable_response(request: Request[Any, Any, Any], _: Exception) -> Response[dict[str, Any]]:
+def unreadable_response(_request: Request[Any, Any, Any], _: Exception) -> Response[dict[str, Any]]:
     """A body that is not UTF-8, or nested too deeply: the decoder raises these as they are."""
-    return problem_response(request, bad_request("the body is not JSON that can be read"))
+    return problem_response(bad_request("the body is not JSON that can be read"))
 
 
 def _has_body(request: Request[Any, Any, Any]) -> bool:

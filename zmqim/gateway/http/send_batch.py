@@ -19,10 +19,9 @@ from zmqim.chat.channels import person_channel_id
 from zmqim.chat.codes import ChannelType
 from zmqim.chat.operations import SendMessage
 from zmqim.gateway.http.asking import Asking, check_uids
-from zmqim.gateway.http.given import Given, GivenPort
+from zmqim.gateway.http.given import Given, GivenSenders
 from zmqim.gateway.http.messages import (
     approved,
-    check_sender,
     commit,
     flags_of,
     payload_of,
@@ -35,10 +34,13 @@ from zmqim.gateway.plugin import GatewayPort
 
 
 @post("/message/sendbatch", status_code=200, tags=["messages"])
-async def send_batch(data: SendBatchRequest, asking: Given, port: GivenPort) -> SendBatchAnswer:
+async def send_batch(
+    data: SendBatchRequest, asking: Given, senders: GivenSenders
+) -> SendBatchAnswer:
     """Send one message to each of `subscribers`, in their person channels with from_uid. Answered
     when each copy is committed or refused: `fail_uids` did not get theirs, `reason` says why, in
     the same order. Repeat a call under its client_msg_no, and only what is missing is sent."""
+    port = asking.port
     if not data.subscribers:
         raise bad_request("subscribers is empty", "name who shall get the message")
     sender = sender_of(data.from_uid)
@@ -53,7 +55,8 @@ async def send_batch(data: SendBatchRequest, asking: Given, port: GivenPort) -> 
         privileged=sender in port.system_uids,
         stranger=stranger_asked(ChannelType.PERSON),
     )
-    await check_sender(asking, port, sender)
+    if sender not in port.system_uids:
+        await senders.check(sender)
     batch = _Batch(asking, port, message, list(dict.fromkeys(data.subscribers)))
     return await batch.send()
 

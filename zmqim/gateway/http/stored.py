@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from zmqim.chat.channels import peer_of
 from zmqim.chat.codes import ChannelType, MessageFlag, StreamStatus
-from zmqim.chat.operations import decode_send
+from zmqim.chat.operations import SendMessage, decode_send
 from zmqim.chat.results import MessageRow, StreamView
 from zmqim.gateway.events import STATUS_NAMES
 from zmqim.ids import seconds_of
@@ -33,6 +33,15 @@ class HeaderAnswer(Struct):
     no_persist: int
     red_dot: int
     sync_once: int
+
+
+_HEADERS: Final = [
+    HeaderAnswer(
+        int(bool(flags & _NO_PERSIST)), int(bool(flags & _RED_DOT)), int(bool(flags & _SYNC_ONCE))
+    )
+    for flags in range(1 << 8)
+]
+"""By the flags of a message, which are a byte."""
 
 
 class EventLane(Struct):
@@ -96,20 +105,19 @@ def stored_message(row: MessageRow, login_uid: str) -> StoredMessage:
     """`row` as `login_uid` sees it: a person channel is named by the other side, or for nobody in
     particular ("") by both."""
     message = decode_send(row.operation)
-    flags = message.flags
+    return _shown(row, message, channel_shown(message.channel_type, message.channel_id, login_uid))
+
+
+def _shown(row: MessageRow, message: SendMessage, channel_id: str) -> StoredMessage:
     return StoredMessage(
-        HeaderAnswer(
-            int(bool(flags & _NO_PERSIST)),
-            int(bool(flags & _RED_DOT)),
-            int(bool(flags & _SYNC_ONCE)),
-        ),
+        _HEADERS[message.flags],
         message.setting,
         row.message_id,
         str(row.message_id),
         message.client_msg_no,
         row.sequence,
         message.from_uid,
-        channel_shown(message.channel_type, message.channel_id, login_uid),
+        channel_id,
         message.channel_type,
         message.topic,
         message.expire,
@@ -119,15 +127,19 @@ def stored_message(row: MessageRow, login_uid: str) -> StoredMessage:
 
 
 def stored_messages(
-    rows: Iterable[MessageRow], streams: Iterable[StreamView], login_uid: str, *, basic: bool
+    rows: Iterable[MessageRow], streams: Iterable[StreamView], channel_id: str, *, basic: bool
 ) -> list[StoredMessage]:
-    """The same with those of their streams that were read; `basic`: without snapshots."""
+    """The messages of a channel that the reader knows by that id, with those of their streams that
+    were read; `basic`: without snapshots."""
+    messages = [_shown(row, decode_send(row.operation), channel_id) for row in rows]
     views = {view.sequence: view for view in streams}
+    if not views:
+        return messages
     return [
-        _with_stream(stored_message(row, login_uid), views[row.sequence], basic=basic)
-        if row.sequence in views
-        else stored_message(row, login_uid)
-        for row in rows
+        _with_stream(message, views[message.message_seq], basic=basic)
+        if message.message_seq in views
+        else message
+        for message in messages
     ]
 
 
