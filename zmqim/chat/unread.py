@@ -40,10 +40,13 @@ class Senders:
 
     def last(self, channel: Channel, uid: str) -> int:
         """Sequence of the last message of `uid`; 0 if there is none."""
-        found = channel.head.senders.get(uid)
+        senders = channel.head.senders
+        found = senders.get(uid)
         if found is not None:
             return found
-        body = self._view.get(self._keys.sender(channel.chan16, uid)) if channel.exists else None
+        if len(senders) < SENDERS_IN_HEAD:
+            return 0  # Nobody had to move into a row yet.
+        body = self._view.get(self._keys.sender(channel.chan16, uid))
         return 0 if body is None else int.from_bytes(body, "big")
 
 

@@ -47,7 +47,7 @@ from zmqim.gateway.http.given import GivenDirectory
 from zmqim.gateway.http.portions import request_id
 from zmqim.gateway.http.problems import bad_request
 from zmqim.gateway.http.shapes import ChannelKey, Ok
-from zmqim.gateway.http.stored import channel_shown, stored_messages
+from zmqim.gateway.http.stored import StoredMessage, channel_shown, stored_messages
 from zmqim.ids import HLC_COUNTER_BITS, seconds_of
 
 
@@ -91,7 +91,8 @@ async def conversation_sync(
             version = min(version, data.version)
     else:
         shown.sort(key=_newest_first)
-    return [_answer(data.uid, one, version, data.msg_count, known) for one in shown]
+    answer = _Answers(data.uid, version, data.msg_count, known).of
+    return [answer(row, head) for row, head in shown]
 
 
 @post("/conversation/syncByChannels", status_code=200)
@@ -105,7 +106,8 @@ async def sync_by_channels(
     rows = [row for row in rows if row.present and (row.channel_type, row.channel_id) in wanted]
     shown, told = await _shown(directory, data.uid, rows, max(1, data.msg_count))
     version = version_of(min(promise, told))
-    return [_answer(data.uid, one, version, data.msg_count, {}) for one in shown]
+    answer = _Answers(data.uid, version, data.msg_count, {}).of
+    return [answer(row, head) for row, head in shown]
 
 
 @post("/conversation/channels", status_code=200)
@@ -309,36 +311,50 @@ async def _read(
     return Ok()
 
 
-def _answer(
-    uid: str, one: Shown, version: int, count: int, known: dict[tuple[int, str], int]
-) -> ConversationAnswer:
-    row, head = one
-    name = channel_shown(row.channel_type, row.channel_id, uid)
-    above = known.get((row.channel_type, name), 0)
-    newest = head.messages[-1]
-    rows = [message for message in head.messages[::-1][:count] if message.sequence > above]
-    recents = stored_messages(rows, head.streams, name, basic=False)
-    if rows:
-        number = recents[0].client_msg_no
-    else:
-        number = decode_send(newest.operation).client_msg_no
-    wall_ms = wall_clock_ms()
-    return ConversationAnswer(
-        name,
-        row.channel_type,
-        unread_of(row, head),
-        seconds_of(head.last_hlc),
-        head.last_sequence,
-        number,
-        row.deleted,
-        read_to(row, head),
-        min(version_of(changed_at(row, head)), version),
-        [
-            shown
-            for message, shown in zip(rows, recents, strict=True)
-            if not is_over(message.hlc, shown.expire, wall_ms)
-        ],
-    )
+class _Answers:
+    """How one call shows conversations in the shape of v2.2."""
+
+    def __init__(
+        self, uid: str, version: int, count: int, known: dict[tuple[int, str], int]
+    ) -> None:
+        self._uid = uid
+        self._version = version
+        self._count = count
+        self._known = known
+        self._wall_ms = wall_clock_ms()
+
+    def of(self, row: ConversationRow, head: HeadView) -> ConversationAnswer:
+        """One conversation with the newest of its messages, down to what the caller knows."""
+        kind = row.channel_type
+        name = channel_shown(kind, row.channel_id, self._uid)
+        messages = head.messages[-self._count :] if self._count else []
+        messages.reverse()
+        if self._known:
+            above = self._known.get((kind, name), 0)
+            messages = [message for message in messages if message.sequence > above]
+        recents = stored_messages(messages, head.streams, name, basic=False)
+        if recents:
+            number = recents[0].client_msg_no
+            if any(one.expire for one in recents):
+                both = zip(messages, recents, strict=True)
+                recents = [one for row_of, one in both if not self._is_over(row_of.hlc, one)]
+        else:
+            number = decode_send(head.messages[-1].operation).client_msg_no
+        return ConversationAnswer(
+            name,
+            kind,
+            unread_of(row, head),
+            seconds_of(head.last_hlc),
+            head.last_sequence,
+            number,
+            row.deleted,
+            read_to(row, head),
+            min(version_of(changed_at(row, head)), self._version),
+            recents,
+        )
+
+    def _is_over(self, hlc: int, message: StoredMessage) -> bool:
+        return is_over(hlc, message.expire, self._wall_ms)
 
 
 def _listed(uid: str, one: Shown) -> ListedConversation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -127,14 +127,14 @@ def _shown(row: MessageRow, message: SendMessage, channel_id: str) -> StoredMess
 
 
 def stored_messages(
-    rows: Iterable[MessageRow], streams: Iterable[StreamView], channel_id: str, *, basic: bool
+    rows: Iterable[MessageRow], streams: Sequence[StreamView], channel_id: str, *, basic: bool
 ) -> list[StoredMessage]:
     """The messages of a channel that the reader knows by that id, with those of their streams that
     were read; `basic`: without snapshots."""
     messages = [_shown(row, decode_send(row.operation), channel_id) for row in rows]
-    views = {view.sequence: view for view in streams}
-    if not views:
+    if not streams:
         return messages
+    views = {view.sequence: view for view in streams}
     return [
         _with_stream(message, views[message.message_seq], basic=basic)
         if message.message_seq in views
