@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from http_rig import KEY, HttpRig
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from litestar.types import Scope
 
 from zmqim.bus.messages import OutcomeCode
-from zmqim.gateway.http.app import framework_app
+from zmqim.gateway.http.app import framework_app, make_app
 from zmqim.gateway.http.direct import direct_calls, has_key
 from zmqim.gateway.http.examples import EXAMPLES
 from zmqim.limits import HTTP_BODY_BYTES_MAX
@@ -136,15 +138,24 @@ def test_what_the_partition_does_not_answer_is_said_as_ever(rigs: tuple[HttpRig,
         rig.port.code = OutcomeCode.DONE
 
 
-def test_a_fault_of_ours_is_answered_without_details(rigs: tuple[HttpRig, HttpRig]) -> None:
-    for rig in rigs:
-        rig.port.system_uids = None  # type: ignore[assignment]
+def test_a_fault_of_ours_is_answered_without_details_and_ends_the_connection() -> None:
+    rig = HttpRig()
+    rig.port.system_uids = None  # type: ignore[assignment]
     body = json.dumps(BODIES["/message/send"]).encode()
-    short, framework = answers(rigs, "/message/send", body)
-    for rig in rigs:
-        rig.port.system_uids = frozenset()
-    assert short == framework
-    assert (short[0], short[1]["code"]) == (500, "internal")
+    headers = [(b"token", KEY.encode()), (b"content-length", b"%d" % len(body))]
+    scope = {"type": "http", "method": "POST", "path": "/message/send", "headers": headers}
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    with pytest.raises(TypeError):  # The server ends a connection whose application raised.
+        asyncio.run(make_app(rig.gateway_port)(cast(Scope, scope), receive, send))
+    assert sent[0]["status"] == 500
+    assert json.loads(sent[1]["body"])["code"] == "internal"
 
 
 @pytest.mark.parametrize(

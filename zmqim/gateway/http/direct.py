@@ -27,6 +27,9 @@ from zmqim.limits import HTTP_BODY_BYTES_MAX
 BODY: Final = "data"
 """The parameter of a handler that the framework fills with the body."""
 
+INTERNAL: Final = 500
+"""The status of a fault of ours."""
+
 _encode = msgspec.json.Encoder().encode
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -123,18 +126,20 @@ class DirectCalls:
 
     async def _serve(self, call: Call, data: Any, path: str, send: Send) -> None:
         try:
-            answer = _encode(await call.handler(data=data, **call.given))
-            status = call.status
-        except Exception as error:  # noqa: BLE001  the last one that could answer
+            answer = await call.handler(data=data, **call.given)
+        except Exception as error:
             problem = self._fault(path, error)
-            answer = _encode(problem.body())
-            status = problem.status
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(answer)),
-        ]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer, "more_body": False})
+            await _answer(send, problem.status, _encode(problem.body()))
+            if problem.status != INTERNAL:
+                return
+            raise  # The server ends the connection.
+        await _answer(send, call.status, _encode(answer))
+
+
+async def _answer(send: Send, status: int, body: bytes) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 async def _body(receive: Receive) -> bytes | None:
