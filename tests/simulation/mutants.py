@@ -424,6 +424,16 @@ class BelievesThatItLeads(StorageCore):
         self.replicas.confirmed = lambda partition: NEVER  # type: ignore[method-assign]
 
 
+class ReadsAtOnceAmongOthers(StorageCore):
+    """What a lone voter may do, answer a read without asking who leads, is done by any leader."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.proposals._is_current = (  # type: ignore[method-assign]
+            lambda group: group.raft.applied >= group.raft.last and not group.waiting
+        )
+
+
 class CountsOldEchoes(StorageCore):
     """A read is confirmed by the round before it."""
 
@@ -450,11 +460,11 @@ class ServesBeforeItsNoOp(_Changed):
         super().__init__(*arguments, **more)
         admit = self.proposals.admit
 
-        def eager(now: int, wall_ms: int, source: Any, item: Any) -> Group | None:
-            group = admit(now, wall_ms, source, item)
+        def eager(now: int, wall_ms: int, source: Any, item: Any) -> None:
+            admit(now, wall_ms, source, item)
+            group = self.proposals.touched.get(item.partition)
             if group is not None and item.kind == ItemKind.READ and group.waiting:
                 group.waiting[-1] = (group.raft.applied, *group.waiting[-1][1:])
-            return group
 
         self.proposals.admit = eager  # type: ignore[method-assign]
 
@@ -681,6 +691,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "stale leader answers reads",
         "a read misses",
         Directed(reads_at_a_leader_that_was_left, BelievesThatItLeads),
+    ),
+    Mutant(
+        "a read among several voters is answered at once",
+        "a read misses",
+        Directed(reads_at_a_leader_that_was_left, ReadsAtOnceAmongOthers),
     ),
     Mutant(
         "a read is confirmed by the round before it",
