@@ -108,8 +108,8 @@ class Rig:
     def down(self, name: str) -> None:
         self.core.peer_down(self.now, name)
 
-    def view(self, *routers: str) -> None:
-        self.core.view_changed(self.now, View((), routers, ()))
+    def view(self, *routers: str, suspected: tuple[str, ...] = ()) -> None:
+        self.core.view_changed(self.now, View((), routers, (), suspected))
 
     def receive(self, message: Message, source: str = "router-1") -> None:
         self.core.receive(self.now, source, message)

@@ -242,7 +242,7 @@ NODE_HEARTBEAT_MS = 150
 """One NodeHeartbeat a pair of storages, for all groups; also when a read must be confirmed."""
 LEADER_SILENCE_MS = 1_000
 """No NodeHeartbeat of the leader for so long: its groups elect another (T_s; doubled while gossip
-still hears the process)."""
+does not suspect the process)."""
 LEADER_LOST_MS = 100
 """The same once the connection to the leader was lost."""
 QUORUM_SILENCE_MS = 1_500

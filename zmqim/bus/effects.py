@@ -32,11 +32,16 @@ class Peer(NamedTuple):
 
 
 class View(NamedTuple):
-    """Who is there, as gossip sees it: names of ALIVE and SUSPECT processes, sorted, by role."""
+    """Who is there, as gossip sees it: names of ALIVE and SUSPECT processes, sorted, by role.
+
+    `suspected` are those of them that fell silent, and may be gone: whoever can do without them
+    does.
+    """
 
     gateways: tuple[NodeName, ...]
     routers: tuple[NodeName, ...]
     storages: tuple[NodeName, ...]
+    suspected: tuple[NodeName, ...] = ()
 
 
 class Send:

@@ -328,8 +328,10 @@ class GatewayCore:
         self._connecting.router_down(now, name)
 
     def view_changed(self, now: Milliseconds, view: View) -> None:
-        """Gossip sees other live processes."""
-        self._routers.view_changed(view)
+        """Gossip sees other live processes, or suspects others."""
+        for name in self._routers.view_changed(view):
+            self._sending.router_down(now, name)
+            self._requests.router_down(now, name)
 
     def receive(self, now: Milliseconds, source: NodeName, message: Message) -> None:
         """A message of a linked process."""

@@ -62,6 +62,9 @@ class Routers:
     def __init__(self, partitions: int) -> None:
         self.live: tuple[NodeName, ...] = ()
         """Linked and alive as gossip sees it, sorted; linked ones alone while gossip sees none."""
+        self._preferred: tuple[NodeName, ...] = ()
+        """Those of them that are not suspected; all where everyone is."""
+        self._suspected: tuple[NodeName, ...] = ()
         self._partitions = partitions
         self._linked: dict[NodeName, None] = {}
         self._seen: tuple[NodeName, ...] = ()
@@ -83,24 +86,37 @@ class Routers:
         self._submits.pop(name, None)
         self._changed()
 
-    def view_changed(self, view: View) -> None:
-        """Gossip sees other live routers."""
-        self._seen = view.routers
+    def view_changed(self, view: View) -> list[NodeName]:
+        """Gossip sees other live routers. Gives those that are asked no more: what they have goes
+        to another one."""
+        before = self._preferred
+        self._seen, self._suspected = view.routers, view.suspected
         self._changed()
+        return [name for name in before if name not in self._preferred]
 
     def _changed(self) -> None:
         both = tuple(name for name in self._seen if name in self._linked)
         self.live = both or tuple(sorted(self._linked))
+        trusted = tuple(name for name in self.live if name not in self._suspected)
+        self._preferred = trusted or self.live
         self._by_partition = {}
 
-    def owner_of(self, partition: int, tries: int = 0) -> NodeName | None:
-        """The router that rendezvous names for the partition, None without any.
+    def owner_of(self, partition: int) -> NodeName | None:
+        """The router that rendezvous names for the partition among the live ones, None without any:
+        logins have one owner, who stays it while it is only suspected."""
+        routers = routers_of(PartitionId(partition), self.live)
+        return routers[0] if routers else None
+
+    def router_for(self, partition: int, tries: int) -> NodeName | None:
+        """Whom to ask about the partition, None without any: every router routes everything, so a
+        suspected one is passed over.
 
         After each ROUTER_TRIES that came to nothing it is the next one.
         """
         routers = self._by_partition.get(partition)
         if routers is None:
-            routers = self._by_partition[partition] = routers_of(PartitionId(partition), self.live)
+            among = PartitionId(partition), self._preferred
+            routers = self._by_partition[partition] = routers_of(*among)
         return routers[tries // limits.ROUTER_TRIES % len(routers)] if routers else None
 
     def submit(self, router: NodeName, items: Sequence[Item]) -> None:
@@ -218,7 +234,7 @@ class Requests:
         self._launch(now, asked)
 
     def _launch(self, now: int, asked: Asked, router: NodeName | None = None) -> None:
-        router = router or self._routers.owner_of(asked.partition, asked.tries)
+        router = router or self._routers.router_for(asked.partition, asked.tries)
         asked.router = router
         if router is None:
             self._again(now, asked, limits.LEADER_RETRY_MS_MAX)

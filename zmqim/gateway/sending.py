@@ -232,7 +232,7 @@ class Sending:
             self._sessions.balance_reading(session)
 
     def _launch(self, now: int, lane: Lane, router: NodeName | None = None) -> None:
-        router = router or self._routers.owner_of(lane.partition, lane.tries)
+        router = router or self._routers.router_for(lane.partition, lane.tries)
         lane.router = router
         if router is None:
             self._again(now, lane, limits.LEADER_RETRY_MS_MAX)

@@ -6,8 +6,8 @@ holds. Two things are kept apart:
 
 * the *table* is gossip: the highest claim about each life, also the claims of others. Whoever is
   accused wrongly finds himself among the `suspects` of a heartbeat (or in a table) and refutes.
-* the *view* is what cores route by: ALIVE and SUSPECT members of the table, and those that are
-  held for DOWN although we hear them ourselves (only somebody else's link to them is cut).
+* the *view* is what cores route by: ALIVE and SUSPECT members of the table, and those held for
+  DOWN whom we hear ourselves (only somebody else's link to them is cut).
 
 Pure: `now` is the caller's monotonic clock in milliseconds, randomness is passed in. Everything
 here may be lost, repeated or late; push-pull with a random peer repairs it.
@@ -477,17 +477,17 @@ class Membership:
         if self._me.state != MemberState.LEFT:
             names[self._me.role].add(NodeName(self._me.name))
         self._view_needs_time = False
+        suspected = []
         for life in self._lives.values():
             member = life.member
+            if member.state == MemberState.SUSPECT:
+                suspected.append(NodeName(member.name))
             is_down = member.state == MemberState.DOWN
             self._view_needs_time |= is_down and life.was_heard_last
             if member.state <= MemberState.SUSPECT or (is_down and self._is_heard(life)):
                 names.setdefault(member.role, set()).add(NodeName(member.name))
-        return View(
-            gateways=tuple(sorted(names[Role.GATEWAY])),
-            routers=tuple(sorted(names[Role.ROUTER])),
-            storages=tuple(sorted(names[Role.STORAGE])),
-        )
+        gateways, routers, storages = (tuple(sorted(names[role])) for role in sorted(Role))
+        return View(gateways, routers, storages, tuple(sorted(suspected)))
 
     def _refresh_view(self) -> None:
         """Compute the view anew if it may have changed: most heartbeats change nothing."""

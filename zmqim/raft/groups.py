@@ -132,7 +132,7 @@ class Groups:
         self._lost(name)
 
     def view_changed(self, seen: Collection[NodeName]) -> None:
-        """Gossip hears these storages."""
+        """Gossip hears these storages, and suspects them of nothing."""
         for name, peer in self.peers.by_name.items():
             peer.is_seen = name in seen
 

@@ -166,7 +166,7 @@ class StorageCore:
     def view_changed(self, now: int, view: View) -> None:
         """Gossip sees other live processes."""
         self.pushing.view_changed(view)
-        self.replicas.view_changed(view.storages)
+        self.replicas.view_changed(set(view.storages).difference(view.suspected))
 
     def receive(self, now: int, source: NodeName, message: Message) -> None:
         """A message of a linked process."""

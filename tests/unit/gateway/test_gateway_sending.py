@@ -314,6 +314,32 @@ class TestRetries:
         assert rig.asked == [item]
 
     @pytest.mark.promise("P6")
+    def test_a_suspected_router_is_passed_over_and_what_it_has_goes_to_another(
+        self, rig: Rig
+    ) -> None:
+        rig.up("router-2", answer_probes=False)
+        rig.view("router-1", "router-2")
+        rig.send(1, "bob")
+        (first,) = [e.to for e in rig.turn() if submitted([e]) and isinstance(e, Send)]
+        other = "router-2" if first == "router-1" else "router-1"
+        item = rig.asked.pop()
+        rig.view("router-1", "router-2", suspected=(first,))
+        again = [e.to for e in rig.advance(300) if submitted([e]) and isinstance(e, Send)]
+        assert (again, rig.asked) == ([other], [item])
+        rig.sent(item, 1)
+        rig.send(1, "bob")
+        assert [e.to for e in rig.turn() if submitted([e]) and isinstance(e, Send)] == [other]
+        rig.sent(rig.asked.pop(), 2)
+        rig.view("router-1", "router-2")
+        rig.send(1, "bob")
+        assert [e.to for e in rig.turn() if submitted([e]) and isinstance(e, Send)] == [first]
+
+    def test_where_every_router_is_suspected_they_are_asked_all_the_same(self, rig: Rig) -> None:
+        rig.view("router-1", suspected=("router-1",))
+        rig.send(1, "bob")
+        assert len(submitted(rig.turn())) == 1
+
+    @pytest.mark.promise("P6")
     @pytest.mark.parametrize("code", [OutcomeCode.UNAVAILABLE, None])
     def test_after_some_tries_that_come_to_nothing_another_router_is_asked(
         self, rig: Rig, code: OutcomeCode | None

@@ -90,7 +90,7 @@ def test_a_lost_link_to_the_leader_makes_the_others_stand_soon() -> None:
 
 
 @pytest.mark.parametrize(("seen", "patience"), [([], 1), ([ONE, TWO, THREE], 2)])
-def test_a_silent_leader_is_waited_for_twice_as_long_while_gossip_hears_it(
+def test_a_silent_leader_is_waited_for_twice_as_long_while_gossip_does_not_suspect_it(
     seen: list[Any], patience: int
 ) -> None:
     rig = led()
