@@ -96,6 +96,7 @@ def test_the_question_is_spelled_like_a_message() -> None:
         (b"[]", None),
         (b"allowed", None),
         (b"\xff", None),
+        (b'{"more": ' + 100_000 * b"[", None),
     ],
 )
 def test_what_an_answer_says(answer: bytes, verdict: HookVerdict | None) -> None:

@@ -152,7 +152,7 @@ def verdict_of(answer: bytes) -> HookVerdict | None:
         if reply.payload is None:
             return ALLOWED
         payload = binascii.a2b_base64(reply.payload, strict_mode=True)
-    except (msgspec.DecodeError, binascii.Error, ValueError):
+    except (msgspec.DecodeError, RecursionError, ValueError):  # binascii.Error is a ValueError.
         return None
     if len(payload) > PAYLOAD_BYTES_MAX:
         return None
