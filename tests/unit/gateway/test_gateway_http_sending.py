@@ -45,6 +45,22 @@ def test_the_sender_may_be_called_sender_uid_and_name_a_device(rig: HttpRig) -> 
     assert last(rig, "bob")["message_seq"] == 2
 
 
+def test_a_stream_may_be_told_in_the_words_of_the_peer(rig: HttpRig) -> None:
+    body = {"from_uid": "ada", "channel_id": "bob", "channel_type": 1, "payload": PAYLOAD}
+    for said, setting in (({"is_stream": 1}, 2), ({"is_stream": 1, "setting": 0x80}, 0x82)):
+        rig.done("/message/send", **body, **said)
+        assert last(rig, "bob")["setting"] == setting
+    rig.done("/message/send", **body, is_stream=0)
+    assert last(rig, "bob")["setting"] == 0
+
+
+def test_a_message_without_a_payload_is_refused_and_nothing_is_stored(rig: HttpRig) -> None:
+    body = {"from_uid": "ada", "channel_id": "bob", "channel_type": 1, "payload": ""}
+    assert rig.post("/message/send", body)[0] == 400
+    assert batch(rig, "bob", payload="")[0] == 400
+    assert last(rig, "bob") == {"status": 404}
+
+
 def test_each_of_many_gets_a_message_of_its_own(rig: HttpRig) -> None:
     uids = [f"u{number}" for number in range(600)]
     assert batch(rig, *uids, uids[0]) == (200, {"fail_uids": [], "reason": []})

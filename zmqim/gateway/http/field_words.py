@@ -69,6 +69,7 @@ FIELD_WORDS: Final = {
     "include_private": "1: also what others than its sender may not see.",
     "intranet": "1: the listeners' own addresses, not the advertised ones.",
     "ip": "Where the client comes from.",
+    "is_stream": "1: events will follow; the same as setting 2.",
     "items": "One a channel, in the order of the request.",
     "large": "Kept as it is given: a group is fanned out as a large one by its members' number.",
     "last_activity": "When the last packet of the client came.",

@@ -18,7 +18,7 @@ from zmqim.chat.channels import (
     uid_list_id,
 )
 from zmqim.chat.codes import ChannelType, MessageFlag, Reason, Stranger
-from zmqim.chat.operations import SendMessage
+from zmqim.chat.operations import STREAM_SETTING, SendMessage
 from zmqim.chat.queries import UserQuery
 from zmqim.chat.results import Rejected, Sent, Strangers, UserRow
 from zmqim.gateway.http.asking import Asking, channel_of, check_group, check_uid
@@ -86,7 +86,7 @@ def _operation_of(data: SendRequest, system_uids: frozenset[str]) -> SendMessage
         sender,
         data.client_msg_no or secrets.token_hex(16),
         payload_of(data.payload),
-        data.setting,
+        data.setting | (STREAM_SETTING if data.is_stream else 0),
         flags_of(data.header),
         data.expire,
         data.topic,
