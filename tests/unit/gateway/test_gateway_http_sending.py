@@ -121,6 +121,25 @@ def test_the_application_is_asked_for_each_of_many(rig: HttpRig) -> None:
     assert batch(rig, "dan") == (200, {"fail_uids": ["dan"], "reason": ["not these words"]})
 
 
+@pytest.mark.parametrize(
+    ("verdict", "code", "hint"),
+    [
+        (HookVerdict(11, text="not here"), "not_allowed", "the application of [before_send]"),
+        (HookVerdict(100), "refused", "the application of [before_send]"),
+        (HookVerdict(15, text="no answer"), "system_error", "try again later"),
+    ],
+)
+def test_whom_the_application_refuses_is_told_that_it_did(
+    rig: HttpRig, verdict: HookVerdict, code: str, hint: str
+) -> None:
+    rig.port.verdict = verdict
+    body = {"from_uid": "ada", "channel_id": "bob", "channel_type": 1, "payload": PAYLOAD}
+    status, answer = rig.post("/message/send", body)
+    assert (status, answer["code"], answer["reason"]) == (400, code, verdict.reason)
+    assert answer["msg"]
+    assert hint in answer["hint"]
+
+
 def test_a_batch_without_persistence_is_never_logged(rig: HttpRig) -> None:
     asked = len(rig.port.asked)
     batch(rig, "bob", header={"no_persist": 1})
