@@ -7,7 +7,7 @@ from chat_partition import PARTITIONS, Partition
 
 from zmqim.chat.channels import person_channel_id, route_key_of_user
 from zmqim.chat.codes import ChannelType, MessageFlag
-from zmqim.chat.listing import head_wanted, unread_of
+from zmqim.chat.listing import head_wanted, read_to, unread_of
 from zmqim.chat.operations import (
     AddMembers,
     DeriveConversations,
@@ -145,6 +145,28 @@ def test_a_read_position_that_leaves_so_many_unread_is_found() -> None:
         found = head(partition, "b", HeadWanted(GROUP, "g", 0, leaving=left))
         after = ConversationRow(GROUP, "g", present=True, read=found.read_to)
         assert head(partition, "b", head_wanted(after, 0)).unread == min(left, 4)
+
+
+@pytest.mark.parametrize(
+    ("row", "upto"),
+    [
+        (ConversationRow(GROUP, "g", present=True), 2),
+        (ConversationRow(GROUP, "g", present=True, joined=1), 2),
+        (ConversationRow(GROUP, "g", present=True, joined=3), 3),
+        (ConversationRow(GROUP, "g", present=True, joined=3, read=4), 4),
+        (ConversationRow(GROUP, "g", present=True, joined=3, read=4, deleted=5), 5),
+    ],
+)
+def test_nothing_is_unread_up_to_where_the_person_is_said_to_have_read(
+    row: ConversationRow, upto: int
+) -> None:
+    partition = Partition()
+    partition.apply(AddMembers(GROUP, "g", ["a", "b"]))
+    for uid in ("a", "b", "a", "a", "a", "a"):
+        send(partition, uid, "g")
+    view = head(partition, "b", head_wanted(row, 0))
+    assert read_to(row, view) == upto
+    assert unread_of(row, view) == view.last_sequence - upto
 
 
 def test_recent_messages_are_those_that_are_not_deleted() -> None:

@@ -121,8 +121,8 @@ FIELD_WORDS: Final = {
     "port": "Its port there.",
     "prometheus_on": "/metrics is there: yes.",
     "pull_mode": "1: upwards from the start. 0: downwards from it, or from the newest.",
-    "read_seq": "The person has read up to here, or sent.",
-    "readed_to_msg_seq": "The person has read up to here, or sent.",
+    "read_seq": "The person read, sent or deleted up to here, or found it so on joining.",
+    "readed_to_msg_seq": "The person read, sent or deleted up to here, or found it so on joining.",
     "reason": "A WKProto reason code (1 success), or in /message/sendbatch a sentence for each of "
     "fail_uids.",
     "recents": "The newest messages, newest first.",
