@@ -20,8 +20,9 @@ from zmqim.chat.queries import ConversationsQuery, HeadsQuery, HeadWanted
 from zmqim.chat.results import ConversationsPage, HeadsPage, HeadView
 from zmqim.chat.rows import ConversationRow
 from zmqim.chat.unread import SENDERS_IN_HEAD
-from zmqim.limits import PULL_BYTES_MAX
+from zmqim.limits import MEMBERS_PER_ENTRY_MAX, PULL_BYTES_MAX
 from zmqim.ring.partitions import partition_of
+from zmqim.storage.items import check_change
 
 GROUP, PERSON, AGENT = ChannelType.GROUP, ChannelType.PERSON, ChannelType.AGENT
 
@@ -66,6 +67,24 @@ def test_one_operation_for_each_partition_that_holds_some_of_the_members() -> No
     assert sorted(uid for operation in told for uid in operation.uids) == sorted(uids)
     assert len(told) == PARTITIONS
     assert {(one.present, one.version, one.sequence) for one in told} == {(True, 1, 0)}
+
+
+def test_however_many_leave_at_once_each_operation_is_one_that_a_storage_takes() -> None:
+    partition = Partition()
+    uids = [uid for n in range(70_000) if in_partition_0(uid := f"user-{n}")]
+    assert len(uids) > MEMBERS_PER_ENTRY_MAX
+    for first in range(0, len(uids), MEMBERS_PER_ENTRY_MAX):
+        partition.apply(AddMembers(GROUP, "g", uids[first : first + MEMBERS_PER_ENTRY_MAX]))
+    partition.apply(RemoveMembers(GROUP, "g", [], everyone=True))
+    told = owed(partition)
+    for operation in told:
+        check_change(operation)
+    left = [uid for operation in told if not operation.present for uid in operation.uids]
+    assert sorted(left) == sorted(uids)
+
+
+def in_partition_0(uid: str) -> bool:
+    return partition_of(route_key_of_user(uid), PARTITIONS) == 0
 
 
 def test_only_who_really_joined_or_left_is_told_of() -> None:
