@@ -127,7 +127,7 @@ FIELD_WORDS: Final = {
     "fail_uids.",
     "recents": "The newest messages, newest first.",
     "red_dot": "Counts as unread.",
-    "reset": "First remove all members.",
+    "reset": "1: whoever is not named is a member no longer.",
     "reset_required": "Always false: what is gone is never forgotten.",
     "retry_queue": "Pushes that no client has acknowledged; they are repeated.",
     "send_ban": "Members may not send here; of a user: may not send anywhere.",
