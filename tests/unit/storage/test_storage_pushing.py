@@ -193,6 +193,9 @@ def test_outbox_rows_survive_a_crash_and_are_submitted_until_they_are_done() -> 
     assert submits_in(world.sent) == [first, first]
     world.receive(Answers([Answer(first.request, OutcomeCode.BUSY, b"")]))
     world.receive(Answers([Answer(99 << 48, OutcomeCode.DONE, b"")]))
+    assert world.core.counters["outbox_refused"] == 0
+    world.receive(Answers([Answer(first.request, OutcomeCode.BAD_REQUEST, b"")]))
+    assert world.core.counters["outbox_refused"] == 1
     world.turn(REQUEST_RETRY_MS)
     assert submits_in(world.sent) == [first, first, first]
     world.receive(Answers([Answer(first.request, OutcomeCode.DONE, b"")]))
