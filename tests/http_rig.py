@@ -38,6 +38,7 @@ from zmqim.gateway.plugin import (
     SessionsPage,
     SessionTotals,
 )
+from zmqim.storage.items import check_change
 from zmqim.telemetry.metrics import Metrics
 from zmqim.topology import parse
 
@@ -112,13 +113,16 @@ class HttpPort:
                 return Answers([encode(part) for part in parts])
             return self.partition.query(query)
         operation = decode_operation(body)
+        check_change(operation)
         if kind == ItemKind.TRANSIENT:
             assert isinstance(operation, SendMessage)
             refusal = self.partition.state.refusal(operation)
             return Sent(0, 1, HLC) if refusal is None else decode_result(refusal)
         result = self.partition.apply(operation)
         for number, row in self.partition.state.outbox_after(0, 1_000):
-            self.partition.apply(decode_operation(row.operation))
+            owed = decode_operation(row.operation)
+            check_change(owed)
+            self.partition.apply(owed)
             self.partition.apply(OutboxDone(number))
         return result
 

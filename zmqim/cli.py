@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(words)
     except DocoptExit as error:
-        print(error, file=sys.stderr)
+        print(_usage_of(str(error), error.usage), file=sys.stderr)
         return EXIT_USAGE
     except ZmqimError as error:
         print(f"zmqim: {error}", file=sys.stderr)
@@ -88,6 +88,15 @@ def _dispatch(words: list[str]) -> int:
     code = command.run(docopt(command.__doc__ or "", words))
     assert isinstance(code, int), "a command returns its exit code"
     return code
+
+
+def _usage_of(said: str, usage: str) -> str:
+    """What is wrong with the command line, and how it should be. docopt itself shows its parse."""
+    usage = usage.strip()
+    fault = said.removesuffix(usage).strip()
+    if not fault or fault.startswith("Warning:"):
+        fault = "Something is missing, or does not belong there"
+    return f"zmqim: {fault}.\n{usage}\n  `zmqim COMMAND --help` says what each is."
 
 
 if __name__ == "__main__":

@@ -428,6 +428,8 @@ HOOK_ASKED_MAX = 64
 deadline."""
 HOOK_WAITING_MAX = 16_384
 """SENDs of one gateway that wait for an answer. Above: reason 22."""
+HOOK_WARNING_MS = 10_000
+"""Between two warnings of a gateway that the application gave no answer. Sooner: only counted."""
 DEAD_LETTERS_MAX = 10_000
 DEAD_LETTERS_BYTES_MAX = 256 * MB
 """What one webhook keeps on its gateway's disk. Above: it waits, and `zmqim status` says so."""

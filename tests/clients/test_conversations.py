@@ -102,7 +102,8 @@ def test_joining_leaving_and_coming_back(api: Api) -> None:
         api.sent(one, group, "before", channel_type=2, header=RED)
     members = {"channel_id": group, "channel_type": 2, "subscribers": [two]}
     api.done("/channel/subscriber_add", **members)
-    assert listed(api, two, 1)[group]["unread"] == 0
+    found = listed(api, two, 1)[group]
+    assert (found["unread"], found["readed_to_msg_seq"]) == (0, 3)
     api.sent(one, group, "in", channel_type=2, header=RED)
     assert sync(api, two)[group]["unread"] == 1
     api.done("/channel/subscriber_remove", **members)

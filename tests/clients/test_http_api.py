@@ -230,31 +230,34 @@ def test_large_member_lists_are_taken_whole(api: Api) -> None:
         ),
         ("/message/send", {"channel_id": "u", "channel_type": 1, "payload": "no base64!"}),
         ("/message/send", {"channel_id": "u", "channel_type": 1, "payload": "\u009bäöü"}),
-        ("/message/send", {"channel_id": "", "channel_type": 1, "payload": ""}),
-        ("/message/send", {"channel_id": "a@b", "channel_type": 1, "payload": "", "from_uid": "c"}),
-        ("/message/send", {"channel_id": "u", "channel_type": 300, "payload": ""}),
+        ("/message/send", {"channel_id": "", "channel_type": 1, "payload": "aGk="}),
         (
             "/message/send",
-            {"channel_id": "", "channel_type": 0, "payload": "", "subscribers": ["a"]},
+            {"channel_id": "a@b", "channel_type": 1, "payload": "aGk=", "from_uid": "c"},
         ),
-        ("/message/send", {"channel_id": "g", "payload": ""}),
+        ("/message/send", {"channel_id": "u", "channel_type": 300, "payload": "aGk="}),
+        (
+            "/message/send",
+            {"channel_id": "", "channel_type": 0, "payload": "aGk=", "subscribers": ["a"]},
+        ),
+        ("/message/send", {"channel_id": "g", "payload": "aGk="}),
         (
             "/message/send",
             {
                 "channel_id": "g",
-                "payload": "",
+                "payload": "aGk=",
                 "subscribers": ["a"],
                 "header": {"sync_once": 1},
             },
         ),
         (
             "/message/send",
-            {"payload": "", "subscribers": ["a", "b@c"], "header": {"sync_once": 1}},
+            {"payload": "aGk=", "subscribers": ["a", "b@c"], "header": {"sync_once": 1}},
         ),
         (
             "/message/send",
             {
-                "payload": "",
+                "payload": "aGk=",
                 "subscribers": [f"u{number}" for number in range(10_001)],
                 "header": {"sync_once": 1},
             },

@@ -42,12 +42,13 @@ def test_up_prints_addresses_guarantee_key_and_what_to_try(cluster: RunningClust
 
 
 @pytest.mark.promise("P10")
-def test_secrets_and_run_are_for_the_owner_only(cluster: RunningCluster) -> None:
+def test_secrets_messages_and_run_are_for_the_owner_only(cluster: RunningCluster) -> None:
     def mode(path: Path) -> int:
         return stat.S_IMODE(path.stat().st_mode)
 
     assert mode(cluster.data / "secrets" / "api_key") == 0o600
-    assert mode(cluster.data / "secrets") == mode(cluster.data / "run") == 0o700
+    for name in ("secrets", "run", "storage-1", "gateway-1"):
+        assert mode(cluster.data / name) == 0o700, name
     assert len(cluster.api_key) >= 32
 
 

@@ -22,6 +22,7 @@ from zmqim.chat.keys import Keys, channel_digest, probes
 from zmqim.chat.operations import BindCommands, DeriveConversations, MoveCursor
 from zmqim.chat.rows import ConversationRow, Derived
 from zmqim.chat.view import RowView
+from zmqim.limits import MEMBERS_PER_ENTRY_MAX
 from zmqim.ring.partitions import partition_of
 
 _decode: Final = msgspec.msgpack.Decoder(ConversationRow).decode
@@ -157,21 +158,25 @@ def _derived(
     at: tuple[int, int],
     partitions: int,
 ) -> list[Derived]:
-    """One operation for each partition that holds some of `uids`; `at` are the channel's last
-    sequences."""
+    """Operations for each partition that holds some of `uids`, of up to MEMBERS_PER_ENTRY_MAX;
+    `at` are the channel's last sequences."""
     head = channel.head
     places: dict[int, list[str]] = {}
     for uid in uids:
         place = partition_of(route_key_of_user(uid), partitions)
         places.setdefault(place, []).append(uid)
+    size = MEMBERS_PER_ENTRY_MAX
+    portions = [
+        together[first : first + size]
+        for _, together in sorted(places.items())
+        for first in range(0, len(together), size)
+    ]
     return [
         Derived(
-            route_key_of_user(together[0]),
+            route_key_of_user(part[0]),
             encode(
-                DeriveConversations(
-                    head.channel_type, head.channel_id, together, present, index, *at
-                )
+                DeriveConversations(head.channel_type, head.channel_id, part, present, index, *at)
             ),
         )
-        for _, together in sorted(places.items())
+        for part in portions
     ]

@@ -12,9 +12,8 @@ from zmqim.ids import HLC_COUNTER_BITS
 
 def head_wanted(row: ConversationRow, messages: int, streams: int = 0) -> HeadWanted:
     """What to ask the channel's partition: with up to `messages` of the newest messages."""
-    floor = max(row.joined, row.read, row.deleted)
     kind, name = row.channel_type, row.channel_id
-    return HeadWanted(kind, name, floor, row.deleted, messages, streams=streams)
+    return HeadWanted(kind, name, _floor_of(row), row.deleted, messages, streams=streams)
 
 
 def is_listed(row: ConversationRow, head: HeadView) -> bool:
@@ -28,8 +27,14 @@ def unread_of(row: ConversationRow, head: HeadView) -> int:
 
 
 def read_to(row: ConversationRow, head: HeadView) -> int:
-    """Up to where the person has read: whoever sent has read what came before."""
-    return max(row.read, head.sent)
+    """Up to where nothing is unread: read, deleted, found there on joining, or before what the
+    person sent."""
+    return max(_floor_of(row), head.sent)
+
+
+def _floor_of(row: ConversationRow) -> int:
+    """What the row says of that; the channel's partition knows what the person sent."""
+    return max(row.joined, row.read, row.deleted)
 
 
 def changed_at(row: ConversationRow, head: HeadView) -> int:

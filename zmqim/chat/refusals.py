@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Final
 
 from zmqim.chat.codes import Reason
+from zmqim.limits import PAYLOAD_BYTES_MAX
 
 SENTENCES: Final[dict[int, str]] = {
     Reason.AUTH_FAILED: "the token is not the one that is stored for this user and device flag",
     Reason.NOT_SUBSCRIBER: "the sender is not a member of the channel",
     Reason.IN_BLACKLIST: "the sender is on the blacklist",
     Reason.CHANNEL_NOT_FOUND: "the channel does not exist",
-    Reason.PAYLOAD_DECODE_ERROR: "the payload cannot be used",
+    Reason.PAYLOAD_DECODE_ERROR: "the payload cannot be read, or is above "
+    f"{PAYLOAD_BYTES_MAX} bytes",
     Reason.NOT_ALLOWED: "the sender may not write to this channel",
     Reason.NOT_IN_WHITELIST: "the channel has a whitelist and the sender is not on it",
     Reason.SYSTEM_ERROR: "the server could not do it",

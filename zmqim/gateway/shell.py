@@ -168,7 +168,7 @@ class Shell:
         me = context.me
         assert isinstance(me, Gateway), f"{me.name} is no gateway"
         if context.topology.before_send is not None:
-            self._hook = hook_of(context.topology.before_send, self)
+            self._hook = hook_of(context.topology.before_send, self, context.logger)
             self._core.use_hook()
         for described in me.listeners:
             settings = {"advertise": described.advertise, **dict(described.settings)}

@@ -85,7 +85,7 @@ def _run(
 ) -> None:
     run = _shell_of(me.role)
     folder = data.path / me.name
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     identity = _identity(topology, me, folder)
     metrics = Metrics()
     facts = {

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from random import Random
 
 BOOT_START_BYTES: Final = 16
-_COUNTED: Final = ("journal_entries", "journal_syncs", "strays", "stale_lives")
+_COUNTED: Final = ("journal_entries", "journal_syncs", "strays", "stale_lives", "outbox_refused")
 Replicated = GroupBody | NodeHeartbeat | NodeHeartbeatEcho | MetaMessage
 """What storages say to each other."""
 
@@ -186,6 +186,8 @@ class StorageCore:
                     is_done = item.code == OutcomeCode.DONE
                     if owner is not None and owner.duties is not None and is_done:
                         owner.duties.outbox.acknowledge(item.request)
+                    # A fault of ours: it will be refused again, and what comes behind it waits.
+                    self._counters["outbox_refused"] += item.code == OutcomeCode.BAD_REQUEST
                 self.pushing.look_at = 0
             case _:
                 self._counters["strays"] += 1

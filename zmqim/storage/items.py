@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
-from zmqim.bus.messages import Outcome, Outcomes
+from zmqim.bus.messages import Item, Outcome, Outcomes, Submit
 from zmqim.chat.operations import (
     AddMembers,
     AppendEvent,
@@ -31,6 +31,7 @@ from zmqim.limits import (
     STREAM_NAME_BYTES_MAX,
 )
 
+_Value = TypeVar("_Value")
 OCCURRED_AT_MAX: Final = 2**53
 """Milliseconds since 1970 that JavaScript can say."""
 
@@ -80,16 +81,24 @@ def check_query(query: object) -> None:
 
 def frames_of(outcomes: list[Outcome]) -> list[Outcomes]:
     """`outcomes` cut so that each part fits one frame."""
-    if len(outcomes) <= BATCH_ITEMS_MAX and (
-        sum(len(outcome.result) for outcome in outcomes) <= BATCH_BYTES_MAX
-    ):
-        return [Outcomes(outcomes)]
-    parts: list[list[Outcome]] = [[]]
-    size = 0
-    for outcome in outcomes:
-        size += len(outcome.result)
-        if parts[-1] and (size > BATCH_BYTES_MAX or len(parts[-1]) == BATCH_ITEMS_MAX):
+    sizes = [len(outcome.result) for outcome in outcomes]
+    return [Outcomes(part) for part in _parts(outcomes, sizes)]
+
+
+def submits_of(items: list[Item]) -> list[Submit]:
+    """The same of what is asked of other partitions."""
+    return [Submit(part) for part in _parts(items, [len(item.body) for item in items])]
+
+
+def _parts(values: list[_Value], sizes: list[int]) -> list[list[_Value]]:
+    if len(values) <= BATCH_ITEMS_MAX and sum(sizes) <= BATCH_BYTES_MAX:
+        return [values]
+    parts: list[list[_Value]] = [[]]
+    total = 0
+    for value, size in zip(values, sizes, strict=True):
+        total += size
+        if parts[-1] and (total > BATCH_BYTES_MAX or len(parts[-1]) == BATCH_ITEMS_MAX):
             parts.append([])
-            size = len(outcome.result)
-        parts[-1].append(outcome)
-    return [Outcomes(part) for part in parts]
+            total = size
+        parts[-1].append(value)
+    return parts

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Final
 
 from zmqim.bus.effects import Send, View
-from zmqim.bus.messages import Item, NoticeItem, Notices, Submit
+from zmqim.bus.messages import Item, NoticeItem, Notices
 from zmqim.chat.encoding import encode
 from zmqim.chat.operations import Notified, OutboxDone
 from zmqim.ids import NodeName, PartitionId
-from zmqim.limits import BATCH_ITEMS_MAX
 from zmqim.raft.peers import NEVER
 from zmqim.ring.routers import router_of
 from zmqim.storage.effects import Effect
 from zmqim.storage.group import Group
+from zmqim.storage.items import submits_of
 from zmqim.store.interface import JournalReader
 
 BOOK_MS: Final = 1_000
@@ -133,8 +133,8 @@ class Pushing:
             else:
                 idle.append(partition)
         for router, owed in submits.items():
-            for first in range(0, len(owed), BATCH_ITEMS_MAX):
-                effects.append(Send(router, Submit(owed[first : first + BATCH_ITEMS_MAX])))
+            if owed:
+                effects += [Send(router, frame) for frame in submits_of(owed)]
         for partition in idle:
             self.busy.pop(partition, None)
 

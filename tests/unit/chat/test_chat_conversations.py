@@ -7,7 +7,7 @@ from chat_partition import PARTITIONS, Partition
 
 from zmqim.chat.channels import person_channel_id, route_key_of_user
 from zmqim.chat.codes import ChannelType, MessageFlag
-from zmqim.chat.listing import head_wanted, unread_of
+from zmqim.chat.listing import head_wanted, read_to, unread_of
 from zmqim.chat.operations import (
     AddMembers,
     DeriveConversations,
@@ -20,8 +20,9 @@ from zmqim.chat.queries import ConversationsQuery, HeadsQuery, HeadWanted
 from zmqim.chat.results import ConversationsPage, HeadsPage, HeadView
 from zmqim.chat.rows import ConversationRow
 from zmqim.chat.unread import SENDERS_IN_HEAD
-from zmqim.limits import PULL_BYTES_MAX
+from zmqim.limits import MEMBERS_PER_ENTRY_MAX, PULL_BYTES_MAX
 from zmqim.ring.partitions import partition_of
+from zmqim.storage.items import check_change
 
 GROUP, PERSON, AGENT = ChannelType.GROUP, ChannelType.PERSON, ChannelType.AGENT
 
@@ -66,6 +67,24 @@ def test_one_operation_for_each_partition_that_holds_some_of_the_members() -> No
     assert sorted(uid for operation in told for uid in operation.uids) == sorted(uids)
     assert len(told) == PARTITIONS
     assert {(one.present, one.version, one.sequence) for one in told} == {(True, 1, 0)}
+
+
+def test_however_many_leave_at_once_each_operation_is_one_that_a_storage_takes() -> None:
+    partition = Partition()
+    uids = [uid for n in range(70_000) if in_partition_0(uid := f"user-{n}")]
+    assert len(uids) > MEMBERS_PER_ENTRY_MAX
+    for first in range(0, len(uids), MEMBERS_PER_ENTRY_MAX):
+        partition.apply(AddMembers(GROUP, "g", uids[first : first + MEMBERS_PER_ENTRY_MAX]))
+    partition.apply(RemoveMembers(GROUP, "g", [], everyone=True))
+    told = owed(partition)
+    for operation in told:
+        check_change(operation)
+    left = [uid for operation in told if not operation.present for uid in operation.uids]
+    assert sorted(left) == sorted(uids)
+
+
+def in_partition_0(uid: str) -> bool:
+    return partition_of(route_key_of_user(uid), PARTITIONS) == 0
 
 
 def test_only_who_really_joined_or_left_is_told_of() -> None:
@@ -145,6 +164,28 @@ def test_a_read_position_that_leaves_so_many_unread_is_found() -> None:
         found = head(partition, "b", HeadWanted(GROUP, "g", 0, leaving=left))
         after = ConversationRow(GROUP, "g", present=True, read=found.read_to)
         assert head(partition, "b", head_wanted(after, 0)).unread == min(left, 4)
+
+
+@pytest.mark.parametrize(
+    ("row", "upto"),
+    [
+        (ConversationRow(GROUP, "g", present=True), 2),
+        (ConversationRow(GROUP, "g", present=True, joined=1), 2),
+        (ConversationRow(GROUP, "g", present=True, joined=3), 3),
+        (ConversationRow(GROUP, "g", present=True, joined=3, read=4), 4),
+        (ConversationRow(GROUP, "g", present=True, joined=3, read=4, deleted=5), 5),
+    ],
+)
+def test_nothing_is_unread_up_to_where_the_person_is_said_to_have_read(
+    row: ConversationRow, upto: int
+) -> None:
+    partition = Partition()
+    partition.apply(AddMembers(GROUP, "g", ["a", "b"]))
+    for uid in ("a", "b", "a", "a", "a", "a"):
+        send(partition, uid, "g")
+    view = head(partition, "b", head_wanted(row, 0))
+    assert read_to(row, view) == upto
+    assert unread_of(row, view) == view.last_sequence - upto
 
 
 def test_recent_messages_are_those_that_are_not_deleted() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from typing import cast
 
 import pytest
@@ -55,6 +56,17 @@ def test_what_was_not_done_and_what_nobody_knows_are_told_apart(
         with pytest.raises(Problem) as caught:
             asyncio.run(call)
         assert (caught.value.status, caught.value.code) == (status, name)
+
+
+@pytest.mark.parametrize("code", [code for code, _, _ in TABLE])
+def test_a_refusal_keeps_nothing_of_the_call_before(code: OutcomeCode) -> None:
+    one = asking(Port(code, b"why"))
+    lengths = set()
+    for _ in range(3):
+        with pytest.raises(Problem) as caught:
+            asyncio.run(one.write(b"k", USER))
+        lengths.add(len(list(traceback.walk_tb(caught.value.__traceback__))))
+    assert len(lengths) == 1
 
 
 @pytest.mark.promise("P3")

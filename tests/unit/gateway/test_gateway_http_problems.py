@@ -12,6 +12,7 @@ from http_rig import HttpRig
 from zmqim.gateway.http import problems
 from zmqim.gateway.http.not_built import NOT_BUILT
 from zmqim.gateway.http.problems import REFUSALS
+from zmqim.limits import HTTP_BODY_BYTES_MAX
 
 ROOT = Path(__file__).parents[3]
 
@@ -57,12 +58,20 @@ def test_a_channel_type_that_no_row_can_hold_is_refused(rig: HttpRig) -> None:
 
 
 def test_the_table_of_codes_has_every_code() -> None:
-    given = {code for code, _ in REFUSALS.values()}
+    given = {code for code, _ in REFUSALS.values()} | {problems.OTHER}
     for module in Path(problems.__file__).parent.glob("*.py"):
         given |= set(re.findall(r'Problem\(\s*\d+,\s*"([a-z_]+)"', module.read_text()))
     table = (ROOT / "docs" / "HTTP.md").read_text()
     assert {code for code in given if f"`{code}`" not in table} == set()
     assert {"busy", "disk_full", "not_built", "no_key", "other_gateway"} <= given
+
+
+def test_a_body_above_the_bound_is_refused_with_the_bound(rig: HttpRig) -> None:
+    status, answer = rig.post("/user/token", {"uid": "ada", "token": HTTP_BODY_BYTES_MAX * "t"})
+    assert (status, answer["code"]) == (413, "too_large")
+    assert str(HTTP_BODY_BYTES_MAX) in answer["msg"]
+    shown = rig.get("/docs/openapi.json")[1]["paths"]["/user/token"]["post"]["responses"]["413"]
+    assert shown["content"]["application/json"]["example"] == answer
 
 
 def test_other_paths_are_just_not_there(rig: HttpRig) -> None:

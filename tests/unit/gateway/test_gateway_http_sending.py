@@ -45,6 +45,22 @@ def test_the_sender_may_be_called_sender_uid_and_name_a_device(rig: HttpRig) -> 
     assert last(rig, "bob")["message_seq"] == 2
 
 
+def test_a_stream_may_be_told_in_the_words_of_the_peer(rig: HttpRig) -> None:
+    body = {"from_uid": "ada", "channel_id": "bob", "channel_type": 1, "payload": PAYLOAD}
+    for said, setting in (({"is_stream": 1}, 2), ({"is_stream": 1, "setting": 0x80}, 0x82)):
+        rig.done("/message/send", **body, **said)
+        assert last(rig, "bob")["setting"] == setting
+    rig.done("/message/send", **body, is_stream=0)
+    assert last(rig, "bob")["setting"] == 0
+
+
+def test_a_message_without_a_payload_is_refused_and_nothing_is_stored(rig: HttpRig) -> None:
+    body = {"from_uid": "ada", "channel_id": "bob", "channel_type": 1, "payload": ""}
+    assert rig.post("/message/send", body)[0] == 400
+    assert batch(rig, "bob", payload="")[0] == 400
+    assert last(rig, "bob") == {"status": 404}
+
+
 def test_each_of_many_gets_a_message_of_its_own(rig: HttpRig) -> None:
     uids = [f"u{number}" for number in range(600)]
     assert batch(rig, *uids, uids[0]) == (200, {"fail_uids": [], "reason": []})
@@ -103,6 +119,25 @@ def test_the_application_is_asked_for_each_of_many(rig: HttpRig) -> None:
     ]
     rig.port.verdict = HookVerdict(Reason.NOT_ALLOWED, text="not these words")
     assert batch(rig, "dan") == (200, {"fail_uids": ["dan"], "reason": ["not these words"]})
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code", "hint"),
+    [
+        (HookVerdict(11, text="not here"), "not_allowed", "the application of [before_send]"),
+        (HookVerdict(100), "refused", "the application of [before_send]"),
+        (HookVerdict(15, text="no answer"), "system_error", "try again later"),
+    ],
+)
+def test_whom_the_application_refuses_is_told_that_it_did(
+    rig: HttpRig, verdict: HookVerdict, code: str, hint: str
+) -> None:
+    rig.port.verdict = verdict
+    body = {"from_uid": "ada", "channel_id": "bob", "channel_type": 1, "payload": PAYLOAD}
+    status, answer = rig.post("/message/send", body)
+    assert (status, answer["code"], answer["reason"]) == (400, code, verdict.reason)
+    assert answer["msg"]
+    assert hint in answer["hint"]
 
 
 def test_a_batch_without_persistence_is_never_logged(rig: HttpRig) -> None:

@@ -7,6 +7,7 @@ import base64
 import json
 
 import pytest
+import structlog
 
 from zmqim.chat.codes import Reason
 from zmqim.gateway.plugin import Draft, HookVerdict
@@ -35,6 +36,7 @@ class Application:
         self.most = 0
         self.counts: dict[str, int] = {}
         self.reports: dict[str, str] = {}
+        self.logged: list[str] = []
 
     async def exchange(self, event: str, body: bytes) -> tuple[Verdict, bytes]:
         assert event == "msg.before_send"
@@ -54,7 +56,18 @@ class Application:
         self.counts[counter] = self.counts.get(counter, 0) + by
 
     def hook(self, *, fails_open: bool = False, timeout_ms: int = 10_000) -> BeforeSend:
-        return BeforeSend(self.exchange, self.close, self, timeout_ms, fails_open=fails_open)
+        logger = structlog.wrap_logger(
+            structlog.PrintLogger(),
+            processors=[self._log],
+            wrapper_class=structlog.make_filtering_bound_logger(0),
+        )
+        return BeforeSend(
+            self.exchange, self.close, self, logger, timeout_ms, fails_open=fails_open
+        )
+
+    def _log(self, _logger: object, level: str, event: structlog.typing.EventDict) -> str:
+        self.logged.append(f"{level}: {event['event']}")
+        raise structlog.DropEvent
 
 
 def ask(application: Application, **settings: bool) -> HookVerdict:
@@ -96,6 +109,7 @@ def test_the_question_is_spelled_like_a_message() -> None:
         (b"[]", None),
         (b"allowed", None),
         (b"\xff", None),
+        (b'{"more": ' + 100_000 * b"[", None),
     ],
 )
 def test_what_an_answer_says(answer: bytes, verdict: HookVerdict | None) -> None:
@@ -133,6 +147,21 @@ def test_without_an_answer_the_topology_decides_and_status_says_so(
     assert ask(application).reason == Reason.NOT_ALLOWED
     assert application.reports["before_send"] == ""
     assert application.counts["hook_refused"] == 1
+
+
+def test_the_log_says_once_in_a_while_that_there_is_no_answer() -> None:
+    application = Application(judge(500))
+
+    async def often() -> None:
+        hook = application.hook(fails_open=True)
+        for _ in range(3):
+            await hook.ask(DRAFT)
+
+    asyncio.run(often())
+    assert application.counts == {"hook_failed": 3}
+    assert application.logged == [
+        "warning: before_send: HTTP status 500; messages are let through unseen"
+    ]
 
 
 def test_silence_ends_with_the_deadline_of_a_question_and_a_place_is_free_again() -> None:

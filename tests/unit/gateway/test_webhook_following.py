@@ -10,7 +10,9 @@ from storage_world import message, private
 from webhook_gateway import OTHER, Gateway
 
 from zmqim.bus.messages import NoticeAck
-from zmqim.chat.operations import FollowerMoved, Unfollow
+from zmqim.chat.channels import members_channel, route_key_of_channel
+from zmqim.chat.codes import ChannelType
+from zmqim.chat.operations import AddMembers, FollowerMoved, SendMessage, Unfollow
 from zmqim.errors import DeadlinePassed
 from zmqim.ids import NodeName
 from zmqim.limits import WEBHOOK_BOOK_MS, WEBHOOK_IDLE_ENTRIES_MAX, WEBHOOK_OFFLINE_UIDS_MAX
@@ -99,6 +101,30 @@ def test_offline_are_members_without_a_device_but_never_the_sender() -> None:
     gateway.step()
     told = [(event, body["channel_id"], body["to_uids"]) for event, body in gateway.take()]
     assert told == [("msg.offline", "g", ["bob", "dan"]), ("msg.offline", "ada", ["ada"])]
+
+
+@pytest.mark.parametrize(
+    ("channel", "sender", "offline"),
+    [
+        ((ChannelType.COMMUNITY_TOPIC, "town@news"), "ada", ["bob"]),
+        ((ChannelType.VISITORS, "guest"), "ada", ["bob", "guest"]),
+        ((ChannelType.VISITORS, "guest"), "guest", ["ada", "bob"]),
+        ((ChannelType.CUSTOMER_SERVICE, "guest|shop"), "ada", ["bob", "guest"]),
+        ((ChannelType.AGENT, "ada@bot"), "ada", ["bot"]),
+    ],
+)
+def test_offline_are_all_who_would_hear_the_message(
+    channel: tuple[int, str], sender: str, offline: list[str]
+) -> None:
+    gateway = Gateway(events=("msg.offline",))
+    kind, name = members_channel(*channel)
+    if kind != ChannelType.AGENT:
+        key = route_key_of_channel(kind, name)
+        gateway.world.write(key, AddMembers(kind, name, ["ada", "bob"]))
+    gateway.step()
+    gateway.world.send(SendMessage(*channel, sender, "1", b"hi"))
+    gateway.step()
+    assert [body["to_uids"] for _, body in gateway.take()] == [offline]
 
 
 def test_many_who_are_offline_are_told_in_slices_and_too_many_not_at_all(

@@ -309,6 +309,13 @@ def test_a_send_that_cannot_be_is_refused_and_leaves_nothing_behind(
     assert packet_of(codec.take(send_of())).client_seq == 1
 
 
+def test_a_payload_above_the_bound_is_refused_with_the_bound() -> None:
+    codec = connected()
+    packet_of(codec.take(send_of()))
+    answer = json.loads(codec.text_of(Sendack(0, 1, 0, 9)))
+    assert str(PAYLOAD_BYTES_MAX) in answer["error"]["message"]
+
+
 def test_what_must_be_there_is_named_when_it_is_missing() -> None:
     codec = connected()
     for params in ({}, {"channelId": "b"}, {"channelId": "b", "channelType": 1}):

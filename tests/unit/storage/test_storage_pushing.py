@@ -32,6 +32,7 @@ from zmqim.bus.messages import (
     OutcomeCode,
     Outcomes,
     Propose,
+    Submit,
 )
 from zmqim.chat.codes import MessageFlag, Reason
 from zmqim.chat.encoding import encode
@@ -192,6 +193,9 @@ def test_outbox_rows_survive_a_crash_and_are_submitted_until_they_are_done() -> 
     assert submits_in(world.sent) == [first, first]
     world.receive(Answers([Answer(first.request, OutcomeCode.BUSY, b"")]))
     world.receive(Answers([Answer(99 << 48, OutcomeCode.DONE, b"")]))
+    assert world.core.counters["outbox_refused"] == 0
+    world.receive(Answers([Answer(first.request, OutcomeCode.BAD_REQUEST, b"")]))
+    assert world.core.counters["outbox_refused"] == 1
     world.turn(REQUEST_RETRY_MS)
     assert submits_in(world.sent) == [first, first, first]
     world.receive(Answers([Answer(first.request, OutcomeCode.DONE, b"")]))
@@ -213,6 +217,19 @@ def test_more_outbox_rows_than_the_window_go_out_one_window_after_the_other() ->
         turns += 1
         assert turns < 20
     assert count == 600
+
+
+def test_outbox_rows_that_are_too_large_together_go_out_in_several_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("zmqim.storage.items.BATCH_BYTES_MAX", 100)
+    world = StorageWorld()
+    world.write(user_key("bob"), deny("bob", *[f"u{n}" for n in range(10)]))
+    frames = [one.message for one in world.sent if isinstance(one.message, Submit)]
+    assert len(submits_in(world.sent)) == 10
+    assert 1 < len(frames) < 10
+    for frame in frames:
+        assert sum(len(item.body) for item in frame.items) <= 100
 
 
 def test_large_answers_and_notices_are_cut_into_frames(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,30 +29,38 @@ from zmqim.gateway.plugin import Answer, GatewayPort
 
 ResultT = TypeVar("ResultT", bound=Result)
 
-_UNAVAILABLE: Final = Problem(
-    503, "unavailable", "no leader could be reached; nothing was stored", hint="try again"
-)
-_NOT_DONE: Final = {
-    OutcomeCode.BUSY: refused(Reason.RATE_LIMITED),
-    OutcomeCode.DISK_FULL: Problem(
-        400,
-        "disk_full",
-        "the storage has too little room; nothing was stored",
-        hint="free disk space; reads go on",
-        reason=Reason.SYSTEM_ERROR,
-    ),
-    OutcomeCode.UNAVAILABLE: _UNAVAILABLE,
-    OutcomeCode.NOT_LEADER: _UNAVAILABLE,
-}
-
 
 _AGAIN: Final = "ask again with the same values"
 
 
-def _unknown(hint: str) -> Problem:
-    return Problem(
-        503, "unknown_outcome", "no answer in time: it may or may not have been done", hint=hint
-    )
+def _not_done(code: int, hint: str) -> Problem:
+    """What an answer other than DONE means. A new one each time: an exception that is raised again
+    keeps the frames of every time before."""
+    match code:
+        case OutcomeCode.BUSY:
+            return refused(Reason.RATE_LIMITED)
+        case OutcomeCode.DISK_FULL:
+            return Problem(
+                400,
+                "disk_full",
+                "the storage has too little room; nothing was stored",
+                hint="free disk space; reads go on",
+                reason=Reason.SYSTEM_ERROR,
+            )
+        case OutcomeCode.UNAVAILABLE | OutcomeCode.NOT_LEADER:
+            return Problem(
+                503,
+                "unavailable",
+                "no leader could be reached; nothing was stored",
+                hint="try again",
+            )
+        case _:
+            return Problem(
+                503,
+                "unknown_outcome",
+                "no answer in time: it may or may not have been done",
+                hint=hint,
+            )
 
 
 class Asking:
@@ -124,7 +132,7 @@ def _result_of(answer: Answer, hint: str) -> Result:
         return decode_result(answer.result)
     if answer.code == OutcomeCode.BAD_REQUEST:
         raise bad_request(answer.result.decode(errors="replace"))
-    raise _NOT_DONE.get(OutcomeCode(answer.code)) or _unknown(hint)
+    raise _not_done(answer.code, hint)
 
 
 def check_uid(uid: str) -> None:

@@ -24,7 +24,7 @@ from zmqim.gateway.http.asking import (
     check_uids,
 )
 from zmqim.gateway.http.given import Given, GivenSenders
-from zmqim.gateway.http.portions import add_members, request_id, slices, write_all
+from zmqim.gateway.http.portions import add_members, remove_all, request_id, slices, write_all
 from zmqim.gateway.http.problems import Problem, bad_request, refused
 from zmqim.gateway.http.shapes import (
     ChannelCreateRequest,
@@ -54,7 +54,7 @@ def _upsert(data: ChannelRequest) -> UpsertChannel:
 
 @post("/channel", status_code=200, tags=["channels"])
 async def create_channel(data: ChannelCreateRequest, asking: Given) -> Ok:
-    """Create a channel or change its flags, and add members; `reset` first removes all members."""
+    """Create a channel or change its flags, and add members; with `reset` all others leave."""
     adds = bool(data.subscribers or data.reset)
     check = check_members if adds else check_group
     key = check(data.channel_type, data.channel_id)
@@ -111,7 +111,7 @@ async def delete_channel(data: ChannelKey, asking: Given) -> Ok:
 
 @post("/channel/subscriber_add", status_code=200, tags=["channels"])
 async def add_subscribers(data: SubscribersRequest, asking: Given) -> Ok:
-    """Add members, creating the channel if it is missing; `reset` first removes all members."""
+    """Add members, creating the channel if it is missing; with `reset` all others leave."""
     if data.temp_subscriber:
         raise bad_request("temporary subscribers are not served", "use a channel of type 8")
     key = check_members(data.channel_type, data.channel_id)
@@ -139,8 +139,7 @@ async def remove_subscribers(data: SubscribersRequest, asking: Given) -> Ok:
 async def remove_all_subscribers(data: ChannelKey, asking: Given) -> Ok:
     """Remove every member."""
     key = check_members(data.channel_type, data.channel_id)
-    operation = RemoveMembers(data.channel_type, data.channel_id, [], True, request_id())
-    await asking.write(key, operation)
+    await remove_all(asking, key, data.channel_type, data.channel_id)
     return Ok()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import secrets
+from typing import Final
 
 from litestar import post
 from msgspec.structs import replace
@@ -18,7 +19,7 @@ from zmqim.chat.channels import (
     uid_list_id,
 )
 from zmqim.chat.codes import ChannelType, MessageFlag, Reason, Stranger
-from zmqim.chat.operations import SendMessage
+from zmqim.chat.operations import STREAM_SETTING, SendMessage
 from zmqim.chat.queries import UserQuery
 from zmqim.chat.results import Rejected, Sent, Strangers, UserRow
 from zmqim.gateway.http.asking import Asking, channel_of, check_group, check_uid
@@ -27,6 +28,8 @@ from zmqim.gateway.http.problems import bad_request, refused
 from zmqim.gateway.http.shapes import MessageHeader, SendAnswer, SendData, SendRequest
 from zmqim.gateway.http.temporary import TEMPORARY, make_list, uids_of
 from zmqim.gateway.plugin import Draft, GatewayPort
+
+_BY_APPLICATION: Final = "the application of [before_send] refused it"
 
 
 @post("/message/send", status_code=200, tags=["messages"])
@@ -87,7 +90,7 @@ def _operation_of(data: SendRequest, system_uids: frozenset[str]) -> SendMessage
         sender,
         data.client_msg_no or secrets.token_hex(16),
         payload_of(data.payload),
-        data.setting,
+        data.setting | (STREAM_SETTING if data.is_stream else 0),
         flags_of(data.header),
         data.expire,
         data.topic,
@@ -130,7 +133,10 @@ def payload_of(text: str) -> bytes:
     except ValueError:  # binascii.Error is one; text beyond ASCII is plainly one.
         raise bad_request("payload is not base64", "encode the message body as base64") from None
     if len(payload) > limits.PAYLOAD_BYTES_MAX:
-        raise bad_request(f"payload is above {limits.PAYLOAD_BYTES_MAX} bytes")
+        raise bad_request(
+            f"payload is above {limits.PAYLOAD_BYTES_MAX} bytes",
+            "keep large content elsewhere, and send where it is",
+        )
     return payload
 
 
@@ -158,7 +164,8 @@ async def approved(port: GatewayPort, message: SendMessage, channel_id: str) -> 
     )
     verdict = await port.before_send(draft)
     if verdict.reason != Reason.SUCCESS:
-        raise refused(verdict.reason, verdict.text)
+        gave_none = verdict.reason == Reason.SYSTEM_ERROR
+        raise refused(verdict.reason, verdict.text, None if gave_none else _BY_APPLICATION)
     if verdict.payload is None:
         return message
     return replace(message, payload=verdict.payload)

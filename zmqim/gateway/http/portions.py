@@ -1,7 +1,8 @@
 """Long lists of uids, cut into log entries of MEMBERS_PER_ENTRY_MAX.
 
 A call answers when the last entry is committed, and says how many uids were applied if it has to
-stop. Nothing is undone then: to send the rest again does no harm.
+stop. Nothing is undone then: to send the rest again does no harm. Members who are removed together
+leave in such portions too: one entry for 100,000 would stop every replica for seconds.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ import secrets
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
 from zmqim import limits
 from zmqim.chat.operations import AddMembers, ChangeList, RemoveMembers
-from zmqim.chat.results import Done
+from zmqim.chat.queries import MembersQuery
+from zmqim.chat.results import Done, MembersPage
 from zmqim.gateway.http.asking import Asking
 from zmqim.gateway.http.problems import Problem
 
@@ -40,12 +44,58 @@ async def add_members(
     uids: Sequence[str],
     reset: bool,
 ) -> None:
-    """Add members, creating the channel; `reset` first removes all others."""
+    """Add members, creating the channel; with `reset` they are all that there are afterwards. In
+    one step if neither they nor the others are above MEMBERS_PER_ENTRY_MAX."""
+    portions = list(slices(uids))
+    first = await _members(asking, key, channel_type, channel_id) if reset else None
+    at_once = first is not None and not first.more and len(portions) == 1
     operations = [
-        AddMembers(channel_type, channel_id, part, reset and number == 0, request_id())
-        for number, part in enumerate(slices(uids))
+        AddMembers(channel_type, channel_id, part, at_once, request_id()) for part in portions
     ]
     await write_all(asking, key, operations, len(uids))
+    if reset and not at_once:
+        await _remove_others(asking, key, channel_type, channel_id, frozenset(uids))
+
+
+async def remove_all(asking: Asking, key: bytes, channel_type: int, channel_id: str) -> None:
+    """Remove every member."""
+    while (page := await _members(asking, key, channel_type, channel_id)).more:
+        await _remove(asking, key, RemoveMembers(channel_type, channel_id, page.uids))
+    await _remove(asking, key, RemoveMembers(channel_type, channel_id, [], everyone=True))
+
+
+async def _remove_others(
+    asking: Asking, key: bytes, channel_type: int, channel_id: str, stays: frozenset[str]
+) -> None:
+    """Remove all members but `stays`."""
+    page = await _members(asking, key, channel_type, channel_id)
+    while page.uids:
+        leaving = [uid for uid in page.uids if uid not in stays]
+        if leaving:
+            await _remove(asking, key, RemoveMembers(channel_type, channel_id, leaving))
+        if not page.more:
+            return
+        page = await _members(asking, key, channel_type, channel_id, page.uids[-1])
+
+
+async def _remove(asking: Asking, key: bytes, operation: RemoveMembers) -> None:
+    try:
+        await asking.write(key, replace(operation, request_id=request_id()))
+    except Problem as problem:
+        raise Problem(
+            problem.status,
+            problem.code,
+            f"not everybody was removed: {problem.msg}",
+            hint="send it again; repeats do no harm",
+            reason=problem.reason,
+        ) from problem
+
+
+async def _members(
+    asking: Asking, key: bytes, channel_type: int, channel_id: str, after: str = ""
+) -> MembersPage:
+    size = limits.MEMBERS_PER_ENTRY_MAX
+    return await asking.read(key, MembersQuery(channel_type, channel_id, after, size), MembersPage)
 
 
 async def write_all(

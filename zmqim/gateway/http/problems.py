@@ -16,6 +16,12 @@ from litestar.exceptions import HTTPException, ValidationException
 from zmqim.chat.codes import Reason
 from zmqim.chat.refusals import sentence_of
 from zmqim.gateway.http.not_built import instead_of
+from zmqim.limits import HTTP_BODY_BYTES_MAX
+
+_TOO_LARGE: Final = (
+    f"the body is above {HTTP_BODY_BYTES_MAX} bytes",
+    "give a long list in several calls",
+)
 
 
 class Problem(Exception):
@@ -51,27 +57,34 @@ REFUSALS: Final[dict[int, tuple[str, str]]] = {
     ),
     Reason.NOT_IN_WHITELIST: ("not_in_whitelist", "add the sender with /channel/whitelist_add"),
     Reason.SYSTEM_ERROR: ("system_error", "try again later"),
-    Reason.CHANNEL_ID_ERROR: ("bad_channel_id", ""),
-    Reason.BANNED: ("banned", ""),
+    Reason.CHANNEL_ID_ERROR: ("bad_channel_id", "docs/CHANNELS.md lists the ids of each type"),
+    Reason.BANNED: ("banned", "/channel/info with ban 0 ends it"),
     Reason.RATE_LIMITED: ("busy", "try again"),
     Reason.CHANNEL_TYPE_NOT_SUPPORTED: (
         "channel_type_not_supported",
         "docs/CHANNELS.md lists the types",
     ),
     Reason.DISBANDED: ("disbanded", "use another channel_id"),
-    Reason.SEND_BANNED: ("send_banned", ""),
+    Reason.SEND_BANNED: (
+        "send_banned",
+        "/channel/info with send_ban 0 ends it; of a sender with channel_type 1",
+    ),
     Reason.IDEMPOTENCY_CONFLICT: (
         "idempotency_conflict",
         "use a new client_msg_no for a new message",
     ),
-    Reason.SEQUENCE_EXHAUSTED: ("sequence_exhausted", ""),
+    Reason.SEQUENCE_EXHAUSTED: ("sequence_exhausted", "use another channel_id"),
 }
 """The code and the hint of each reason; the sentence is that of `zmqim.chat.refusals`."""
+OTHER: Final = "refused"
+"""The code of any other number, which only an application gives ([before_send])."""
 
 
-def refused(reason: int, text: str = "") -> Problem:
-    """The problem for a partition's refusal with that WKProto reason code."""
-    code, hint = REFUSALS.get(reason, ("refused", ""))
+def refused(reason: int, text: str = "", hint: str | None = None) -> Problem:
+    """The problem for a refusal with that WKProto reason code, by a partition unless `hint` says
+    otherwise."""
+    code, usual = REFUSALS.get(reason, (OTHER, ""))
+    hint = usual if hint is None else hint
     return Problem(400, code, text or sentence_of(reason), hint=hint, reason=reason)
 
 
@@ -100,12 +113,14 @@ def framework_response(
         return problem_response(Problem(404, "not_built", msg, hint=hint))
     codes = {401: "no_key", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
     code = codes.get(status, "bad_request" if status < 500 else "internal")
-    return problem_response(Problem(status, code, error.detail, hint="see /docs"))
+    msg, hint = _TOO_LARGE if status == 413 else (error.detail, "see /docs")
+    return problem_response(Problem(status, code, msg, hint=hint))
 
 
 def unreadable_response(_request: Request[Any, Any, Any], _: Exception) -> Response[dict[str, Any]]:
     """A body that is not UTF-8, or nested too deeply: the decoder raises these as they are."""
-    return problem_response(bad_request("the body is not JSON that can be read"))
+    msg = "the body is not JSON that can be read"
+    return problem_response(bad_request(msg, "it is not UTF-8, or nested too deeply"))
 
 
 def _has_body(request: Request[Any, Any, Any]) -> bool:

@@ -29,7 +29,7 @@ TypeNumber = Annotated[int, Meta(ge=1, le=255)]
 DeviceFlag = Annotated[int, Meta(ge=0, le=255)]
 SequenceNumber = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 MessageId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-Payload = Annotated[str, Meta(max_length=PAYLOAD_BYTES_MAX * 4 // 3 + 4)]
+Payload = Annotated[str, Meta(min_length=1, max_length=PAYLOAD_BYTES_MAX * 4 // 3 + 4)]
 Uids = Annotated[list[Text], Meta(max_length=HTTP_LIST_MAX)]
 
 
@@ -176,6 +176,8 @@ class SendRequest(Struct):
     """Another name of from_uid (v3)."""
     device_id: OptionalText = ""
     """Accepted, and without effect (v3)."""
+    is_stream: Flag = False
+    """The same as `setting` 2 (v2.2)."""
 
 
 class SendBatchRequest(Struct):

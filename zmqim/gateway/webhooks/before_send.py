@@ -20,19 +20,20 @@ from typing import Annotated, Protocol
 
 import msgspec
 from msgspec import Meta
+from structlog.typing import FilteringBoundLogger
 
 from zmqim.chat.codes import MessageFlag, Reason
 from zmqim.gateway.http.stored import HeaderAnswer
 from zmqim.gateway.plugin import Draft, HookVerdict
 from zmqim.gateway.webhooks.delivering import Telling
 from zmqim.gateway.webhooks.posting import Poster, Taken, Verdict, secret_of
-from zmqim.limits import HOOK_ASKED_MAX, PAYLOAD_BYTES_MAX
+from zmqim.limits import HOOK_ASKED_MAX, HOOK_WARNING_MS, PAYLOAD_BYTES_MAX
 from zmqim.webhook_settings import HookSettings
 
 EVENT = "msg.before_send"
 ALLOWED = HookVerdict(int(Reason.SUCCESS))
 FAILED = HookVerdict(
-    int(Reason.SYSTEM_ERROR), text="the application that must allow messages gave no answer"
+    int(Reason.SYSTEM_ERROR), text="the application that must allow messages gave no usable answer"
 )
 _TEXT_CHARACTERS_MAX = 512
 
@@ -66,11 +67,16 @@ class Exchange(Protocol):
         """What became of a POST, and what came back."""
 
 
-def hook_of(settings: HookSettings, port: Telling) -> BeforeSend:
+def hook_of(settings: HookSettings, port: Telling, logger: FilteringBoundLogger) -> BeforeSend:
     """The hook that the topology describes; UsageError without its secret. On a running loop."""
     poster = Poster(settings.url, settings, secret_of(settings), HOOK_ASKED_MAX)
     return BeforeSend(
-        poster.exchange, poster.close, port, settings.timeout_ms, fails_open=settings.fails_open
+        poster.exchange,
+        poster.close,
+        port,
+        logger,
+        settings.timeout_ms,
+        fails_open=settings.fails_open,
     )
 
 
@@ -82,6 +88,7 @@ class BeforeSend:
         exchange: Exchange,
         close: Callable[[], Awaitable[None]],
         port: Telling,
+        logger: FilteringBoundLogger,
         timeout_ms: int,
         *,
         fails_open: bool,
@@ -90,6 +97,8 @@ class BeforeSend:
         self.close = close
         """Ends its connections."""
         self._port = port
+        self._logger = logger
+        self._next_warning = 0.0
         self._seconds = timeout_ms / 1_000
         self._failed = ALLOWED if fails_open else FAILED
         self._asking = asyncio.Semaphore(HOOK_ASKED_MAX)
@@ -113,7 +122,12 @@ class BeforeSend:
     def _no_answer(self, why: str) -> HookVerdict:
         self._port.count("hook_failed")
         done = "let through unseen" if self._failed is ALLOWED else "refused"
-        self._port.report("before_send", f"before_send: {why}; messages are {done}")
+        sentence = f"before_send: {why}; messages are {done}"
+        self._port.report("before_send", sentence)
+        now = asyncio.get_running_loop().time()
+        if now >= self._next_warning:
+            self._next_warning = now + HOOK_WARNING_MS / 1_000
+            self._logger.warning(sentence)
         return self._failed
 
 
@@ -152,7 +166,7 @@ def verdict_of(answer: bytes) -> HookVerdict | None:
         if reply.payload is None:
             return ALLOWED
         payload = binascii.a2b_base64(reply.payload, strict_mode=True)
-    except (msgspec.DecodeError, binascii.Error, ValueError):
+    except (msgspec.DecodeError, RecursionError, ValueError):  # binascii.Error is a ValueError.
         return None
     if len(payload) > PAYLOAD_BYTES_MAX:
         return None

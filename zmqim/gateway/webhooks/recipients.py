@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping, Sequence
 
 from zmqim.bus.messages import ItemKind, OutcomeCode
-from zmqim.chat.channels import SYSTEM_UID, peers_of, route_key_of_channel
+from zmqim.chat.channels import SYSTEM_UID, members_channel, named_in, route_key_of_channel
 from zmqim.chat.codes import ChannelType
 from zmqim.chat.encoding import encode
 from zmqim.chat.operations import decode_send
@@ -70,9 +70,13 @@ async def offline_of(port: GatewayPort, rows: Sequence[MessageRow]) -> Offline:
 
 
 async def _members(port: GatewayPort, channel_type: int, channel_id: str) -> list[str]:
-    if channel_type == ChannelType.PERSON:
-        return [uid for uid in sorted(set(peers_of(channel_id))) if uid != SYSTEM_UID]
+    """Who hears a channel: its members or, of a topic, those of its community; and whom its id
+    names, such as a visitor."""
+    named = [uid for uid in dict.fromkeys(named_in(channel_type, channel_id)) if uid != SYSTEM_UID]
+    if channel_type in (ChannelType.PERSON, ChannelType.AGENT):
+        return sorted(named)
     key = route_key_of_channel(channel_type, channel_id)
+    channel_type, channel_id = members_channel(channel_type, channel_id)
     limit = min(MEMBERS_PAGE_MAX, WEBHOOK_OFFLINE_MEMBERS_MAX)
     uids: list[str] = []
     more = True
@@ -89,7 +93,7 @@ async def _members(port: GatewayPort, channel_type: int, channel_id: str) -> lis
             return []
         uids += page.uids
         more = page.more
-    return uids
+    return sorted({*uids, *named}) if named else uids
 
 
 async def _online(port: GatewayPort, uids: Sequence[str]) -> set[str]:
