@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from http_calls import Api
-from raw_client import fresh
+from raw_client import WEB, RawClient, fresh
 from running_cluster import wait_for
 
 RED = {"red_dot": 1}
@@ -295,3 +295,25 @@ def test_who_joins_gets_the_commands_from_then_on_and_may_be_bound_without_joini
         assert [text for _, text in commands(api, uid)] == ["after"]
     api.done("/message/cmd/unbind", uid=three, channel_id=group, channel_type=2)
     assert commands(api, three) == []
+
+
+def test_what_a_master_device_acknowledged_is_not_shown_again(cluster: Any, api: Api) -> None:
+    one, two = fresh("u"), fresh("u")
+    group = group_of(api, one, two)
+    api.sent(one, two, "while away", header=COMMAND)
+    with (
+        RawClient.login(cluster, api, two, level=1) as phone,
+        RawClient.login(cluster, api, two, flag=WEB) as browser,
+    ):
+        api.sent(one, two, "a", header=COMMAND)
+        api.sent(one, group, "b", channel_type=2, header=COMMAND)
+        texts = sorted(recv.payload for recv in phone.receive(2))
+        assert texts == sorted(recv.payload for recv in browser.receive(2)) == [b"a", b"b"]
+        wait_for(lambda: commands(api, two) == [(1, "while away")], 30, "the older command alone")
+        api.sent(one, two, "c", header=COMMAND)
+        browser.receive()
+        phone.receive(acknowledge=False)
+    wait_for(lambda: len(commands(api, two)) == 2, 30, "what only the browser has")
+    assert [text for _, text in commands(api, two)] == ["while away", "c"]
+    api.done("/message/syncack", uid=two, last_message_seq=commands(api, two)[-1][0])
+    assert commands(api, two) == []

@@ -6,7 +6,14 @@ from chat_partition import Partition
 
 from zmqim.chat.codes import ChannelType, Reason
 from zmqim.chat.commands import PENDING_MAX
-from zmqim.chat.operations import AcknowledgeCommands, BindCommands, CommandPlace, NoteCommands
+from zmqim.chat.conversations import TAKEN_RUNS_MAX
+from zmqim.chat.operations import (
+    AcknowledgeCommands,
+    BindCommands,
+    CommandPlace,
+    DeriveConversations,
+    NoteCommands,
+)
 from zmqim.chat.queries import ConversationsQuery, PendingQuery
 from zmqim.chat.results import ConversationsPage, PendingCommands, Rejected
 from zmqim.limits import COMMANDS_SHOWN_MAX
@@ -30,8 +37,19 @@ def read(partition: Partition) -> dict[str, int]:
     return {row.channel_id: row.read_commands for row in page.rows}
 
 
+def taken(partition: Partition) -> dict[str, list[tuple[int, int]]]:
+    page = partition.query(ConversationsQuery("a"))
+    assert isinstance(page, ConversationsPage)
+    return {row.channel_id: row.taken for row in page.rows}
+
+
+def pushed(*numbers: int) -> AcknowledgeCommands:
+    return AcknowledgeCommands("a", 0, pushed=places(*numbers))
+
+
 def test_an_acknowledgement_takes_what_was_shown_up_to_its_number() -> None:
     partition = Partition()
+    partition.apply(BindCommands("a", GROUP, "g", True, 4))
     partition.apply(NoteCommands("a", 0, places(5, 6) + places(1, channel="h")))
     partition.apply(AcknowledgeCommands("a", 1))
     assert read(partition) == {"g": 5}
@@ -42,6 +60,54 @@ def test_an_acknowledgement_takes_what_was_shown_up_to_its_number() -> None:
     assert (read(partition), pending(partition)) == ({"g": 6, "h": 1}, [])
     partition.apply(NoteCommands("a", 3, places(7)))
     assert pending(partition) == [(4, "g", 7)]
+
+
+def test_what_was_pushed_and_acknowledged_is_taken_and_nothing_below_it() -> None:
+    partition = Partition()
+    partition.apply(NoteCommands("a", 0, places(1, 2)))
+    partition.apply(pushed(2, 4, 5))
+    assert (read(partition), taken(partition)) == ({"g": 0}, {"g": [(2, 2), (4, 5)]})
+    assert pending(partition) == [(1, "g", 1)], "what was shown and then pushed"
+    partition.turn()
+    partition.open()
+    partition.apply(AcknowledgeCommands("a", 1))
+    assert (read(partition), taken(partition)) == ({"g": 2}, {"g": [(4, 5)]})
+    partition.apply(pushed(3, 4))
+    assert (read(partition), taken(partition)) == ({"g": 5}, {"g": []})
+    partition.apply(pushed(4))
+    assert (read(partition), taken(partition)) == ({"g": 5}, {"g": []})
+
+
+def test_what_was_pushed_counts_from_where_the_person_joined() -> None:
+    partition = Partition()
+    partition.apply(DeriveConversations(GROUP, "g", ["a"], True, 9, 20, commands=7))
+    partition.apply(pushed(8))
+    assert read(partition) == {"g": 8}
+    partition.apply(pushed(10))
+    partition.apply(DeriveConversations(GROUP, "g", ["a"], False, 10, 21))
+    partition.apply(DeriveConversations(GROUP, "g", ["a"], True, 11, 30, commands=12))
+    partition.apply(pushed(13))
+    assert (read(partition), taken(partition)) == ({"g": 13}, {"g": []})
+
+
+def test_what_was_taken_behind_gaps_is_bounded() -> None:
+    partition = Partition()
+    partition.apply(pushed(*range(2, 2 * TAKEN_RUNS_MAX + 6, 2)))
+    runs = taken(partition)["g"]
+    assert len(runs) == TAKEN_RUNS_MAX
+    assert runs[-1] == (2 * TAKEN_RUNS_MAX + 4,) * 2
+    assert read(partition) == {"g": 0}
+
+
+def test_a_forgotten_number_takes_nothing_of_its_channel_along() -> None:
+    partition = Partition()
+    partition.apply(NoteCommands("a", 0, places(1)))
+    for turn in range(2):
+        first = turn * COMMANDS_SHOWN_MAX + 1
+        partition.apply(NoteCommands("a", first, places(*range(2, COMMANDS_SHOWN_MAX + 2))))
+    assert min(pending(partition))[0] == 2, "the first was forgotten, to be shown again"
+    partition.apply(AcknowledgeCommands("a", 2 * COMMANDS_SHOWN_MAX + 1))
+    assert read(partition) == {"g": 0}
 
 
 def test_of_two_who_show_at_once_the_second_is_refused() -> None:

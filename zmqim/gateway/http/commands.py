@@ -1,7 +1,8 @@
 """Calls about commands (messages with sync_once): which of them a person has not taken yet.
 
 Commands are pushed like other messages, but are in no history. Who was away asks /message/sync, and
-says with /message/syncack what arrived. `message_seq` is the person's own count here, not that of a
+says with /message/syncack what arrived; what a master device acknowledged as it was pushed is not
+shown (`zmqim.gateway.command_acks`). `message_seq` is the person's own count here, not that of a
 channel: so one number says what was taken of all channels (`zmqim.chat.commands`).
 """
 
@@ -81,7 +82,12 @@ def command_router() -> Router:
 async def _oldest(directory: Directory, uid: str, limit: int) -> list[StoredMessage]:
     pending = await directory.pending(uid)
     rows = [row for row in (await directory.rows(uid)).rows if row.present or row.bound]
-    found = await directory.commands([_wanted(row) for row in rows], limit)
+    taken = {(row.channel_type, row.channel_id): row.taken for row in rows if row.taken}
+    found = [
+        one
+        for one in await directory.commands([_wanted(row) for row in rows], limit)
+        if not _is_taken(taken, *_place_of(*one))
+    ]
     found.sort(key=lambda one: (one[1].hlc, one[1].message_id))
     numbers = {_place(command): command.number for command in pending.commands}
     new = [one for one in found if _place_of(*one) not in numbers]
@@ -99,6 +105,17 @@ async def _oldest(directory: Directory, uid: str, limit: int) -> list[StoredMess
 def _wanted(row: ConversationRow) -> CommandsWanted:
     above = max(row.read_commands, row.joined_commands)
     return CommandsWanted(row.channel_type, row.channel_id, above)
+
+
+def _is_taken(
+    taken: dict[tuple[int, str], list[tuple[int, int]]],
+    channel_type: int,
+    channel_id: str,
+    sequence: int,
+) -> bool:
+    """Whether the person has it already, though not all that are older."""
+    runs = taken.get((channel_type, channel_id), ())
+    return any(first <= sequence <= last for first, last in runs)
 
 
 def _place(command: PendingCommand) -> tuple[int, str, int]:
