@@ -317,3 +317,25 @@ def test_what_a_master_device_acknowledged_is_not_shown_again(cluster: Any, api:
     assert [text for _, text in commands(api, two)] == ["while away", "c"]
     api.done("/message/syncack", uid=two, last_message_seq=commands(api, two)[-1][0])
     assert commands(api, two) == []
+
+
+def test_a_topic_is_a_conversation_of_the_members_that_it_was_given_to(api: Api) -> None:
+    one, two = fresh("u"), fresh("u")
+    community = fresh("town")
+    members = {"channel_id": community, "channel_type": 4, "subscribers": [two]}
+    api.done("/channel", channel_id=community, channel_type=4, subscribers=[one, two])
+    topic = {"channel_id": f"{community}@square", "channel_type": 5}
+    api.sent(one, topic["channel_id"], "x", channel_type=5, header=RED)
+    api.sent(one, topic["channel_id"], "command", channel_type=5, header=COMMAND)
+    assert (sync(api, two), commands(api, two)) == ({}, [])
+    api.done("/conversations/activate", uid=two, channels=[topic])
+    assert sync(api, two)[topic["channel_id"]]["unread"] == 1
+    assert commands(api, two) == [(1, "command")]
+    api.done("/channel/subscriber_remove", **members)
+    api.sent(one, topic["channel_id"], "y", channel_type=5, header=RED)
+    api.sent(one, topic["channel_id"], "later", channel_type=5, header=COMMAND)
+    assert sync(api, two) == {}
+    assert api.done("/conversation/list", uid=two)["conversations"] == []
+    wait_for(lambda: commands(api, two) == [], 30, "no commands")
+    api.done("/channel/subscriber_add", **members)
+    assert sync(api, two)[topic["channel_id"]]["unread"] == 2

@@ -57,6 +57,7 @@ from zmqim.chat.unread import floor_leaving, unread_behind
 from zmqim.limits import CONVERSATIONS_PAGE_MAX, MEMBERS_PAGE_MAX, PULL_BYTES_MAX, PULL_MESSAGES_MAX
 
 _UPWARDS: Final = 1
+_TOPIC: Final = int(ChannelType.COMMUNITY_TOPIC)
 
 
 def answer(state: ChatState, query: Query) -> Result:
@@ -222,6 +223,8 @@ def _heads(state: ChatState, query: HeadsQuery) -> HeadsPage:
 
 def _head(state: ChatState, uid: str, wanted: HeadWanted) -> HeadView:
     channel = state.heads.find(wanted.channel_type, wanted.channel_id)
+    if wanted.channel_type == _TOPIC and not _visible_to(state, uid, channel):
+        return HeadView(0, 0, 0, 0, [])
     last = channel.head.last_sequence
     sent = state.senders.last(channel, uid)
     floor = max(wanted.floor, sent)
@@ -260,19 +263,23 @@ def _commands(state: ChatState, query: CommandsQuery) -> CommandsPage:
 
 
 def _visible(state: ChatState, query: MessagesQuery | MessagesBy, channel: Channel) -> int:
-    """The last sequence that the asker may see: someone removed sees what was before (P5).
+    return _visible_to(state, query.login_uid, channel)
+
+
+def _visible_to(state: ChatState, uid: str, channel: Channel) -> int:
+    """The last sequence that `uid` may see: someone removed sees what was before (P5).
 
     Of a topic nothing: a removal from the community does not say where each of its topics was.
     """
-    last = channel.head.last_sequence
-    uid, channel_type, channel_id = query.login_uid, query.channel_type, query.channel_id
+    head = channel.head
+    last, channel_type, channel_id = head.last_sequence, head.channel_type, head.channel_id
     if not uid or uid in named_in(channel_type, channel_id):
         return last
     home = state.heads.find(*members_channel(channel_type, channel_id))
     membership = state.sets.get(MEMBER_TAG, home, uid)
     if membership is None or membership.present:
         return last
-    if channel_type == ChannelType.COMMUNITY_TOPIC:
+    if channel_type == _TOPIC:
         return 0
     removed = membership.last_command if channel.head.command else membership.last_sequence
     return min(last, removed)

@@ -12,6 +12,7 @@ from litestar import Router, post
 from msgspec.structs import replace
 
 from zmqim import limits
+from zmqim.chat.channels import members_channel
 from zmqim.chat.codes import Reason
 from zmqim.chat.operations import AcknowledgeCommands, BindCommands, CommandPlace, NoteCommands
 from zmqim.chat.queries import CommandsWanted
@@ -81,7 +82,7 @@ def command_router() -> Router:
 
 async def _oldest(directory: Directory, uid: str, limit: int) -> list[StoredMessage]:
     pending = await directory.pending(uid)
-    rows = [row for row in (await directory.rows(uid)).rows if row.present or row.bound]
+    rows = _in_force((await directory.rows(uid)).rows)
     taken = {(row.channel_type, row.channel_id): row.taken for row in rows if row.taken}
     found = [
         one
@@ -100,6 +101,17 @@ async def _oldest(directory: Directory, uid: str, limit: int) -> list[StoredMess
     shown = [(numbers[_place_of(*one)], one[1]) for one in found if _place_of(*one) in numbers]
     shown.sort(key=lambda one: one[0])
     return [_numbered(stored_message(message, uid), number) for number, message in shown[:limit]]
+
+
+def _in_force(rows: list[ConversationRow]) -> list[ConversationRow]:
+    """Those whose commands the person gets: not of a topic whose community he had to leave."""
+    left = {(row.channel_type, row.channel_id) for row in rows if row.version and not row.present}
+    return [
+        row
+        for row in rows
+        if row.bound
+        or (row.present and members_channel(row.channel_type, row.channel_id) not in left)
+    ]
 
 
 def _wanted(row: ConversationRow) -> CommandsWanted:
