@@ -162,6 +162,8 @@ class MessagesBy(Value, tag=10, frozen=True):
     message_ids: _Few[int] = msgspec.field(default_factory=list)
     client_msg_nos: _Few[str] = msgspec.field(default_factory=list)
     after_uid: str = ""
+    streams: int = 0
+    """That of a `MessagesQuery`."""
 
 
 class FollowQuery(Value, tag=40, frozen=True):

@@ -46,13 +46,7 @@ from zmqim.chat.results import (
     StreamView,
 )
 from zmqim.chat.state import ChatState
-from zmqim.chat.stream_views import (
-    WITH_SNAPSHOTS,
-    events_of,
-    size_of,
-    views_of,
-    without_snapshots,
-)
+from zmqim.chat.stream_views import events_of, size_of, with_streams
 from zmqim.chat.unread import floor_leaving, unread_behind
 from zmqim.limits import CONVERSATIONS_PAGE_MAX, MEMBERS_PAGE_MAX, PULL_BYTES_MAX, PULL_MESSAGES_MAX
 
@@ -93,7 +87,7 @@ def answer(state: ChatState, query: Query) -> Result:
             return _standing(state, query)
         case EventsQuery():
             channel = state.heads.find(query.channel_type, query.channel_id)
-            return events_of(state.streams.rows, state.sets, channel, query)
+            return events_of(state, channel, query)
         case _:
             assert_never(query)
 
@@ -166,40 +160,9 @@ def _messages(state: ChatState, query: MessagesQuery) -> MessagesPage:
     streams: list[StreamView] = []
     if query.streams and not query.command:
         uid = query.login_uid
-        found, streams = _with_streams(state, channel, found, uid, query.streams, down=not upwards)
+        found, streams = with_streams(state, channel, found, uid, query.streams, down=not upwards)
     more = found[-1].sequence < bound if upwards else found[0].sequence > bound
     return MessagesPage(found, more, visible, streams)
-
-
-def _with_streams(
-    state: ChatState,
-    channel: Channel,
-    found: list[MessageRow],
-    uid: str,
-    streams: int,
-    *,
-    down: bool,
-) -> tuple[list[MessageRow], list[StreamView]]:
-    """As many of the messages as fit into an answer together with their streams, at least one."""
-    first, last = found[0].sequence, found[-1].sequence
-    views = views_of(state.streams.rows, state.sets, channel, first, last, uid, state.applied.hlc)
-    if not views:
-        return found, []
-    if streams != WITH_SNAPSHOTS:
-        return found, [without_snapshots(view) for view in views]
-    by_sequence = {view.sequence: view for view in views}
-    fitting: list[MessageRow] = []
-    size = 0
-    for message in reversed(found) if down else found:
-        view = by_sequence.get(message.sequence)
-        size += len(message.operation) + (size_of(view) if view is not None else 0)
-        if fitting and size > PULL_BYTES_MAX:
-            break
-        fitting.append(message)
-    if down:
-        fitting.reverse()
-    first, last = fitting[0].sequence, fitting[-1].sequence
-    return fitting, [view for view in views if first <= view.sequence <= last]
 
 
 def _conversations(state: ChatState, query: ConversationsQuery) -> ConversationsPage:
@@ -235,7 +198,7 @@ def _head(state: ChatState, uid: str, wanted: HeadWanted) -> HeadView:
     read_to = floor_leaving(state.messages, channel, wanted.leaving) if wanted.leaving >= 0 else 0
     streams: list[StreamView] = []
     if wanted.streams and any(_says_stream(message) for message in messages):
-        messages, streams = _with_streams(state, channel, messages, uid, wanted.streams, down=True)
+        messages, streams = with_streams(state, channel, messages, uid, wanted.streams, down=True)
     stamp = newest[0].hlc if newest else 0
     return HeadView(last, stamp, unread, sent, messages, read_to, streams)
 
