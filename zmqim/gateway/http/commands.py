@@ -12,12 +12,9 @@ from litestar import Router, post
 from msgspec.structs import replace
 
 from zmqim import limits
-from zmqim.chat.channels import members_channel
 from zmqim.chat.codes import Reason
-from zmqim.chat.operations import AcknowledgeCommands, BindCommands, CommandPlace, NoteCommands
-from zmqim.chat.queries import CommandsWanted
-from zmqim.chat.results import MessageRow
-from zmqim.chat.rows import ConversationRow, PendingCommand
+from zmqim.chat.operations import AcknowledgeCommands, BindCommands, NoteCommands
+from zmqim.chat.shown_commands import chosen, commands_wanted
 from zmqim.gateway.http.asking import channel_of, check_group, check_uid
 from zmqim.gateway.http.conversation_shapes import (
     CommandChannelRequest,
@@ -82,60 +79,12 @@ def command_router() -> Router:
 
 async def _oldest(directory: Directory, uid: str, limit: int) -> list[StoredMessage]:
     pending = await directory.pending(uid)
-    rows = _in_force((await directory.rows(uid)).rows)
-    taken = {(row.channel_type, row.channel_id): row.taken for row in rows if row.taken}
-    found = [
-        one
-        for one in await directory.commands([_wanted(row) for row in rows], limit)
-        if not _is_taken(taken, *_place_of(*one))
-    ]
-    found.sort(key=lambda one: (one[1].hlc, one[1].message_id))
-    numbers = {_place(command): command.number for command in pending.commands}
-    new = [one for one in found if _place_of(*one) not in numbers]
-    new = new[: max(0, limit - (len(found) - len(new)))]
-    for number, one in enumerate(new, pending.last_number + 1):
-        numbers[_place_of(*one)] = number
+    rows = (await directory.rows(uid)).rows
+    found = await directory.commands(commands_wanted(rows), limit)
+    shown, new = chosen(rows, pending, found, limit)
     if new:
-        places = [CommandPlace(*_place_of(*one)) for one in new]
-        await directory.write(NoteCommands(uid, pending.last_number, places, request_id()))
-    shown = [(numbers[_place_of(*one)], one[1]) for one in found if _place_of(*one) in numbers]
-    shown.sort(key=lambda one: one[0])
-    return [_numbered(stored_message(message, uid), number) for number, message in shown[:limit]]
-
-
-def _in_force(rows: list[ConversationRow]) -> list[ConversationRow]:
-    """Those whose commands the person gets: not of a topic whose community he had to leave."""
-    left = {(row.channel_type, row.channel_id) for row in rows if row.version and not row.present}
-    return [
-        row
-        for row in rows
-        if row.bound
-        or (row.present and members_channel(row.channel_type, row.channel_id) not in left)
-    ]
-
-
-def _wanted(row: ConversationRow) -> CommandsWanted:
-    above = max(row.read_commands, row.joined_commands)
-    return CommandsWanted(row.channel_type, row.channel_id, above)
-
-
-def _is_taken(
-    taken: dict[tuple[int, str], list[tuple[int, int]]],
-    channel_type: int,
-    channel_id: str,
-    sequence: int,
-) -> bool:
-    """Whether the person has it already, though not all that are older."""
-    runs = taken.get((channel_type, channel_id), ())
-    return any(first <= sequence <= last for first, last in runs)
-
-
-def _place(command: PendingCommand) -> tuple[int, str, int]:
-    return command.channel_type, command.channel_id, command.sequence
-
-
-def _place_of(wanted: CommandsWanted, message: MessageRow) -> tuple[int, str, int]:
-    return wanted.channel_type, wanted.channel_id, message.sequence
+        await directory.write(NoteCommands(uid, pending.last_number, new, request_id()))
+    return [_numbered(stored_message(message, uid), number) for number, message in shown]
 
 
 def _numbered(message: StoredMessage, number: int) -> StoredMessage:
