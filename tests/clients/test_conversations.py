@@ -53,6 +53,7 @@ def test_both_sides_of_a_person_channel_have_it_named_by_the_other(api: Api) -> 
     assert theirs["timestamp"] == theirs["recents"][0]["timestamp"]
 
 
+@pytest.mark.promise("P11")
 def test_what_counts_as_unread(api: Api) -> None:
     one, two = fresh("u"), fresh("u")
     group = group_of(api, one, two)
