@@ -14,13 +14,15 @@ from mutants import Mutant, Seeds
 
 from zmqim.chat.commands import Commands
 from zmqim.chat.conversations import Conversations
+from zmqim.chat.encoding import encode
 from zmqim.chat.heads import Channel
+from zmqim.chat.notices import EventNotice, PushedEvents, decode_pushed
 from zmqim.chat.operations import AcknowledgeCommands, AppendEvent, MoveCursor
 from zmqim.chat.results import EventAppended, EventRefused
 from zmqim.chat.rows import LaneRow
 from zmqim.chat.state import ChatState
 from zmqim.chat.stream_rows import Stream, StreamRows
-from zmqim.chat.streams import Streams
+from zmqim.chat.streams import Appended, Streams
 from zmqim.chat.unread import Senders
 from zmqim.gateway.command_acks import CommandAcks
 from zmqim.gateway.core import GatewayCore
@@ -33,6 +35,19 @@ class _ForgetfulStreams(Streams):
         self, stream: Stream, event: AppendEvent
     ) -> EventAppended | EventRefused | None:
         return None
+
+
+class _MisnumberingStreams(Streams):
+    def append(
+        self, index: int, hlc: int, event: AppendEvent
+    ) -> tuple[Appended, EventNotice | None]:
+        answer, notice = super().append(index, hlc, event)
+        if notice is not None:
+            pushed = decode_pushed(notice.body)
+            assert isinstance(pushed, PushedEvents)
+            events = [replace(one, sequence=one.sequence + 1) for one in pushed.events]
+            notice = replace(notice, body=encode(replace(pushed, events=events)))
+        return answer, notice
 
 
 class _ShorteningRows(StreamRows):
@@ -105,6 +120,12 @@ class AppendsAnEventAgain(_ReadingCore):
     streams_class = _ForgetfulStreams
 
 
+class PushesUnderTheNextNumber(_ReadingCore):
+    """An event that is pushed has another number than the one that was answered."""
+
+    streams_class = _MisnumberingStreams
+
+
 class ForgetsTheLastWord(_ReadingCore):
     """What an ended stream comes to lacks its last event."""
 
@@ -160,6 +181,7 @@ def _seeds(core: type[StorageCore], first: int, count: int = 1) -> Seeds:
 
 READING_MUTANTS: tuple[Mutant, ...] = (
     Mutant("event ids not known again", "I-18 ", _seeds(AppendsAnEventAgain, 31)),
+    Mutant("events pushed under another number", "I-18 Heard", _seeds(PushesUnderTheNextNumber, 3)),
     Mutant("the last word forgotten", "I-18 ", _seeds(ForgetsTheLastWord, 3)),
     Mutant("read positions go back", "I-19 ", _seeds(MovesPositionsBack, 8)),
     Mutant("marks outlive reading", "I-19 ", _seeds(KeepsMarks, 3)),

@@ -14,6 +14,7 @@ from zmqim.sim.history import (
     Attempt,
     Command,
     Gauge,
+    Heard,
     History,
     Place,
     Pull,
@@ -90,9 +91,10 @@ def add_readers(history: History) -> None:
     first command, and his device the second."""
     for number, word in enumerate(("An ", "answer."), 1):
         began = number * SECOND
-        history.added.append(Added(GROUP, 1, "main", word, began, began + 10, number))
-    history.added.append(Added(GROUP, 1, "main", "lost", 3 * SECOND, 3 * SECOND + 10))
-    history.added.append(Added(GROUP, 1, "main", "", 4 * SECOND, 4 * SECOND + 10, 3, True))
+        history.added.append(Added(f"e{number}", GROUP, 1, "main", word, began, began + 10, number))
+        history.heard.append(Heard(began + 5, BOB, f"e{number}", number, "main", word))
+    history.added.append(Added("e3", GROUP, 1, "main", "lost", 3 * SECOND, 3 * SECOND + 10))
+    history.added.append(Added("e4", GROUP, 1, "main", "", 4 * SECOND, 4 * SECOND + 10, 3, True))
     for at, is_open, words in ((1, True, "An "), (2, True, "An answer."), (5, False, "An answer.")):
         lanes = (("main", is_open, words),)
         history.told.append(Told(GROUP, 1, "cid", at * SECOND + 20, at * SECOND + 30, lanes))
@@ -251,6 +253,18 @@ def view(history: History, number: int, **changes: object) -> None:
     history.viewed[number] = history.viewed[number]._replace(**changes)  # type: ignore[arg-type]
 
 
+def push_an_event_under_another_number(history: History) -> None:
+    history.heard[0] = history.heard[0]._replace(number=2)
+
+
+def push_an_event_that_was_refused(history: History) -> None:
+    history.heard.append(Heard(4 * SECOND, BOB, "e3", 3, "main", "lost"))
+
+
+def push_an_event_that_nobody_added(history: History) -> None:
+    history.heard.append(Heard(4 * SECOND, BOB, "e9", 4, "main", "more"))
+
+
 def forget_how_far_somebody_read(history: History) -> None:
     view(history, 1, place=Place(read=1))
 
@@ -336,6 +350,9 @@ CANARIES: list[tuple[str, Callable[[History], None]]] = [
     ("I-18", lose_a_stream),
     ("I-18", leave_a_lane_open),
     ("I-18", number_an_event_twice),
+    ("I-18", push_an_event_under_another_number),
+    ("I-18", push_an_event_that_was_refused),
+    ("I-18", push_an_event_that_nobody_added),
     ("I-19", forget_how_far_somebody_read),
     ("I-19", read_positions_go_back),
     ("I-19", count_a_message_without_a_red_dot),

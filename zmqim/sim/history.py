@@ -148,6 +148,7 @@ class Added:
     """A word (or the end, or only the beginning) for one lane of a message's stream. `number` is
     that of its event; 0 with an answer: it was refused."""
 
+    event_id: str
     channel: ChannelKey
     sequence: int
     lane: str
@@ -156,6 +157,17 @@ class Added:
     answered: int = 0
     number: int = 0
     ends: bool = False
+
+
+class Heard(NamedTuple):
+    """An EVENT that the gateway put on a connection."""
+
+    at: int
+    session: SessionKey
+    event_id: str
+    number: int
+    lane: str
+    word: str
 
 
 class Told(NamedTuple):
@@ -248,6 +260,7 @@ class History:
     """Where replicas made something else of the same log, as sentences."""
     added: list[Added] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
+    heard: list[Heard] = field(default_factory=list)
     viewed: list[Viewed] = field(default_factory=list)
     shown: list[Shown] = field(default_factory=list)
     taken: list[Taken] = field(default_factory=list)

@@ -28,12 +28,15 @@ COMMAND_ACKS_STORED_US = 2_500 * MS
 """Where nothing is in trouble, what a device acknowledged is stored so soon: it is gathered for a
 second (COMMAND_ACKS_DELAY_MS) and written once."""
 
+OWN_EVENTS = "zmqim-"
+"""How the ids of events begin that a partition makes itself (`zmqim.chat.streams`)."""
+
 Complaints = Iterator[str]
 
 
 def streams_are_whole(history: History) -> Complaints:
     """P1, P2: whoever reads a stream, of a replica too, finds each acknowledged word once and in
-    order, and none that was refused."""
+    order, and none that was refused; what is pushed is what was added."""
     words: dict[tuple[ChannelKey, int], dict[str, list[Added]]] = defaultdict(dict)
     numbers: dict[tuple[ChannelKey, int], int] = defaultdict(int)
     for added in history.added:
@@ -44,10 +47,24 @@ def streams_are_whole(history: History) -> Complaints:
         if added.number <= highest:
             yield f"{added} has a number behind {highest}"
         numbers[added.channel, added.sequence] = added.number
+    yield from _pushed_faults(history)
     for told in history.told:
         lanes = {lane: (is_open, text) for lane, is_open, text in told.lanes}
         for lane, asked in words[told.channel, told.sequence].items():
             yield from _stream_faults(told, asked, *lanes.get(lane, (False, "")))
+
+
+def _pushed_faults(history: History) -> Complaints:
+    """An event that is pushed is one of the log. Those that end lanes for us have ids of ours."""
+    known = {added.event_id: added for added in history.added}
+    for heard in history.heard:
+        if heard.event_id.startswith(OWN_EVENTS):
+            continue
+        added = known.get(heard.event_id)
+        if added is None or (heard.lane, heard.word) != (added.lane, added.word):
+            yield f"{heard} was pushed, {added} was asked for"
+        elif added.answered and heard.number != added.number:
+            yield f"{heard} was pushed, {added} is what was answered"
 
 
 def _stream_faults(told: Told, asked: list[Added], is_open: bool, text: str) -> Complaints:

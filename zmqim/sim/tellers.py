@@ -82,9 +82,9 @@ class Teller:
     def _add(
         self, number: str, sequence: int, event_type: EventType, lane: str, word: str
     ) -> Steps:
-        added = Added(self._channel, sequence, lane, word, self._world.now)
-        added.ends = event_type in (EventType.CLOSE, EventType.FINISH)
         event_id = f"{number}-{len(self._history.added)}"
+        added = Added(event_id, self._channel, sequence, lane, word, self._world.now)
+        added.ends = event_type in (EventType.CLOSE, EventType.FINISH)
         self._history.added.append(added)
         payload = json.dumps({"delta": word}).encode() if word else b""
         channel_type, channel_id, _ = self._channel
