@@ -1,4 +1,4 @@
-"""Questions about what persons read: streams, unread counts, commands (I-18 to I-20).
+"""Questions about what persons read: streams, unread counts, commands (I-15, I-18, I-19).
 
 As in `zmqim.sim.checks` each gives sentences about what is wrong. They compare with models that
 know nothing of how it is done: a list of words, a count by hand over the log, and which commands

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from chat_partition import Partition
+from hypothesis import given
+from hypothesis import strategies as st
 
 from zmqim.chat.codes import ChannelType, Reason
 from zmqim.chat.commands import PENDING_MAX
@@ -76,6 +80,22 @@ def test_what_was_pushed_and_acknowledged_is_taken_and_nothing_below_it() -> Non
     assert (read(partition), taken(partition)) == ({"g": 5}, {"g": []})
     partition.apply(pushed(4))
     assert (read(partition), taken(partition)) == ({"g": 5}, {"g": []})
+
+
+@given(st.lists(st.lists(st.integers(1, 30), max_size=6), max_size=12), st.integers(0, 9))
+def test_what_is_left_to_take_is_what_a_plain_set_says(calls: list[list[int]], joined: int) -> None:
+    partition = Partition()
+    partition.apply(DeriveConversations(GROUP, "g", ["a"], True, 9, 0, commands=joined))
+    left = set(range(joined + 1, 31))
+    for numbers in calls:
+        partition.apply(pushed(*numbers))
+        left -= set(numbers)
+        runs = taken(partition)["g"]
+        base = max(joined, read(partition)["g"])
+        held = {one for first, last in runs for one in range(first, last + 1)}
+        assert set(range(base + 1, 31)) - held == left
+        assert not left or base + 1 in left
+        assert all(last + 1 < first for (_, last), (first, _) in pairwise(runs))
 
 
 def test_what_was_pushed_counts_from_where_the_person_joined() -> None:
