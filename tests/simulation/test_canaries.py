@@ -91,10 +91,14 @@ def add_readers(history: History) -> None:
     first command, and his device the second."""
     for number, word in enumerate(("An ", "answer."), 1):
         began = number * SECOND
-        history.added.append(Added(f"e{number}", GROUP, 1, "main", word, began, began + 10, number))
+        history.added.append(
+            Added(f"e{number}", GROUP, 1, "main", word, began, began + 10, number, number)
+        )
         history.heard.append(Heard(began + 5, BOB, f"e{number}", number, "main", word))
     history.added.append(Added("e3", GROUP, 1, "main", "lost", 3 * SECOND, 3 * SECOND + 10))
-    history.added.append(Added("e4", GROUP, 1, "main", "", 4 * SECOND, 4 * SECOND + 10, 3, True))
+    history.added.append(
+        Added("e4", GROUP, 1, "main", "", 4 * SECOND, 4 * SECOND + 10, 3, ends=True)
+    )
     for at, is_open, words in ((1, True, "An "), (2, True, "An answer."), (5, False, "An answer.")):
         lanes = (("main", is_open, words),)
         history.told.append(Told(GROUP, 1, "cid", at * SECOND + 20, at * SECOND + 30, lanes))
@@ -253,6 +257,10 @@ def view(history: History, number: int, **changes: object) -> None:
     history.viewed[number] = history.viewed[number]._replace(**changes)  # type: ignore[arg-type]
 
 
+def answer_an_event_otherwise(history: History) -> None:
+    history.added[0].repeated = 2
+
+
 def push_an_event_under_another_number(history: History) -> None:
     history.heard[0] = history.heard[0]._replace(number=2)
 
@@ -350,6 +358,7 @@ CANARIES: list[tuple[str, Callable[[History], None]]] = [
     ("I-18", lose_a_stream),
     ("I-18", leave_a_lane_open),
     ("I-18", number_an_event_twice),
+    ("I-18", answer_an_event_otherwise),
     ("I-18", push_an_event_under_another_number),
     ("I-18", push_an_event_that_was_refused),
     ("I-18", push_an_event_that_nobody_added),

@@ -106,11 +106,13 @@ class HeadsQuery(Value, tag=21, frozen=True):
 
 
 class CommandsWanted(Value, frozen=True):
-    """The commands of a channel above a sequence."""
+    """The commands of a channel above a sequence, but for the ascending runs (first, last)
+    `taken`."""
 
     channel_type: int
     channel_id: str
     above: int
+    taken: list[tuple[int, int]] = msgspec.field(default_factory=list)
 
 
 class CommandsQuery(Value, tag=22, frozen=True):

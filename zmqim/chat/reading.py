@@ -14,6 +14,7 @@ from zmqim.chat.operations import STREAM_SETTING, decode_send
 from zmqim.chat.queries import (
     ChannelQuery,
     CommandsQuery,
+    CommandsWanted,
     ConversationsQuery,
     EventsQuery,
     FollowQuery,
@@ -214,15 +215,32 @@ def _commands(state: ChatState, query: CommandsQuery) -> CommandsPage:
     for wanted in query.channels:
         channel = state.heads.find(wanted.channel_type, wanted.channel_id, command=True)
         last = channel.head.last_sequence
-        stop = min(last, wanted.above + max(1, min(query.limit, PULL_MESSAGES_MAX)))
-        messages = state.messages.run(
-            channel, wanted.above + 1, stop, down=False, bytes_max=PULL_BYTES_MAX
-        )
+        messages = _commands_of(state, channel, wanted, max(1, min(query.limit, PULL_MESSAGES_MAX)))
         room -= sum([len(message.operation) for message in messages])
         if room < 0 and found:
             break
         found.append(CommandsOf(last, messages))
     return CommandsPage(found)
+
+
+def _commands_of(
+    state: ChatState, channel: Channel, wanted: CommandsWanted, limit: int
+) -> list[MessageRow]:
+    """The oldest of the commands that are wanted: what lies between the runs that are not."""
+    end = channel.head.last_sequence
+    found: list[MessageRow] = []
+    start = wanted.above + 1
+    room = PULL_BYTES_MAX
+    for first, last in (*wanted.taken, (end + 1, end)):
+        stop = min(first - 1, end, start + limit - len(found) - 1)
+        if start <= stop:
+            messages = state.messages.run(channel, start, stop, down=False, bytes_max=room)
+            found += messages
+            room -= sum([len(message.operation) for message in messages])
+            if len(messages) <= stop - start or room <= 0:
+                break
+        start = max(start, last + 1)
+    return found
 
 
 def _visible(state: ChatState, query: MessagesQuery | MessagesBy, channel: Channel) -> int:

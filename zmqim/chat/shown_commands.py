@@ -33,7 +33,10 @@ def commands_wanted(rows: Sequence[ConversationRow]) -> list[CommandsWanted]:
     left = {(row.channel_type, row.channel_id) for row in rows if row.version and not row.present}
     return [
         CommandsWanted(
-            row.channel_type, row.channel_id, max(row.read_commands, row.joined_commands)
+            row.channel_type,
+            row.channel_id,
+            max(row.read_commands, row.joined_commands),
+            row.taken,
         )
         for row in rows
         if row.bound
@@ -41,14 +44,10 @@ def commands_wanted(rows: Sequence[ConversationRow]) -> list[CommandsWanted]:
     ]
 
 
-def chosen(
-    rows: Sequence[ConversationRow], pending: PendingCommands, found: Sequence[Found], limit: int
-) -> Chosen:
-    """The oldest commands that the person has not, at most `limit`: those that were shown before
+def chosen(pending: PendingCommands, found: Sequence[Found], limit: int) -> Chosen:
+    """The oldest of the commands that were found, at most `limit`: those that were shown before
     keep their numbers, new ones follow in the order in which they were logged."""
-    taken = {(row.channel_type, row.channel_id): row.taken for row in rows if row.taken}
-    wanted = [one for one in found if not _is_taken(taken, _place_of(one))]
-    wanted.sort(key=lambda one: (one[1].hlc, one[1].message_id))
+    wanted = sorted(found, key=lambda one: (one[1].hlc, one[1].message_id))
     numbers = {
         CommandPlace(one.channel_type, one.channel_id, one.sequence): one.number
         for one in pending.commands
@@ -64,9 +63,3 @@ def chosen(
 def _place_of(found: Found) -> CommandPlace:
     wanted, message = found
     return CommandPlace(wanted.channel_type, wanted.channel_id, message.sequence)
-
-
-def _is_taken(taken: dict[tuple[int, str], list[tuple[int, int]]], place: CommandPlace) -> bool:
-    """Whether the person has it already, though not all that are older."""
-    runs = taken.get((place.channel_type, place.channel_id), ())
-    return any(first <= place.sequence <= last for first, last in runs)

@@ -146,7 +146,7 @@ class Gauge(NamedTuple):
 @dataclass
 class Added:
     """A word (or the end, or only the beginning) for one lane of a message's stream. `number` is
-    that of its event; 0 with an answer: it was refused."""
+    that of its event; 0 with an answer: it was refused. `repeated` is that of a second answer."""
 
     event_id: str
     channel: ChannelKey
@@ -156,6 +156,7 @@ class Added:
     began: int
     answered: int = 0
     number: int = 0
+    repeated: int = 0
     ends: bool = False
 
 

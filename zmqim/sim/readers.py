@@ -170,7 +170,7 @@ class Reader:
                 key = route_key_of_channel(wanted.channel_type, wanted.channel_id)
                 page = yield from reading(key, CommandsQuery([wanted], limit), CommandsPage)
                 found += [(wanted, message) for message in page.channels[0].messages]
-            shown, new = chosen(rows, pending, found, limit)
+            shown, new = chosen(pending, found, limit)
             if new:
                 last, request_id = pending.last_number, self._random.randbytes(16)
                 note = NoteCommands(self.uid, last, new, request_id)

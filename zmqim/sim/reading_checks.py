@@ -43,6 +43,8 @@ def streams_are_whole(history: History) -> Complaints:
         words[added.channel, added.sequence].setdefault(added.lane, []).append(added)
         if not added.number:
             continue
+        if added.repeated not in (0, added.number):
+            yield f"{added} was answered otherwise when it was repeated"
         highest = numbers[added.channel, added.sequence]
         if added.number <= highest:
             yield f"{added} has a number behind {highest}"

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 
+from msgspec.structs import replace
+
 from zmqim.chat.channels import route_key_of_channel
 from zmqim.chat.codes import EventType, StreamStatus
 from zmqim.chat.operations import STREAM_SETTING, AppendEvent
@@ -22,6 +24,8 @@ from zmqim.sim.world import MS, World
 
 LANES = ("main", "plan")
 WORDS_MAX = 15
+REPEATED = 0.1
+"""Of the events, how many are asked for again although they were answered."""
 
 
 class Teller:
@@ -87,27 +91,23 @@ class Teller:
         added.ends = event_type in (EventType.CLOSE, EventType.FINISH)
         self._history.added.append(added)
         payload = json.dumps({"delta": word}).encode() if word else b""
-        channel_type, channel_id, _ = self._channel
-        result = yield from writing(
-            self._key,
-            lambda: AppendEvent(
-                channel_type,
-                channel_id,
-                self._uid,
-                number,
-                0,
-                event_id,
-                event_type,
-                lane,
-                payload,
-                request_id=self._random.randbytes(16),
-            ),
+        event = AppendEvent(
+            *self._channel[:2], self._uid, number, 0, event_id, event_type, lane, payload
         )
+        result = yield from writing(self._key, lambda: self._once_more(event))
         added.answered = self._world.now
-        if isinstance(result, EventAppended):
-            added.number = result.sequence
-        else:
+        if not isinstance(result, EventAppended):
             assert isinstance(result, EventRefused), result
+            return
+        added.number = result.sequence
+        if self._random.random() < REPEATED:
+            again = yield from writing(self._key, lambda: self._once_more(event))
+            assert isinstance(again, EventAppended), again
+            added.repeated = again.sequence
+
+    def _once_more(self, event: AppendEvent) -> AppendEvent:
+        """The same event in a call of its own."""
+        return replace(event, request_id=self._random.randbytes(16))
 
     def _read(self, sequence: int) -> Steps:
         began = self._world.now

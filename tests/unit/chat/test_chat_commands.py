@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from chat_partition import Partition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zmqim.chat.codes import ChannelType, Reason
+from zmqim.chat.codes import ChannelType, MessageFlag, Reason
 from zmqim.chat.commands import PENDING_MAX
 from zmqim.chat.conversations import TAKEN_RUNS_MAX
 from zmqim.chat.operations import (
     AcknowledgeCommands,
+    AddMembers,
     BindCommands,
     CommandPlace,
     DeriveConversations,
     NoteCommands,
+    SendMessage,
 )
-from zmqim.chat.queries import ConversationsQuery, PendingQuery
-from zmqim.chat.results import ConversationsPage, PendingCommands, Rejected
-from zmqim.limits import COMMANDS_SHOWN_MAX
+from zmqim.chat.queries import CommandsQuery, CommandsWanted, ConversationsQuery, PendingQuery
+from zmqim.chat.results import CommandsPage, ConversationsPage, PendingCommands, Rejected
+from zmqim.limits import COMMANDS_SHOWN_MAX, PULL_BYTES_MAX
 
 GROUP = int(ChannelType.GROUP)
 
@@ -159,3 +162,47 @@ def test_who_is_bound_wants_what_comes_from_then_on() -> None:
     page = partition.query(ConversationsQuery("a"))
     assert isinstance(page, ConversationsPage)
     assert [(row.bound, row.present) for row in page.rows] == [(False, False)]
+
+
+@pytest.mark.parametrize(
+    ("above", "runs", "limit", "sequences"),
+    [
+        (0, [], 3, [1, 2, 3]),
+        (0, [(2, 3), (5, 8)], 3, [1, 4, 9]),
+        (0, [(2, 3), (5, 8)], 99, [1, 4, 9, 10]),
+        (4, [(2, 3), (5, 8)], 2, [9, 10]),
+        (1, [(2, 10)], 5, []),
+        (3, [(5, 20)], 5, [4]),
+        (10, [], 5, []),
+    ],
+)
+def test_what_is_taken_takes_no_room_among_the_oldest_commands(
+    above: int, runs: list[tuple[int, int]], limit: int, sequences: list[int]
+) -> None:
+    partition = Partition()
+    partition.apply(AddMembers(GROUP, "g", ["a", "b"]))
+    for number in range(10):
+        partition.apply(
+            SendMessage(GROUP, "g", "b", str(number), b"do", flags=int(MessageFlag.SYNC_ONCE))
+        )
+    page = partition.query(CommandsQuery([CommandsWanted(GROUP, "g", above, runs)], limit))
+    assert isinstance(page, CommandsPage)
+    assert [one.sequence for one in page.channels[0].messages] == sequences
+    assert page.channels[0].last_sequence == 10
+
+
+def test_commands_stop_where_the_answer_is_full() -> None:
+    partition = Partition()
+    partition.apply(AddMembers(GROUP, "g", ["b"]))
+    payload = bytes(60_000)
+    count = 2 * (PULL_BYTES_MAX // len(payload)) + 10
+    for number in range(count):
+        partition.apply(
+            SendMessage(GROUP, "g", "b", str(number), payload, flags=int(MessageFlag.SYNC_ONCE))
+        )
+    runs = [(number, number) for number in range(2, count, 2)]
+    page = partition.query(CommandsQuery([CommandsWanted(GROUP, "g", 0, runs)], 99))
+    assert isinstance(page, CommandsPage)
+    found = [one.sequence for one in page.channels[0].messages]
+    assert found == list(range(1, 2 * len(found), 2))
+    assert 0 <= PULL_BYTES_MAX - len(found) * len(payload) < 2 * len(payload)

@@ -81,7 +81,7 @@ async def _oldest(directory: Directory, uid: str, limit: int) -> list[StoredMess
     pending = await directory.pending(uid)
     rows = (await directory.rows(uid)).rows
     found = await directory.commands(commands_wanted(rows), limit)
-    shown, new = chosen(rows, pending, found, limit)
+    shown, new = chosen(pending, found, limit)
     if new:
         await directory.write(NoteCommands(uid, pending.last_number, new, request_id()))
     return [_numbered(stored_message(message, uid), number) for number, message in shown]
