@@ -356,6 +356,13 @@ RECENT_MESSAGES_MAX = 1_000
 COMMANDS_SHOWN_MAX = 1_000
 """Commands that a person is shown and has not acknowledged; the row that names them is written anew
 with each call that shows more. Above: the next ones are shown later."""
+COMMAND_ACKS_DELAY_MS = 1_000
+"""How long commands that a person acknowledged (RECVACK) are gathered before they are stored."""
+COMMAND_ACKS_WAITING_MAX = 65_536
+"""Of one gateway, not stored yet. Above: dropped and counted; /message/sync shows them again."""
+COMMAND_ACKS_ASKED_MAX = 1_024
+"""Persons whose acknowledgements one gateway stores at once. Above: the others wait: what a large
+group acknowledges at once must not take all of the partitions' time."""
 ACTIVATED_MAX = 1_000
 """Channels in one call of /conversations/activate. Above: refused."""
 RECENTS_ASKED_MAX = 20_000
@@ -463,6 +470,7 @@ assert SEND_DEADLINE_MS < CLIENT_API_MS_MAX
 assert CLIENT_PING_MS + CLIENT_PONG_MS_MAX < IDLE_MS_MAX
 assert UNACKED_PUSHES_MAX < LAGGING_MESSAGES_MAX
 assert HTTP_ASKS_AT_ONCE_MAX < HTTP_SENDS_AT_ONCE_MAX < GATEWAY_REQUESTS_MAX
+assert COMMAND_ACKS_ASKED_MAX < GATEWAY_REQUESTS_MAX
 assert MESSAGES_BY_MAX < LOOK_UP_STEPS_MAX
 assert SEND_DEADLINE_MS < SEND_BATCH_MS_MAX
 assert HOOK_TIMEOUT_MS <= HOOK_TIMEOUT_MS_MAX < SEND_DEADLINE_MS

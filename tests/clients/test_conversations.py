@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from http_calls import Api
-from raw_client import fresh
+from raw_client import WEB, RawClient, fresh
 from running_cluster import wait_for
 
 RED = {"red_dot": 1}
@@ -53,6 +53,7 @@ def test_both_sides_of_a_person_channel_have_it_named_by_the_other(api: Api) -> 
     assert theirs["timestamp"] == theirs["recents"][0]["timestamp"]
 
 
+@pytest.mark.promise("P11")
 def test_what_counts_as_unread(api: Api) -> None:
     one, two = fresh("u"), fresh("u")
     group = group_of(api, one, two)
@@ -296,3 +297,47 @@ def test_who_joins_gets_the_commands_from_then_on_and_may_be_bound_without_joini
         assert [text for _, text in commands(api, uid)] == ["after"]
     api.done("/message/cmd/unbind", uid=three, channel_id=group, channel_type=2)
     assert commands(api, three) == []
+
+
+def test_what_a_master_device_acknowledged_is_not_shown_again(cluster: Any, api: Api) -> None:
+    one, two = fresh("u"), fresh("u")
+    group = group_of(api, one, two)
+    api.sent(one, two, "while away", header=COMMAND)
+    with (
+        RawClient.login(cluster, api, two, level=1) as phone,
+        RawClient.login(cluster, api, two, flag=WEB) as browser,
+    ):
+        api.sent(one, two, "a", header=COMMAND)
+        api.sent(one, group, "b", channel_type=2, header=COMMAND)
+        texts = sorted(recv.payload for recv in phone.receive(2))
+        assert texts == sorted(recv.payload for recv in browser.receive(2)) == [b"a", b"b"]
+        wait_for(lambda: commands(api, two) == [(1, "while away")], 30, "the older command alone")
+        api.sent(one, two, "c", header=COMMAND)
+        browser.receive()
+        phone.receive(acknowledge=False)
+    wait_for(lambda: len(commands(api, two)) == 2, 30, "what only the browser has")
+    assert [text for _, text in commands(api, two)] == ["while away", "c"]
+    api.done("/message/syncack", uid=two, last_message_seq=commands(api, two)[-1][0])
+    assert commands(api, two) == []
+
+
+def test_a_topic_is_a_conversation_of_the_members_that_it_was_given_to(api: Api) -> None:
+    one, two = fresh("u"), fresh("u")
+    community = fresh("town")
+    members = {"channel_id": community, "channel_type": 4, "subscribers": [two]}
+    api.done("/channel", channel_id=community, channel_type=4, subscribers=[one, two])
+    topic = {"channel_id": f"{community}@square", "channel_type": 5}
+    api.sent(one, topic["channel_id"], "x", channel_type=5, header=RED)
+    api.sent(one, topic["channel_id"], "command", channel_type=5, header=COMMAND)
+    assert (sync(api, two), commands(api, two)) == ({}, [])
+    api.done("/conversations/activate", uid=two, channels=[topic])
+    assert sync(api, two)[topic["channel_id"]]["unread"] == 1
+    assert commands(api, two) == [(1, "command")]
+    api.done("/channel/subscriber_remove", **members)
+    api.sent(one, topic["channel_id"], "y", channel_type=5, header=RED)
+    api.sent(one, topic["channel_id"], "later", channel_type=5, header=COMMAND)
+    assert sync(api, two) == {}
+    assert api.done("/conversation/list", uid=two)["conversations"] == []
+    wait_for(lambda: commands(api, two) == [], 30, "no commands")
+    api.done("/channel/subscriber_add", **members)
+    assert sync(api, two)[topic["channel_id"]]["unread"] == 2

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from http_calls import Api
 from raw_client import WEB, RawClient, fresh, token_for
+from running_cluster import wait_for
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -218,6 +219,17 @@ def test_a_message_comes_again_until_it_is_acknowledged(
         one.put("recvack", header={}, message_id=again["messageId"], message_seq=seq)
         other.send(uid, b'{"a":2}')
         assert one.told("recv")["payload"] == {"a": 2}
+
+
+def test_a_command_that_a_master_acknowledged_is_not_shown_again(api: Api, user: OpenUser) -> None:
+    uid, other = fresh("bob"), fresh("alice")
+    one = user("")
+    one.login(uid, token_for(api, uid, WEB, level=1))
+    api.sent(other, uid, '{"a":1}', header={"sync_once": 1})
+    told = one.told("recv")
+    wait_for(lambda: len(api.done("/message/sync", uid=uid)) == 1, 30, "the command")
+    one.put("recvack", header={}, messageId=told["messageId"], messageSeq=told["messageSeq"])
+    wait_for(lambda: api.done("/message/sync", uid=uid) == [], 30, "no command")
 
 
 @pytest.mark.promise("P3")

@@ -107,6 +107,7 @@ def test_an_answer_streams_to_every_kind_of_client(cluster: RunningCluster, api:
         numbers = [answer.word(number)["msg_event_seq"] for number in range(DELTAS)]
         assert numbers == list(range(2, DELTAS + 2))
         check_late_joiner(answer, late)
+        check_look_ups(answer, late)
         closed = answer.added("close", {"end_reason": 0})
         assert closed["stream_status"] == "closed"
         raw = [one.expect(Event) for _ in range(DELTAS + 2)]
@@ -141,6 +142,20 @@ def check_pushed(answer: Answer, events: list[tuple[str, str, Any]]) -> None:
         "visibility": "public",
         "payload": {"kind": "text", "delta": "w0 "},
     }
+
+
+def check_look_ups(answer: Answer, uid: str) -> None:
+    """However the message is asked for, it has its stream."""
+    named = {"channel_id": answer.group, "channel_type": GROUP, "login_uid": uid}
+    wanted = answer.history(uid)
+    api = answer.api
+    for names in ({"message_seqs": [1]}, {"client_msg_nos": [answer.number]}):
+        assert api.done("/messages", **named, **names)["messages"] == [wanted]
+    assert api.done("/message", **named, message_id=answer.message_id) == wanted
+    path = f"/channel/last_message?channel_id={answer.group}&channel_type={GROUP}&login_uid={uid}"
+    assert api.call("GET", path) == (200, wanted)
+    path = path.replace("/channel/last_message", "/message/byclientmsgno")
+    assert api.call("GET", f"{path}&client_msg_no={answer.number}") == (200, wanted)
 
 
 def check_late_joiner(answer: Answer, uid: str) -> None:

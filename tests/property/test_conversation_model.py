@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
 from chat_partition import Partition, PartitionMachine
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -202,4 +203,4 @@ class ConversationMachine(PartitionMachine):
 ConversationMachine.TestCase.settings = settings(
     max_examples=200, stateful_step_count=60, deadline=None
 )
-TestConversationModel = ConversationMachine.TestCase
+TestConversationModel = pytest.mark.promise("P11")(ConversationMachine.TestCase)

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 from mutants import MUTANTS, Directed, Mutant
+from reading_mutants import READING_MUTANTS
 
 from zmqim.bus.effects import Send
 from zmqim.bus.messages import Message, NoticeItem, Notices, PresenceDigest
@@ -23,6 +24,7 @@ from zmqim.sim.run import run
 from zmqim.storage.core import StorageCore
 
 SEEDS = 100
+ALL_MUTANTS = (*MUTANTS, *READING_MUTANTS)
 
 
 class TellsNoDigests(GatewayCore):
@@ -72,8 +74,8 @@ def test_a_planted_fault_is_found(cores: Cores, numbers: set[str]) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
-def test_a_mutant_of_the_storage_is_found_by_its_rule(mutant: Mutant) -> None:
+@pytest.mark.parametrize("mutant", ALL_MUTANTS, ids=[mutant.name for mutant in ALL_MUTANTS])
+def test_a_mutant_is_found_by_its_rule(mutant: Mutant) -> None:
     caught = mutant.hunt.run(mutant.rule)
     if mutant.equivalent:
         assert caught is None, caught

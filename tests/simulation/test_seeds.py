@@ -31,6 +31,7 @@ KEPT_SMALL = [int(line.split()[1]) for line in LINES if line.startswith("small "
 @pytest.mark.promise("P7")
 @pytest.mark.promise("P8")
 @pytest.mark.promise("P9")
+@pytest.mark.promise("P11")
 @pytest.mark.promise("P12")
 @pytest.mark.parametrize("seed", sorted({*range(SEEDS), *KEPT}))
 def test_the_promises_hold_whatever_the_seed_does(seed: int) -> None:
@@ -58,6 +59,7 @@ def test_the_seeds_do_real_work() -> None:
     reports = [run(seed) for seed in range(8)]
     assert sum(report.acknowledged for report in reports) > 1_000
     assert sum(report.pushed for report in reports) > 1_000
+    assert sum(report.looks for report in reports) > 100
     assert len({name for report in reports for name, _ in report.faults}) > 3
 
 

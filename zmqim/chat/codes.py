@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum, IntFlag
+from typing import Final
 
 
 class ChannelType(IntEnum):
@@ -20,6 +21,10 @@ class ChannelType(IntEnum):
     VISITORS = 10
     AGENT = 11
     AGENT_GROUP = 12
+
+
+MASTER: Final = 1
+"""The device level of whose devices speak for the person; 0 is a slave (wukongim.md 1.9)."""
 
 
 class Reason(IntEnum):

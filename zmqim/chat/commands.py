@@ -4,6 +4,9 @@ Each is shown under a number that grows by one for the person, whatever channel 
 the same until it is acknowledged. So an acknowledgement up to a number takes exactly what was shown
 up to there, by whichever gateway it was and whichever storage leads; the channels' own sequences
 could not say that.
+
+What is pushed and acknowledged by a master device counts as taken too, one by one: earlier commands
+that were never pushed to it stay wanted (`Conversations.take_commands`).
 """
 
 from __future__ import annotations
@@ -55,17 +58,23 @@ class Commands:
         return None
 
     def acknowledge(self, operation: AcknowledgeCommands) -> None:
-        """`uid` has taken what was shown up to a number."""
+        """`uid` has taken what was shown up to a number, and what was pushed."""
         uid = operation.uid
         row = self.pending(uid)
-        left = [command for command in row.commands if command.number > operation.upto]
-        taken: dict[tuple[int, str], int] = {}
-        for command in row.commands[: len(row.commands) - len(left)]:
-            name = (command.channel_type, command.channel_id)
-            taken[name] = max(taken.get(name, 0), command.sequence)
-        for (channel_type, channel_id), upto in taken.items():
-            self._conversations.take_commands(uid, channel_type, channel_id, upto)
-        if taken:
+        pushed = {(one.channel_type, one.channel_id, one.sequence) for one in operation.pushed}
+        left: list[PendingCommand] = []
+        taken: dict[tuple[int, str], list[int]] = {}
+        for one in operation.pushed:
+            taken.setdefault((one.channel_type, one.channel_id), []).append(one.sequence)
+        for shown in row.commands:
+            if shown.number <= operation.upto:
+                name = (shown.channel_type, shown.channel_id)
+                taken.setdefault(name, []).append(shown.sequence)
+            elif (shown.channel_type, shown.channel_id, shown.sequence) not in pushed:
+                left.append(shown)
+        for (channel_type, channel_id), sequences in taken.items():
+            self._conversations.take_commands(uid, channel_type, channel_id, sequences)
+        if len(left) < len(row.commands):
             self._put(uid, PendingRow(row.last_number, left))
 
     def _put(self, uid: str, row: PendingRow) -> None:

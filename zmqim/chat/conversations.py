@@ -28,6 +28,9 @@ from zmqim.ring.partitions import partition_of
 _decode: Final = msgspec.msgpack.Decoder(ConversationRow).decode
 _WITHOUT: Final = frozenset((ChannelType.LIVE,))
 """Types whose members get no conversation (wukongim.md 1.7)."""
+TAKEN_RUNS_MAX: Final = 64
+"""Runs of commands that a person took in one channel behind others that he did not. Above, the
+lowest is forgotten: its commands are shown once more."""
 
 
 class Conversations:
@@ -93,11 +96,19 @@ class Conversations:
             ),
         )
 
-    def take_commands(self, uid: str, channel_type: int, channel_id: str, upto: int) -> None:
-        """The person has the commands of the channel up to that sequence."""
+    def take_commands(
+        self, uid: str, channel_type: int, channel_id: str, sequences: Iterable[int]
+    ) -> None:
+        """The person has these commands of the channel. Those behind one that is still wanted are
+        kept as runs: the position never moves over what nobody took."""
         key, row = self._find(uid, channel_type, channel_id)
-        if upto > row.read_commands:
-            self._put(key, replace(row, read_commands=upto))
+        read = max(row.read_commands, row.joined_commands)
+        taken = _merged(row.taken, sequences, read)
+        if taken and taken[0][0] == read + 1:
+            read = taken.pop(0)[1]
+        taken = taken[-TAKEN_RUNS_MAX:]
+        if read > row.read_commands or taken != row.taken:
+            self._put(key, replace(row, read_commands=read, taken=taken))
 
     def bind(self, operation: BindCommands) -> None:
         """The person wants the commands of a channel, or no longer does."""
@@ -120,6 +131,22 @@ class Conversations:
             if (row.channel_type, row.channel_id) == (channel_type, channel_id):
                 return key, row
         raise AssertionError("probes have no end")
+
+
+def _merged(
+    runs: list[tuple[int, int]], sequences: Iterable[int], above: int
+) -> list[tuple[int, int]]:
+    """The runs and the sequences together, ascending, without what is not above `above`."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted([*runs, *((one, one) for one in sequences)]):
+        first = max(first, above + 1)
+        if last < first:
+            continue
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(found[-1][1], last))
+        else:
+            found.append((first, last))
+    return found
 
 
 def joined(

@@ -14,6 +14,7 @@ from zmqim.chat.heads import Channel
 from zmqim.chat.queries import MessagesBy
 from zmqim.chat.results import MessageRow, MessagesFound
 from zmqim.chat.state import ChatState
+from zmqim.chat.stream_views import with_streams
 from zmqim.limits import LOOK_UP_STEPS_MAX, PULL_BYTES_MAX
 
 
@@ -29,13 +30,18 @@ def messages_by(
     sequences |= under_numbers
     found: list[MessageRow] = []
     size = 0
+    cut = False
     for sequence in sorted(one for one in sequences if 1 <= one <= visible):
         message = state.messages.get(channel, sequence)
         size += len(message.operation)
         if found and size > PULL_BYTES_MAX:
-            return MessagesFound(found, True, after_uid)
+            cut = True
+            break
         found.append(message)
-    return MessagesFound(found, False, after_uid)
+    if not query.streams or not found:
+        return MessagesFound(found, cut, after_uid)
+    fitting, streams = with_streams(state, channel, found, query.login_uid, query.streams)
+    return MessagesFound(fitting, cut or len(fitting) < len(found), after_uid, streams)
 
 
 def _by_id(

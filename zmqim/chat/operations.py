@@ -186,11 +186,13 @@ class NoteCommands(Value, tag=42, frozen=True):
 
 
 class AcknowledgeCommands(Value, tag=43, frozen=True):
-    """`uid` has taken what it was shown under the numbers up to `upto`."""
+    """`uid` has taken what it was shown under the numbers up to `upto`, and the commands `pushed`,
+    which its device acknowledged as they came."""
 
     uid: str
     upto: int
     request_id: bytes = b""
+    pushed: list[CommandPlace] = msgspec.field(default_factory=list)
 
 
 class BindCommands(Value, tag=44, frozen=True):

@@ -106,11 +106,13 @@ class HeadsQuery(Value, tag=21, frozen=True):
 
 
 class CommandsWanted(Value, frozen=True):
-    """The commands of a channel above a sequence."""
+    """The commands of a channel above a sequence, but for the ascending runs (first, last)
+    `taken`."""
 
     channel_type: int
     channel_id: str
     above: int
+    taken: list[tuple[int, int]] = msgspec.field(default_factory=list)
 
 
 class CommandsQuery(Value, tag=22, frozen=True):
@@ -176,6 +178,8 @@ class MessagesBy(Value, tag=10, frozen=True):
     message_ids: _Few[int] = msgspec.field(default_factory=list)
     client_msg_nos: _Few[str] = msgspec.field(default_factory=list)
     after_uid: str = ""
+    streams: int = 0
+    """That of a `MessagesQuery`."""
 
 
 class FollowQuery(Value, tag=40, frozen=True):

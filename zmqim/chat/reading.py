@@ -14,6 +14,7 @@ from zmqim.chat.operations import STREAM_SETTING, decode_send
 from zmqim.chat.queries import (
     ChannelQuery,
     CommandsQuery,
+    CommandsWanted,
     ConversationsQuery,
     EventsQuery,
     FollowQuery,
@@ -47,17 +48,12 @@ from zmqim.chat.results import (
     StreamView,
 )
 from zmqim.chat.state import ChatState
-from zmqim.chat.stream_views import (
-    WITH_SNAPSHOTS,
-    events_of,
-    size_of,
-    views_of,
-    without_snapshots,
-)
+from zmqim.chat.stream_views import events_of, size_of, with_streams
 from zmqim.chat.unread import floor_leaving, unread_behind
 from zmqim.limits import CONVERSATIONS_PAGE_MAX, MEMBERS_PAGE_MAX, PULL_BYTES_MAX, PULL_MESSAGES_MAX
 
 _UPWARDS: Final = 1
+_TOPIC: Final = int(ChannelType.COMMUNITY_TOPIC)
 
 
 def answer(state: ChatState, query: Query) -> Result:
@@ -93,7 +89,7 @@ def answer(state: ChatState, query: Query) -> Result:
             return _standing(state, query)
         case EventsQuery():
             channel = state.heads.find(query.channel_type, query.channel_id)
-            return events_of(state.streams.rows, state.sets, channel, query)
+            return events_of(state, channel, query)
         case Together():
             raise AssertionError("each part is a partition's own to answer")
         case _:
@@ -168,40 +164,9 @@ def _messages(state: ChatState, query: MessagesQuery) -> MessagesPage:
     streams: list[StreamView] = []
     if query.streams and not query.command:
         uid = query.login_uid
-        found, streams = _with_streams(state, channel, found, uid, query.streams, down=not upwards)
+        found, streams = with_streams(state, channel, found, uid, query.streams, down=not upwards)
     more = found[-1].sequence < bound if upwards else found[0].sequence > bound
     return MessagesPage(found, more, visible, streams)
-
-
-def _with_streams(
-    state: ChatState,
-    channel: Channel,
-    found: list[MessageRow],
-    uid: str,
-    streams: int,
-    *,
-    down: bool,
-) -> tuple[list[MessageRow], list[StreamView]]:
-    """As many of the messages as fit into an answer together with their streams, at least one."""
-    first, last = found[0].sequence, found[-1].sequence
-    views = views_of(state.streams.rows, state.sets, channel, first, last, uid, state.applied.hlc)
-    if not views:
-        return found, []
-    if streams != WITH_SNAPSHOTS:
-        return found, [without_snapshots(view) for view in views]
-    by_sequence = {view.sequence: view for view in views}
-    fitting: list[MessageRow] = []
-    size = 0
-    for message in reversed(found) if down else found:
-        view = by_sequence.get(message.sequence)
-        size += len(message.operation) + (size_of(view) if view is not None else 0)
-        if fitting and size > PULL_BYTES_MAX:
-            break
-        fitting.append(message)
-    if down:
-        fitting.reverse()
-    first, last = fitting[0].sequence, fitting[-1].sequence
-    return fitting, [view for view in views if first <= view.sequence <= last]
 
 
 def _conversations(state: ChatState, query: ConversationsQuery) -> ConversationsPage:
@@ -225,6 +190,8 @@ def _heads(state: ChatState, query: HeadsQuery) -> HeadsPage:
 
 def _head(state: ChatState, uid: str, wanted: HeadWanted) -> HeadView:
     channel = state.heads.find(wanted.channel_type, wanted.channel_id)
+    if wanted.channel_type == _TOPIC and not _visible_to(state, uid, channel):
+        return HeadView(0, 0, 0, 0, [])
     last = channel.head.last_sequence
     sent = state.senders.last(channel, uid)
     floor = max(wanted.floor, sent)
@@ -235,7 +202,7 @@ def _head(state: ChatState, uid: str, wanted: HeadWanted) -> HeadView:
     read_to = floor_leaving(state.messages, channel, wanted.leaving) if wanted.leaving >= 0 else 0
     streams: list[StreamView] = []
     if wanted.streams and any(_says_stream(message) for message in messages):
-        messages, streams = _with_streams(state, channel, messages, uid, wanted.streams, down=True)
+        messages, streams = with_streams(state, channel, messages, uid, wanted.streams, down=True)
     stamp = newest[0].hlc if newest else 0
     return HeadView(last, stamp, unread, sent, messages, read_to, streams)
 
@@ -251,10 +218,7 @@ def _commands(state: ChatState, query: CommandsQuery) -> CommandsPage:
     for wanted in query.channels:
         channel = state.heads.find(wanted.channel_type, wanted.channel_id, command=True)
         last = channel.head.last_sequence
-        stop = min(last, wanted.above + max(1, min(query.limit, PULL_MESSAGES_MAX)))
-        messages = state.messages.run(
-            channel, wanted.above + 1, stop, down=False, bytes_max=PULL_BYTES_MAX
-        )
+        messages = _commands_of(state, channel, wanted, max(1, min(query.limit, PULL_MESSAGES_MAX)))
         room -= sum([len(message.operation) for message in messages])
         if room < 0 and found:
             break
@@ -262,20 +226,44 @@ def _commands(state: ChatState, query: CommandsQuery) -> CommandsPage:
     return CommandsPage(found)
 
 
+def _commands_of(
+    state: ChatState, channel: Channel, wanted: CommandsWanted, limit: int
+) -> list[MessageRow]:
+    """The oldest of the commands that are wanted: what lies between the runs that are not."""
+    end = channel.head.last_sequence
+    found: list[MessageRow] = []
+    start = wanted.above + 1
+    room = PULL_BYTES_MAX
+    for first, last in (*wanted.taken, (end + 1, end)):
+        stop = min(first - 1, end, start + limit - len(found) - 1)
+        if start <= stop:
+            messages = state.messages.run(channel, start, stop, down=False, bytes_max=room)
+            found += messages
+            room -= sum([len(message.operation) for message in messages])
+            if len(messages) <= stop - start or room <= 0:
+                break
+        start = max(start, last + 1)
+    return found
+
+
 def _visible(state: ChatState, query: MessagesQuery | MessagesBy, channel: Channel) -> int:
-    """The last sequence that the asker may see: someone removed sees what was before (P5).
+    return _visible_to(state, query.login_uid, channel)
+
+
+def _visible_to(state: ChatState, uid: str, channel: Channel) -> int:
+    """The last sequence that `uid` may see: someone removed sees what was before (P5).
 
     Of a topic nothing: a removal from the community does not say where each of its topics was.
     """
-    last = channel.head.last_sequence
-    uid, channel_type, channel_id = query.login_uid, query.channel_type, query.channel_id
+    head = channel.head
+    last, channel_type, channel_id = head.last_sequence, head.channel_type, head.channel_id
     if not uid or uid in named_in(channel_type, channel_id):
         return last
     home = state.heads.find(*members_channel(channel_type, channel_id))
     membership = state.sets.get(MEMBER_TAG, home, uid)
     if membership is None or membership.present:
         return last
-    if channel_type == ChannelType.COMMUNITY_TOPIC:
+    if channel_type == _TOPIC:
         return 0
     removed = membership.last_command if channel.head.command else membership.last_sequence
     return min(last, removed)

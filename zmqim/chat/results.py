@@ -174,6 +174,8 @@ class MessagesFound(Value, tag=10, frozen=True):
     messages: list[MessageRow]
     cut: bool = False
     after_uid: str = ""
+    streams: list[StreamView] = msgspec.field(default_factory=list)
+    """Of those messages that have one, if that was asked for."""
 
 
 class Answers(Value, tag=24, frozen=True):

@@ -88,6 +88,8 @@ class ConversationRow(msgspec.Struct, array_like=True, frozen=True):
     read_commands: int = 0
     bound: bool = False
     """Its commands are wanted although the person is no member (`BindCommands`)."""
+    taken: list[tuple[int, int]] = msgspec.field(default_factory=list)
+    """Runs (first, last) of commands above `read_commands` that the person has, ascending."""
 
 
 class PendingCommand(msgspec.Struct, array_like=True, frozen=True):

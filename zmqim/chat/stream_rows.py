@@ -58,10 +58,14 @@ class StreamRows:
         body = self._view.get(self._keys.stream(place))
         return None if body is None else Stream(place, _decode_stream(body))
 
-    def of_messages(self, channel: Channel, first: int, last: int) -> list[Stream]:
-        """The streams of the messages `first` to `last`, ascending."""
-        if not channel.exists:
+    def of_messages(self, channel: Channel, sequences: list[int]) -> list[Stream]:
+        """The streams of the messages with these ascending sequences."""
+        if not channel.exists or not sequences:
             return []
+        first, last = sequences[0], sequences[-1]
+        if last - first >= len(sequences):
+            places = [channel.chan16 + _U64.pack(sequence) for sequence in sequences]
+            return [stream for place in places if (stream := self.at(place)) is not None]
         rows = self._view.scan(*self._keys.streams(channel.chan16, first, last))
         return [Stream(self._keys.place_of_stream(key), _decode_stream(body)) for key, body in rows]
 

@@ -10,37 +10,65 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from zmqim.chat.channels import members_channel
 from zmqim.chat.codes import ChannelType, StreamStatus
 from zmqim.chat.heads import Channel
 from zmqim.chat.keys import MEMBER_TAG
-from zmqim.chat.members import MemberSets
 from zmqim.chat.queries import EventsQuery
-from zmqim.chat.results import EventsPage, EventView, LaneView, StreamView
+from zmqim.chat.results import EventsPage, EventView, LaneView, MessageRow, StreamView
 from zmqim.chat.rows import EventRow, LaneRow, StreamRow
 from zmqim.chat.snapshots import ENDING
+from zmqim.chat.state import ChatState
 from zmqim.chat.stream_rows import BROKEN, PUBLIC, Stream, StreamRows, is_broken
-from zmqim.limits import EVENTS_PAGE_MAX
+from zmqim.limits import EVENTS_PAGE_MAX, PULL_BYTES_MAX
 
 WITHOUT_SNAPSHOTS: Final = 1
 WITH_SNAPSHOTS: Final = 2
-"""Of `MessagesQuery.streams`."""
+"""What `MessagesQuery.streams` and its kin ask for; 0: no streams."""
 _EVER: Final = (1 << 63) - 1
 
 
-def views_of(
-    streams: StreamRows,
-    sets: MemberSets,
+def with_streams(
+    state: ChatState,
     channel: Channel,
-    first: int,
-    last: int,
+    messages: list[MessageRow],
     uid: str,
-    hlc: int,
+    streams: int,
+    *,
+    down: bool = False,
+) -> tuple[list[MessageRow], list[StreamView]]:
+    """As many of the ascending messages as fit into an answer together with their streams, at least
+    one, and those streams as `uid` sees them. `streams` is one of the two above; with `down` the
+    last messages are kept, else the first."""
+    views = _views_of(state, channel, messages, uid)
+    if not views:
+        return messages, []
+    if streams != WITH_SNAPSHOTS:
+        return messages, [_without_snapshots(view) for view in views]
+    by_sequence = {view.sequence: view for view in views}
+    fitting: list[MessageRow] = []
+    size = 0
+    for message in reversed(messages) if down else messages:
+        view = by_sequence.get(message.sequence)
+        size += len(message.operation) + (size_of(view) if view is not None else 0)
+        if fitting and size > PULL_BYTES_MAX:
+            break
+        fitting.append(message)
+    if down:
+        fitting.reverse()
+    first, last = fitting[0].sequence, fitting[-1].sequence
+    return fitting, [view for view in views if first <= view.sequence <= last]
+
+
+def _views_of(
+    state: ChatState, channel: Channel, messages: list[MessageRow], uid: str
 ) -> list[StreamView]:
-    """The streams of the messages `first` to `last` as `uid` sees them, with their snapshots."""
-    found = streams.of_messages(channel, first, last)
+    streams = state.streams.rows
+    found = streams.of_messages(channel, [message.sequence for message in messages])
     if not found:
         return []
-    upto = _seen_upto(sets, channel, uid)
+    upto = _seen_upto(state, channel, uid)
+    hlc = state.applied.hlc
     views = []
     for stream in found:
         lanes = [
@@ -61,7 +89,7 @@ def _lane(streams: StreamRows, stream: Stream, lane: LaneRow, hlc: int) -> LaneV
     return LaneView(lane.event_key, status, lane.last, snapshot, lane.end_reason, error)
 
 
-def without_snapshots(view: StreamView) -> StreamView:
+def _without_snapshots(view: StreamView) -> StreamView:
     """The same, but for what its lanes come to."""
     return replace(view, lanes=[replace(lane, snapshot=b"") for lane in view.lanes])
 
@@ -71,10 +99,9 @@ def size_of(view: StreamView) -> int:
     return sum(len(lane.snapshot) for lane in view.lanes)
 
 
-def events_of(
-    streams: StreamRows, sets: MemberSets, channel: Channel, query: EventsQuery
-) -> EventsPage:
+def events_of(state: ChatState, channel: Channel, query: EventsQuery) -> EventsPage:
     """A page of the events of one stream."""
+    streams = state.streams.rows
     stream = streams.named(channel, query.client_msg_no, query.uid)
     if stream is None:
         return EventsPage([], False)
@@ -85,7 +112,7 @@ def events_of(
         if query.include_private or _may_see(row, lane, query.uid)
     }
     hidden = {lane.event_key for lane in row.lanes if lane.event_key not in lanes}
-    upto = _seen_upto(sets, channel, query.uid)
+    upto = _seen_upto(state, channel, query.uid)
     limit = max(1, min(query.limit, EVENTS_PAGE_MAX))
     found: list[EventView] = []
     for number, event in streams.events(stream, max(query.after, 0), row.last):
@@ -120,10 +147,13 @@ def _may_see(row: StreamRow, lane: LaneRow, uid: str) -> bool:
     return lane.visibility == PUBLIC or uid == row.from_uid
 
 
-def _seen_upto(sets: MemberSets, channel: Channel, uid: str) -> int:
-    """The log index of the last event that `uid` may see."""
-    if uid and channel.head.channel_type != ChannelType.PERSON:
-        membership = sets.get(MEMBER_TAG, channel, uid)
+def _seen_upto(state: ChatState, channel: Channel, uid: str) -> int:
+    """The log index of the last event that `uid` may see. Of a topic, whose members are those of
+    its community, someone removed sees none, as in its history."""
+    channel_type = channel.head.channel_type
+    if uid and channel_type != ChannelType.PERSON:
+        home = state.heads.find(*members_channel(channel_type, channel.head.channel_id))
+        membership = state.sets.get(MEMBER_TAG, home, uid)
         if membership is not None and not membership.present:
-            return membership.version
+            return 0 if channel_type == ChannelType.COMMUNITY_TOPIC else membership.version
     return _EVER

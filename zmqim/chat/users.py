@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
+from zmqim.chat.codes import MASTER
 from zmqim.chat.keys import Keys
 from zmqim.chat.notices import UserNotice
 from zmqim.chat.operations import ClearToken, SetToken, SetUser
@@ -15,7 +16,6 @@ from zmqim.chat.rows import Token, User
 from zmqim.chat.view import RowView
 
 EVERY_FLAG: Final = -1
-_MASTER: Final = 1
 _KICKED: Final = 12
 _BANNED: Final = 19
 
@@ -71,7 +71,7 @@ class Users:
         user = self._changed(index, uid, self.find(uid) or User())
         token = Token(operation.device_level, operation.salt, operation.token_hash)
         self._view.put(self._keys.token(uid, operation.device_flag), _encode(token))
-        if operation.device_level != _MASTER:
+        if operation.device_level != MASTER:
             return None
         return UserNotice(uid, user.ban, user.send_ban, operation.device_flag, _KICKED, index)
 

@@ -10,8 +10,8 @@ The contract is that of `zmqim.bus.effects`, with these events of clients and li
     core.online(now, token, uids)                     answered by the effect `OnlineFound`
 
 This module only hands events on: `connecting` admits, `sending` is the way in, `delivery` and
-`pushing` the way out, `presence` tells routers who is here, `requests` asks until it is answered,
-`system_uids` knows whom no list stops.
+`pushing` the way out, `command_acks` stores what came of commands, `presence` tells routers who is
+here, `requests` asks until it is answered, `system_uids` knows whom no list stops.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from zmqim.bus.messages import (
 )
 from zmqim.chat.codes import Reason
 from zmqim.gateway.approving import Approving
+from zmqim.gateway.command_acks import CommandAcks
 from zmqim.gateway.connecting import Connecting
 from zmqim.gateway.counters import Counters
 from zmqim.gateway.delivery import FanOut
@@ -116,7 +117,10 @@ class GatewayCore:
         )
         self._approving = Approving(self._sessions, self._sending)
         self._send = self._sending.send
-        self._pushing = Pushing(self._sessions, self._requests, self._wheel, self.counters, origin)
+        self._command_acks = CommandAcks(self._requests, self._wheel, self.counters)
+        self._pushing = Pushing(
+            self._sessions, self._requests, self._wheel, self.counters, self._command_acks, origin
+        )
         self._fan_out = FanOut(self._sessions, self._pushing, self._wheel, self.counters)
         self._presence = Presence(self._routers, self._wheel)
         self._connecting = Connecting(
@@ -154,8 +158,9 @@ class GatewayCore:
 
     @property
     def in_flight(self) -> int:
-        """SENDs and questions without an answer."""
-        return len(self._sending) + len(self._approving) + self._questions.waiting
+        """SENDs and questions without an answer, and acknowledgements that are not stored."""
+        sends = len(self._sending) + len(self._approving)
+        return sends + self._questions.waiting + len(self._command_acks)
 
     def gauges(self) -> Mapping[str, int]:
         """Sizes, by name, for metrics and status."""
@@ -303,6 +308,7 @@ class GatewayCore:
     def drain(self, now: Milliseconds) -> None:
         """Take nothing new; what is in flight goes on. Over when `in_flight` is 0."""
         self._sessions.drain()
+        self._command_acks.drain(now)
 
     def close_all(self, now: Milliseconds) -> None:
         """End every session without DISCONNECT: the SDKs connect again, elsewhere."""

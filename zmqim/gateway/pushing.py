@@ -24,6 +24,7 @@ from zmqim.chat.operations import SendMessage, decode_send
 from zmqim.chat.queries import MessagesQuery
 from zmqim.chat.results import MessageRow, MessagesPage, decode_result
 from zmqim.errors import WireError
+from zmqim.gateway.command_acks import CommandAcks
 from zmqim.gateway.counters import Counters
 from zmqim.gateway.plugin import CloseReason
 from zmqim.gateway.requests import DONE, Requests
@@ -151,12 +152,14 @@ class Pushing:
         requests: Requests,
         wheel: Wheel,
         counters: Counters,
+        command_acks: CommandAcks,
         gateway_origin: int,
     ) -> None:
         self._sessions = sessions
         self._requests = requests
         self._wheel = wheel
         self._counters = counters
+        self._command_acks = command_acks
         self._origin = gateway_origin
         self._pulls: dict[tuple[ChannelKey, int], list[Session]] = {}
         self.wall_offset_ms = 0
@@ -242,6 +245,8 @@ class Pushing:
         """RECVACK: the message is out of the window; a lagging session may go on."""
         unacked = session.window.pop(message_id, None)
         if unacked is not None:
+            if unacked.recv.flags & _SYNC_ONCE:
+                self._command_acks.note(now, session, unacked.recv)
             session.push_bytes_done += unacked.size
             self._counters.pushes_acknowledged += 1
             if session.lagging:

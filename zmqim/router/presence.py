@@ -18,11 +18,10 @@ from typing import Final, NamedTuple, Protocol
 
 from zmqim.bus.messages import PresenceEntry, ShardDigest
 from zmqim.bus.presence import entry_hash
-from zmqim.chat.codes import Reason
+from zmqim.chat.codes import MASTER, Reason
 from zmqim.ids import Milliseconds, NodeName
 from zmqim.limits import LINK_SILENCE_MS_MAX, PRESENCE_DIGEST_MS, PRESENCE_TTL_MS
 
-MASTER: Final = 1
 KICK_TEXT: Final = "signed in on another device"
 CONFLICT_AGE_MS: Final = PRESENCE_DIGEST_MS + 1_000
 """A displaced session older than this is no leftover that a digest would have cleared."""

@@ -100,7 +100,9 @@ class Backend:
         self._open[self._last] = type(operation).__name__
         self._ask(self._last, key, encode(operation), None, done)
 
-    def post(self, uid: str, channel: ChannelKey, text: str) -> Sending:
+    def post(
+        self, uid: str, channel: ChannelKey, text: str, *, flags: int = 0, setting: int = 0
+    ) -> Sending:
         """As `/message/send`, with the same client_msg_no until there is a definite answer."""
         self._last += 1
         number = f"http-{self._last}"
@@ -108,8 +110,11 @@ class Backend:
         self.history.sendings.append(sending)
         self._open[self._last] = f"post {number} to {channel}"
         channel_type, channel_id, command = channel
-        flags = int(MessageFlag.SYNC_ONCE) if command else 0
-        operation = SendMessage(channel_type, channel_id, uid, number, sending.payload, flags=flags)
+        if command:
+            flags |= int(MessageFlag.SYNC_ONCE)
+        operation = SendMessage(
+            channel_type, channel_id, uid, number, sending.payload, setting=setting, flags=flags
+        )
         key = route_key_of_channel(channel_type, channel_id)
         self._ask(self._last, key, encode(operation), sending)
         return sending

@@ -12,6 +12,11 @@ from operator import attrgetter
 
 from zmqim.limits import REDELIVERY_PAUSES_MS
 from zmqim.sim.history import Acknowledged, ChannelKey, History, Push, Seen, Sending, SessionKey
+from zmqim.sim.reading_checks import (
+    commands_are_shown_until_taken,
+    counted_as_the_formula_says,
+    streams_are_whole,
+)
 from zmqim.sim.world import MS, SECOND
 
 REDELIVERY_SLACK = 2 * SECOND
@@ -264,8 +269,11 @@ CHECKS: dict[str, Callable[[History], Iterable[str]]] = {
     "I-10": pushed_until_received,
     "I-11": removed_hear_nothing,
     "I-13": replicas_are_equal,
+    "I-15": counted_as_the_formula_says,
     "I-16": bounds_are_kept,
     "I-17": everything_came_about,
+    "I-18": streams_are_whole,
+    "I-19": commands_are_shown_until_taken,
 }
 
 

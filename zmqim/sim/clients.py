@@ -42,7 +42,8 @@ from zmqim.wkproto.packets import (
     Sendack,
 )
 
-VERSION = 4
+VERSION = 5
+"""The first that takes EVENT."""
 PAGE = 100
 CONNECT_PATIENCE = 10 * SECOND
 ASK_DEADLINE_MS = 5_000

@@ -6,6 +6,7 @@ the connection and what reached it, at those times: so the checks judge the gate
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,6 +19,7 @@ from zmqim.chat.results import MessagesPage
 from zmqim.gateway.plugin import CloseReason
 from zmqim.sim.history import (
     ChannelKey,
+    Heard,
     History,
     Push,
     Received,
@@ -28,7 +30,7 @@ from zmqim.sim.history import (
 )
 from zmqim.sim.nodes import GatewayNode
 from zmqim.sim.world import MS, World
-from zmqim.wkproto.packets import Connack, FromClient, FromServer, Recv, Recvack
+from zmqim.wkproto.packets import Connack, Event, FromClient, FromServer, Recv, Recvack
 
 
 class Owner(Protocol):
@@ -113,6 +115,8 @@ class Link:
                 self.opened = self._world.now
             elif isinstance(packet, Recv):
                 self._note_push(packet)
+            elif isinstance(packet, Event):
+                self._note_event(packet)
         self._towards_client(partial(self._client.take, self, packets))
 
     def closed(self, reason: CloseReason | None) -> None:
@@ -137,6 +141,20 @@ class Link:
             self._world.now, self.key, uid, seen_of(recv, uid), bool(recv.flags & MessageFlag.DUP)
         )
         self._client.history.pushes.append(push)
+
+    def _note_event(self, event: Event) -> None:
+        said = json.loads(event.data)
+        word = said.get("payload", {}).get("delta", "")
+        self._client.history.heard.append(
+            Heard(
+                self._world.now,
+                self.key,
+                event.event_id,
+                said["msg_event_seq"],
+                said["event_key"],
+                word,
+            )
+        )
 
     def _towards_client(self, action: Callable[[], None]) -> None:
         self._in.append(action)

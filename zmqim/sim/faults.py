@@ -70,6 +70,8 @@ class Plan:
     sizes: Sizes = field(default_factory=Sizes)
     kinds: bool = False
     """Whether there are channels of other types than group and person."""
+    readers: bool = False
+    """Whether somebody reads conversations and takes commands, and somebody streams answers."""
 
     @property
     def loses_frames(self) -> bool:
@@ -86,7 +88,8 @@ CALM = Weather()
 def draw(random: Random) -> Plan:
     """The plan of a seed."""
     plan = _with_snapshots(_drawn(random), random)
-    return replace(plan, kinds=random.randrange(3) == 0)
+    plan = replace(plan, kinds=random.randrange(3) == 0)
+    return replace(plan, readers=random.randrange(4) == 0)
 
 
 def draw_small(random: Random) -> Plan:
@@ -106,7 +109,8 @@ def draw_small(random: Random) -> Plan:
         safety_us=20 * SECOND,
         manners=replace(plan.manners, think_ms=(200, 1_500)),
     )
-    return _with_snapshots(small, random)
+    small = _with_snapshots(small, random)
+    return replace(small, readers=random.randrange(4) == 0)
 
 
 def _drawn(random: Random) -> Plan:

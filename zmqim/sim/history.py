@@ -144,6 +144,99 @@ class Gauge(NamedTuple):
 
 
 @dataclass
+class Added:
+    """A word (or the end, or only the beginning) for one lane of a message's stream. `number` is
+    that of its event; 0 with an answer: it was refused. `repeated` is that of a second answer."""
+
+    event_id: str
+    channel: ChannelKey
+    sequence: int
+    lane: str
+    word: str
+    began: int
+    answered: int = 0
+    number: int = 0
+    repeated: int = 0
+    ends: bool = False
+
+
+class Heard(NamedTuple):
+    """An EVENT that the gateway put on a connection."""
+
+    at: int
+    session: SessionKey
+    event_id: str
+    number: int
+    lane: str
+    word: str
+
+
+class Told(NamedTuple):
+    """The stream of a message as somebody read it; `reader` is a storage at the end."""
+
+    channel: ChannelKey
+    sequence: int
+    reader: str
+    began: int
+    ended: int
+    lanes: tuple[tuple[str, bool, str], ...]
+    """(lane, whether it is open, its words)."""
+
+
+class Place(NamedTuple):
+    """How far a person is in a channel."""
+
+    read: int = 0
+    deleted: int = 0
+    marked: int = 0
+
+
+class Viewed(NamedTuple):
+    """A conversation as a person saw it; `expected` is the place that was acknowledged to him."""
+
+    uid: str
+    channel: ChannelKey
+    began: int
+    last_sequence: int
+    place: Place
+    expected: Place
+    unread: int
+    read_to: int
+
+
+class Command(NamedTuple):
+    """A command that a person is shown under a number of his."""
+
+    number: int
+    channel: ChannelKey
+    sequence: int
+    message_id: int
+
+
+class Shown(NamedTuple):
+    """An answer of /message/sync: at most `limit` commands of the channels `present`."""
+
+    uid: str
+    began: int
+    ended: int
+    limit: int
+    commands: tuple[Command, ...]
+    present: frozenset[tuple[int, str]]
+    is_last: bool = False
+    """Devices have had the time to acknowledge what was pushed to them."""
+
+
+@dataclass
+class Taken:
+    """A /message/syncack up to a number; `answered` 0: not yet."""
+
+    uid: str
+    upto: int
+    began: int
+    answered: int = 0
+
+
+@dataclass
 class History:
     """Everything of one run that the checks look at."""
 
@@ -166,4 +259,14 @@ class History:
     """What did not come about in time after everything had healed, as sentences."""
     differing: list[str] = field(default_factory=list)
     """Where replicas made something else of the same log, as sentences."""
+    added: list[Added] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    heard: list[Heard] = field(default_factory=list)
+    viewed: list[Viewed] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
+    taken: list[Taken] = field(default_factory=list)
+    red: dict[ChannelKey, list[int]] = field(default_factory=dict)
+    """The sequences of the messages with a red dot, at the end."""
+    healed: int = 0
+    """When faults were over and everybody whole again."""
     ended: int = 0

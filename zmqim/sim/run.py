@@ -20,6 +20,7 @@ from zmqim.chat.reading import answer
 from zmqim.chat.results import MessagesPage
 from zmqim.ids import NodeName
 from zmqim.ring.partitions import partition_of
+from zmqim.sim.audience import Audience
 from zmqim.sim.backend import Backend
 from zmqim.sim.channels import Channels, make_channels
 from zmqim.sim.checks import check
@@ -75,6 +76,8 @@ class Report:
     faults: tuple[tuple[str, int], ...]
     installs: int = 0
     """Snapshots that took the place of a replica's rows."""
+    looks: int = 0
+    """What readers saw of streams, conversations and commands."""
 
     def __str__(self) -> str:
         verdict = "ok" if not self.violations else f"{len(self.violations)} VIOLATIONS"
@@ -83,7 +86,7 @@ class Report:
             f"seed {self.seed}: {verdict}, fingerprint {self.fingerprint}, "
             f"{self.virtual_us / SECOND:.1f} s, {self.events} events, {self.frames} frames, "
             f"{self.acknowledged} of {self.sent} sends acknowledged, {self.pushed} pushes, "
-            f"{self.installs} installs; "
+            f"{self.installs} installs, {self.looks} looks; "
             f"faults: {faults}" + "".join(f"\n    {violation}" for violation in self.violations)
         )
 
@@ -129,6 +132,7 @@ class Simulation:
         self.backend = Backend(self.world, self.history, self.gateways, self.plan.manners)
         self.clients: list[Client] = []
         self.channels: Channels = {}
+        self.audience: Audience | None = None
         self.nemesis = Nemesis(
             self.world,
             self.plan,
@@ -175,6 +179,7 @@ class Simulation:
             len(history.pushes),
             tuple(sorted(self.nemesis.done.items())),
             sum(storage.installs for storage in self.storages),
+            len(history.told) + len(history.viewed) + len(history.shown),
         )
 
     def _wait(self, limit_us: int, condition: Callable[[], bool]) -> bool:
@@ -211,6 +216,10 @@ class Simulation:
             for (channel_type, name, _), members in self.channels.items()
             for command in (False, True)
         }
+        if self.plan.readers:
+            self.audience = Audience(
+                self.world, self.history, self.gateways, self.backend, self.channels, people
+            )
         self.history.loses_frames = self.plan.loses_frames
         self._sample()
 
@@ -247,6 +256,8 @@ class Simulation:
             client.connect()
             client.live()
         self.backend.live()
+        if self.audience is not None:
+            self.audience.live()
         self.nemesis.start()
         self.world.run_until(self.world.now + self.plan.safety_us)
 
@@ -254,6 +265,8 @@ class Simulation:
         self.network.weather = CALM
         self.nemesis.stop()
         self.backend.is_quiet = True
+        if self.audience is not None:
+            self.audience.quiet()
         for client in self.clients:
             client.is_quiet = True
         self.world.run_until(self.world.now + BOOTED_US)
@@ -270,6 +283,7 @@ class Simulation:
             self.history.missing += [f"{what} gets its answer" for what in self._unanswered()]
         self._must("presence agrees with the truth", PRESENCE_US_MAX, self._presence_is_right)
         self._must("every group is whole", WHOLE_US_MAX, lambda: is_whole(self.storages))
+        self.history.healed = self.world.now
 
     def _all_run(self) -> bool:
         return all(node.is_alive and not node.sockets.is_stopped for node in self.everyone)
@@ -281,7 +295,11 @@ class Simulation:
         found = [f"{client.name}" for client in self._present() if not client.is_synced]
         for client in self._present():
             found += [sending.client_msg_no for sending in client.waiting]
-        return found + self.backend.waiting
+        return found + self.backend.waiting + self._reading()
+
+    def _reading(self) -> list[str]:
+        """What readers and tellers wait for."""
+        return [] if self.audience is None else self.audience.waiting
 
     def _may_go(self, client: Client) -> bool:
         """Does another device compete with it, so that it may be told to go?"""
@@ -319,6 +337,9 @@ class Simulation:
                 for client, payload in self._owed(expected)
             ]
         self._must("probes are answered", ANSWERS_US_MAX, lambda: not self.backend.waiting)
+        if self.audience is not None:
+            self.audience.end()
+            self._must("everything is read", ANSWERS_US_MAX, lambda: not self._reading())
         for client in self._present():
             client.sync()
         self._must(
@@ -363,6 +384,10 @@ class Simulation:
                 if isinstance(page, MessagesPage):
                     channel = (channel_type, channel_id, command)
                     self.history.stored[channel] = list(seen_in(channel, page))
+        if self.audience is not None:
+            alike = self.audience.replicas_are_alike
+            self._must("replicas are alike", ANSWERS_US_MAX, lambda: alike(self.storages))
+            self.audience.look_at(self.storages)
         for client in self._present():
             for channel_type, name in client.channels:
                 channel = (channel_type, name, False)

@@ -115,6 +115,20 @@ def test_a_live_channel_is_no_conversation() -> None:
     assert owed(partition) == []
 
 
+def test_a_topic_is_shown_only_to_whom_nobody_removed_from_its_community() -> None:
+    partition = Partition()
+    partition.apply(AddMembers(ChannelType.COMMUNITY, "c", ["a", "b"]))
+    send(partition, "a", "c@t", kind=ChannelType.COMMUNITY_TOPIC)
+    assert {one.channel_type for one in owed(partition)} == {ChannelType.COMMUNITY}
+    wanted = HeadWanted(ChannelType.COMMUNITY_TOPIC, "c@t", 0, messages=1)
+    assert len(head(partition, "b", wanted).messages) == 1
+    partition.apply(RemoveMembers(ChannelType.COMMUNITY, "c", ["b"]))
+    assert head(partition, "b", wanted) == HeadView(0, 0, 0, 0, [])
+    assert len(head(partition, "a", wanted).messages) == 1
+    partition.apply(AddMembers(ChannelType.COMMUNITY, "c", ["b"]))
+    assert len(head(partition, "b", wanted).messages) == 1
+
+
 def test_a_visitors_channel_begins_for_the_visitor_with_its_first_message() -> None:
     partition = Partition()
     send(partition, "v", "v", kind=ChannelType.VISITORS)

@@ -19,13 +19,14 @@ from zmqim.chat.operations import (
     SendMessage,
     UpsertChannel,
 )
-from zmqim.chat.queries import EventsQuery, HeadsQuery, HeadWanted, MessagesQuery
+from zmqim.chat.queries import EventsQuery, HeadsQuery, HeadWanted, MessagesBy, MessagesQuery
 from zmqim.chat.results import (
     EventAppended,
     EventRefused,
     EventsPage,
     HeadsPage,
     LaneView,
+    MessagesFound,
     MessagesPage,
     Rejected,
     Result,
@@ -393,3 +394,58 @@ def test_a_channel_of_messages_that_do_not_say_so_is_not_looked_through(group: P
 
 def text(words: str) -> bytes:
     return json.dumps({"kind": "text", "text": words}, separators=(",", ":")).encode()
+
+
+def found(partition: Partition, uid: str = "ann", **names: object) -> MessagesFound:
+    answer = partition.query(MessagesBy(2, "g", uid, streams=2, **names))  # type: ignore[arg-type]
+    assert isinstance(answer, MessagesFound)
+    return answer
+
+
+def test_messages_that_are_looked_up_have_the_streams_of_a_page(group: Partition) -> None:
+    for name in ("between", "n"):
+        send(group, name)
+        group.apply(delta("1", name, client_msg_no=name))
+    group.apply(delta("1"))
+    page = streams(group)
+    assert [view.sequence for view in page] == [1, 2, 3]
+    assert found(group, sequences=[1, 3]).streams == [page[0], page[2]]
+    assert found(group, client_msg_nos=["n", "between"]).streams == page[1:]
+    assert found(group, sequences=[1, 2, 3]).streams == page
+    send(group, "plain")
+    assert found(group, client_msg_nos=["plain"]).streams == []
+    group.apply(RemoveMembers(2, "g", ["ann"]))
+    group.apply(delta("2", "secret"))
+    assert found(group, sequences=[1]).streams == streams(group)[:1]
+
+
+def test_a_look_up_is_cut_where_snapshots_fill_it(group: Partition) -> None:
+    for name in map(str, range(6)):
+        send(group, name)
+        for number in range(16):
+            group.apply(delta(str(number), "x" * 60_000, client_msg_no=name))
+    answer = found(group, sequences=[1, *range(3, 8)])
+    assert answer.cut
+    assert [row.sequence for row in answer.messages] == [1, 3, 4, 5, 6]
+    assert [view.sequence for view in answer.streams] == [3, 4, 5, 6]
+    rest = found(group, sequences=[7])
+    assert (rest.cut, len(rest.streams)) == (False, 1)
+
+
+@pytest.mark.promise("P5")
+def test_who_was_removed_from_a_community_sees_no_events_of_its_topics() -> None:
+    partition = Partition()
+    partition.apply(AddMembers(4, "c", ["bot", "ann"]))
+    partition.apply(SendMessage(5, "c@t", "bot", "m", b"{}"))
+    partition.apply(delta("1", channel_type=5, channel_id="c@t"))
+
+    def seen() -> int:
+        page = partition.query(EventsQuery(5, "c@t", "ann", "m"))
+        assert isinstance(page, EventsPage)
+        return len(page.events)
+
+    assert seen() == 1
+    partition.apply(RemoveMembers(4, "c", ["ann"]))
+    assert seen() == 0
+    partition.apply(AddMembers(4, "c", ["ann"]))
+    assert seen() == 1

@@ -21,8 +21,9 @@ from zmqim.bus.replication import (
 )
 from zmqim.chat.codes import ChannelType
 from zmqim.chat.keys import Keys, install_of
-from zmqim.chat.operations import AddMembers
-from zmqim.chat.results import Sent
+from zmqim.chat.operations import AddMembers, Follow, FollowerMoved, decode_send
+from zmqim.chat.queries import FollowQuery
+from zmqim.chat.results import Done, FollowedPage, Sent, decode_result
 from zmqim.chat.view import RowView
 from zmqim.errors import DamagedData
 from zmqim.ids import NodeName
@@ -477,6 +478,39 @@ def test_a_replica_that_lost_its_rows_says_so_abstains_and_gets_them_again() -> 
     assert not trio.group(THREE).raft.is_damaged
     trio.crash(ONE)
     trio.until(lambda: trio.leader() in (TWO, THREE))
+
+
+def test_a_follower_below_the_snapshot_of_a_new_leader_is_told_what_it_missed() -> None:
+    trio = Wired()
+    trio.fall_behind()
+    trio.boot(THREE)
+    trio.until(trio.are_alike)
+    followed = trio.write(Follow("v"))
+    assert isinstance(followed, Done)
+    trio.talk(100, 100 + 3 * KEPT)
+    trio.until(trio.are_alike)
+    firsts = [trio.group(name).raft.log.extent.first for name in (ONE, TWO, THREE)]
+    assert max(firsts) <= followed.log_index + 1, "the log is kept for the follower"
+    trio.crash(THREE)
+    lose_rows(trio[THREE])
+    trio.boot(THREE)
+    trio.until(trio.are_alike)
+    assert trio.installed() == 1, "in this life"
+    first = trio.group(THREE).raft.log.extent.first
+    assert first > followed.log_index + 1
+    trio.part(ONE, TWO)
+    trio.write(message("alice", "g", "after"))
+    trio.crash(ONE)
+    trio.until(lambda: trio.leads(THREE))
+    page = decode_result(trio.answered(trio.ask(THREE, FollowQuery("v"))).result)
+    assert isinstance(page, FollowedPage)
+    assert page.position == followed.log_index
+    assert (page.lost_from, page.lost_upto) == (followed.log_index + 1, first - 1)
+    assert decode_send(page.messages[-1].operation).client_msg_no == "after"
+    trio.write(FollowerMoved("v", page.upto))
+    again = decode_result(trio.answered(trio.ask(THREE, FollowQuery("v"))).result)
+    assert isinstance(again, FollowedPage)
+    assert (again.lost_from, again.lost_upto) == (0, 0)
 
 
 def test_rows_that_are_lost_while_the_log_is_whole_are_made_again_from_it() -> None:

@@ -1,7 +1,8 @@
 """Calls about commands (messages with sync_once): which of them a person has not taken yet.
 
 Commands are pushed like other messages, but are in no history. Who was away asks /message/sync, and
-says with /message/syncack what arrived. `message_seq` is the person's own count here, not that of a
+says with /message/syncack what arrived; what a master device acknowledged as it was pushed is not
+shown (`zmqim.gateway.command_acks`). `message_seq` is the person's own count here, not that of a
 channel: so one number says what was taken of all channels (`zmqim.chat.commands`).
 """
 
@@ -12,10 +13,8 @@ from msgspec.structs import replace
 
 from zmqim import limits
 from zmqim.chat.codes import Reason
-from zmqim.chat.operations import AcknowledgeCommands, BindCommands, CommandPlace, NoteCommands
-from zmqim.chat.queries import CommandsWanted
-from zmqim.chat.results import MessageRow
-from zmqim.chat.rows import ConversationRow, PendingCommand
+from zmqim.chat.operations import AcknowledgeCommands, BindCommands, NoteCommands
+from zmqim.chat.shown_commands import chosen, commands_wanted
 from zmqim.gateway.http.asking import channel_of, check_group, check_uid
 from zmqim.gateway.http.conversation_shapes import (
     CommandChannelRequest,
@@ -80,33 +79,12 @@ def command_router() -> Router:
 
 async def _oldest(directory: Directory, uid: str, limit: int) -> list[StoredMessage]:
     pending = await directory.pending(uid)
-    rows = [row for row in (await directory.rows(uid)).rows if row.present or row.bound]
-    found = await directory.commands([_wanted(row) for row in rows], limit)
-    found.sort(key=lambda one: (one[1].hlc, one[1].message_id))
-    numbers = {_place(command): command.number for command in pending.commands}
-    new = [one for one in found if _place_of(*one) not in numbers]
-    new = new[: max(0, limit - (len(found) - len(new)))]
-    for number, one in enumerate(new, pending.last_number + 1):
-        numbers[_place_of(*one)] = number
+    rows = (await directory.rows(uid)).rows
+    found = await directory.commands(commands_wanted(rows), limit)
+    shown, new = chosen(pending, found, limit)
     if new:
-        places = [CommandPlace(*_place_of(*one)) for one in new]
-        await directory.write(NoteCommands(uid, pending.last_number, places, request_id()))
-    shown = [(numbers[_place_of(*one)], one[1]) for one in found if _place_of(*one) in numbers]
-    shown.sort(key=lambda one: one[0])
-    return [_numbered(stored_message(message, uid), number) for number, message in shown[:limit]]
-
-
-def _wanted(row: ConversationRow) -> CommandsWanted:
-    above = max(row.read_commands, row.joined_commands)
-    return CommandsWanted(row.channel_type, row.channel_id, above)
-
-
-def _place(command: PendingCommand) -> tuple[int, str, int]:
-    return command.channel_type, command.channel_id, command.sequence
-
-
-def _place_of(wanted: CommandsWanted, message: MessageRow) -> tuple[int, str, int]:
-    return wanted.channel_type, wanted.channel_id, message.sequence
+        await directory.write(NoteCommands(uid, pending.last_number, new, request_id()))
+    return [_numbered(stored_message(message, uid), number) for number, message in shown]
 
 
 def _numbered(message: StoredMessage, number: int) -> StoredMessage:

@@ -32,12 +32,7 @@ from zmqim.gateway.http.shapes import (
     SyncItem,
     TypeOfChannel,
 )
-from zmqim.gateway.http.stored import (
-    StoredMessage,
-    channel_shown,
-    stored_message,
-    stored_messages,
-)
+from zmqim.gateway.http.stored import StoredMessage, channel_shown, stored_messages
 
 LIMIT_DEFAULT: Final = 50
 """Messages of a page whose limit is 0."""
@@ -133,12 +128,15 @@ async def last_message(
 ) -> StoredMessage | NotThere:
     """The last message that login_uid may see; `{"status": 404}` if there is none."""
     page = await _newest(asking, channel_type, channel_id, login_uid)
-    return stored_message(page.messages[-1], login_uid) if page.messages else NotThere()
+    canonical = channel_read_by(channel_type, channel_id, login_uid)
+    name = channel_shown(channel_type, canonical, login_uid)
+    shown = stored_messages(page.messages, page.streams, name, basic=False)
+    return shown[-1] if shown else NotThere()
 
 
 async def _newest(
     asking: Asking, channel_type: int, channel_id: str, login_uid: str
 ) -> MessagesPage:
     channel_id = channel_read_by(channel_type, channel_id, login_uid)
-    query = MessagesQuery(channel_type, channel_id, login_uid, limit=1)
+    query = MessagesQuery(channel_type, channel_id, login_uid, limit=1, streams=WITH_SNAPSHOTS)
     return await read_page(asking, query, wall_clock_ms())

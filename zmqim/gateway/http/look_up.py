@@ -7,14 +7,14 @@ a time, so one call may take several questions, until LOOK_UP_MS_MAX.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 from litestar import get, post
 
 from zmqim import limits
 from zmqim.chat.channels import route_key_of_channel
 from zmqim.chat.queries import MessagesBy
-from zmqim.chat.results import MessageRow, MessagesFound
+from zmqim.chat.results import MessageRow, MessagesFound, StreamView
+from zmqim.chat.stream_views import WITH_SNAPSHOTS, size_of
 from zmqim.gateway.http.asking import Asking, channel_read_by
 from zmqim.gateway.http.expiring import has_expired, wall_clock_ms
 from zmqim.gateway.http.given import Given
@@ -29,7 +29,7 @@ from zmqim.gateway.http.shapes import (
     NotThere,
     TypeOfChannel,
 )
-from zmqim.gateway.http.stored import StoredMessage, stored_message
+from zmqim.gateway.http.stored import StoredMessage, channel_shown, stored_messages
 
 
 @post("/messages", status_code=200, tags=["messages"])
@@ -43,9 +43,9 @@ async def messages(data: MessagesRequest, asking: Given) -> MessageSyncAnswer:
         data.message_seqs,
         data.message_ids,
         data.client_msg_nos,
+        streams=WITH_SNAPSHOTS,
     )
-    rows, cut = await _found(asking, query, all_of_them=True)
-    found = [stored_message(row, data.login_uid) for row in rows]
+    found, cut = await _found(asking, query, all_of_them=True)
     return MessageSyncAnswer(0, 0, int(cut), found)
 
 
@@ -81,28 +81,35 @@ async def _one(
     numbers: list[str],
 ) -> StoredMessage | NotThere:
     channel_id = channel_read_by(channel_type, channel_id, login_uid)
-    query = MessagesBy(channel_type, channel_id, login_uid, [], ids, numbers)
-    rows, _ = await _found(asking, query, all_of_them=False)
-    return stored_message(rows[0], login_uid) if rows else NotThere()
+    query = MessagesBy(
+        channel_type, channel_id, login_uid, [], ids, numbers, streams=WITH_SNAPSHOTS
+    )
+    found, _ = await _found(asking, query, all_of_them=False)
+    return found[0] if found else NotThere()
 
 
 async def _found(
     asking: Asking, query: MessagesBy, all_of_them: bool
-) -> tuple[Sequence[MessageRow], bool]:
-    """What `query` names, ascending, or only the first that is met; and whether the bound of bytes
-    cut it."""
+) -> tuple[list[StoredMessage], bool]:
+    """What `query` names, ascending, or only the first that is met, with their streams; and whether
+    the bound of bytes cut it."""
     key = route_key_of_channel(query.channel_type, query.channel_id)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limits.LOOK_UP_MS_MAX / 1000
     rows: dict[int, MessageRow] = {}
+    streams: dict[int, StreamView] = {}
     while True:
         answer = await asking.read(key, query, MessagesFound)
         wall_ms = wall_clock_ms()
         rows.update((row.sequence, row) for row in answer.messages if not has_expired(row, wall_ms))
+        streams.update((view.sequence, view) for view in answer.streams)
         size = sum(len(row.operation) for row in rows.values())
+        size += sum(size_of(view) for view in streams.values())
         cut = answer.cut or bool(answer.after_uid and size > limits.PULL_BYTES_MAX)
         if cut or not answer.after_uid or (rows and not all_of_them):
-            return [rows[sequence] for sequence in sorted(rows)], cut
+            ascending = [rows[sequence] for sequence in sorted(rows)]
+            name = channel_shown(query.channel_type, query.channel_id, query.login_uid)
+            return stored_messages(ascending, list(streams.values()), name, basic=False), cut
         if loop.time() > deadline:
             raise Problem(
                 503,
@@ -116,4 +123,5 @@ async def _found(
             query.login_uid,
             client_msg_nos=query.client_msg_nos,
             after_uid=answer.after_uid,
+            streams=query.streams,
         )
