@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from ledger import GROUP, PERSON, Chat, Heard, Ledger
 from places import PatientApi, Place
 from raw_client import WEB, fresh, token_for
-from sdk_user import CONNECTED, KICKED, REFUSED, SdkUser
+from sdk_user import CONNECTED, DISCONNECTED, KICKED, REFUSED, SdkUser
 from test_streams import Answer, text_of
 
 DATA = 7
@@ -23,7 +23,9 @@ EVENT_SECONDS = 40.0
 """The SDK tries every 3 s to connect again, and a login may have to wait for an election."""
 TICK_SECONDS = 0.2
 WORDS = 6
-TEXT, IMAGE, CARD, COMMAND = 1, 2, 30, 99
+UNKNOWN, TEXT, IMAGE, CARD, COMMAND = 0, 1, 2, 30, 99
+SYSTEM, SIGNAL, STRANGE = 1001, 21_000, 555
+"""Types of contents; the last one is known to nobody."""
 _Found = TypeVar("_Found")
 
 
@@ -119,7 +121,9 @@ class JsScenario:
         self.subscription()
         self.refused_left_and_kicked()
 
-    def say(self, person: Person, chat: Chat, kind: str = "text", **more: object) -> dict[str, Any]:
+    def say(
+        self, person: Person, chat: Chat, kind: str | int = "text", **more: object
+    ) -> dict[str, Any]:
         """Say something that was never said; the SENDACK."""
         text = more.setdefault("text", plain("text"))
         since = len(person.events)
@@ -170,11 +174,11 @@ class JsScenario:
                 assert (came["channel"], came["type"]) == (chat.name_for(other.uid), chat.kind)
                 assert abs(came["timestamp"] - time.time()) < 60
             self.hear(self.vic, self.group, group, marks[2])
-        assert self.ann.answer("pings", "pings")["unanswered"] <= 2
+        self.ann.answer("ping", "pong")
 
     def contents(self) -> None:
-        """Mentions, replies, receipts, topics, an upload, and a content that the SDK has not. The
-        stream number of this old SDK is taken, and does nothing."""
+        """Mentions, replies, receipts, topics, an upload, contents of the SDK, of the application
+        and of nobody. The stream number of this old SDK is taken, and does nothing."""
         ann, ben, since = self.ann, self.ben, len(self.ben.events)
         first = self.say(ann, self.private, receipt=True)
         came = self.hear(ben, self.private, first["text"], since)
@@ -186,6 +190,9 @@ class JsScenario:
         self.hear(ben, self.private, numbered["text"], since)
         card = self.say(ann, self.private, "card")
         assert self.hear(ben, self.private, card["text"], since)["kind"] == CARD
+        for kind, shown in ((SYSTEM, SYSTEM), (SIGNAL, SIGNAL), (STRANGE, UNKNOWN)):
+            other = self.say(ann, self.private, kind)
+            assert self.hear(ben, self.private, other["text"], since)["kind"] == shown
         image = self.say(ann, self.private, "image")
         came = self.hear(ben, self.private, image["text"], since)
         assert (came["kind"], came["url"]) == (IMAGE, f"https://files.example/{came['number']}")
@@ -334,27 +341,28 @@ class JsScenario:
         missed = self.say(self.ann, self.group)["text"]
         since = len(vic.events)
         vic.do("reconnect", token="wrong")
-        vic.next("status", since, status=REFUSED, reason=AUTH_FAILED)
+        self.ends(since, {(REFUSED, AUTH_FAILED)})
         vic.come()
         assert self.pages(vic, self.group, 0, 0, 1)[0]["text"] == missed
         since = len(vic.events)
         self.api.done("/user/device_quit", uid=vic.uid, device_flag=WEB)
         # If his gateway died just now he was away, and is refused when he comes back.
-        ends = {(KICKED, KICK), (REFUSED, AUTH_FAILED)} if self.place.kills else {(KICKED, KICK)}
-        vic.until(
-            lambda event: (
-                (event["event"] == "status") and (event["status"], event["reason"]) in ends
-            ),
-            "kick",
-            since,
-        )
+        kicked = {(KICKED, KICK)}
+        self.ends(since, kicked | {(REFUSED, AUTH_FAILED)} if self.place.kills else kicked)
         vic.come()
+
+    def ends(self, since: int, states: set[tuple[int, int]]) -> None:
+        """Vic's SDK is told one of these (status, reason), and then that the connection is gone."""
+        told = self.vic.until(
+            lambda event: (event.get("status"), event.get("reason")) in states, "end", since
+        )
+        self.vic.next("status", self.vic.events.index(told), status=DISCONNECTED)
 
     def check(self) -> None:
         """With everybody there: the last word reaches everybody at once, and all is as it was
         acknowledged."""
         for person in self.people:
-            person.answer("pings", "pings")
+            person.answer("ping", "pong")
         marks = {person.uid: len(person.events) for person in self.people}
         for chat in (self.private, self.group, self.data):
             speakers = [person for person in self.people if person.uid in chat.members]

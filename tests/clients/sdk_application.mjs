@@ -3,8 +3,8 @@
 //
 //   in   {"do": "application", "apis", "key", "uid", "token"}: from then on addresses come from /route
 //        {"do": "say", "to", "type", "kind", "text", "mention", "reply", "receipt", "topic", "stream"}: kind
-//             is text, card (of our own) or image (with something to upload first)
-//        {"do": "disconnect"}   {"do": "reconnect"}   {"do": "pings"}
+//             is text, card (of our own), image (with something to upload first), or a type's number
+//        {"do": "disconnect"}   {"do": "reconnect"}   {"do": "ping"}
 //        {"do": "pages", "channel", "type", "start", "end", "limit", "up"}
 //        {"do": "conversations"}   {"do": "open", "channel", "type"}   {"do": "close"}
 //        {"do": "begin" or "remove", "channel", "type"}: a conversation, on this device only
@@ -13,7 +13,7 @@
 //        {"do": "read", "channel", "type"}: a receipt for what came since the last ones
 //        {"do": "remind", "channel", "type"}   {"do": "listen", "on"}
 //   out  {"event": "said", "seq"}             {"event": "command", "cmd", "param", …}
-//        {"event": "pings", "unanswered"}     {"event": "pages", "messages"}
+//        {"event": "pong"}                    {"event": "pages", "messages"}
 //        {"event": "conversations", "all", "unread"}   {"event": "conversation", "action", "channel", "unread"}
 //        {"event": "person", "online"}        {"event": "members", "uids", "me"}
 //        {"event": "suback", "reason"}        {"event": "subscribed", "text"}
@@ -27,6 +27,7 @@ import { MessageTask, TaskStatus } from "wukongimjssdk/lib/task.js";
 const CARD = 30;
 const IMAGE = 2;
 const PATIENCE_MS = 30_000;
+const PAUSE_MS = 50;
 const { Channel, Conversation, Message } = model;
 const sdk = WKSDK.shared();
 
@@ -55,6 +56,16 @@ class Image extends model.MediaMessageContent {
   }
 }
 
+class Other extends model.MessageContent {
+  constructor(type) {
+    super();
+    this.contentType = type;
+  }
+  encodeJSON() {
+    return { content: this.text };
+  }
+}
+
 class Upload extends MessageTask {
   start() {
     this.message.content.url = `https://files.example/${this.id}`;
@@ -73,7 +84,7 @@ export function fieldsOf(message) {
     channel: message.channel.channelID,
     type: message.channel.channelType,
     kind: message.contentType,
-    text: content.text,
+    text: content.text ?? content.contentObj?.content,
     url: content.url,
     mention: content.mention?.uids,
     reply: content.reply?.messageID,
@@ -84,6 +95,10 @@ export function fieldsOf(message) {
     topic: message.setting?.topic,
     stream: message.streamText,
   };
+}
+
+function pause() {
+  return new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
 }
 
 // What a backend's client does: the next gateway, and again after a moment.
@@ -101,7 +116,7 @@ async function call(apis, key, path, body) {
     } catch (error) {
       if (error instanceof RangeError || Date.now() > deadline) throw error;
     }
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await pause();
   }
 }
 
@@ -150,7 +165,7 @@ function conversationOf(row) {
 
 function use({ apis, key, uid, token }) {
   const ask = (path, body) => call(apis, key, path, body);
-  Object.assign(sdk.config, { uid, token, heartbeatInterval: 1_000 });
+  Object.assign(sdk.config, { uid, token, heartbeatInterval: 3_000 });
   Object.assign(sdk.config.provider, {
     async connectAddrCallback(found) {
       found((await ask(`/route?uid=${uid}`)).ws_addr);
@@ -214,8 +229,8 @@ export function applicationOf(tell) {
   });
 
   function contentOf({ kind, text, mention, reply }) {
-    const content =
-      kind === "card" ? new Card() : kind === "image" ? new Image() : new model.MessageText(text);
+    const made = { card: () => new Card(), image: () => new Image() }[kind];
+    const content = made?.() ?? (kind === "text" ? new model.MessageText() : new Other(kind));
     content.text = text;
     if (mention) content.mention = Object.assign(new model.Mention(), { uids: mention });
     if (reply) {
@@ -245,7 +260,15 @@ export function applicationOf(tell) {
       sdk.config.token = token;
       sdk.connect();
     },
-    pings: () => tell({ event: "pings", unanswered: sdk.connectManager.pingRetryCount }),
+    async ping() {
+      try {
+        sdk.connectManager.sendPing();
+      } catch {
+        // It is connecting: the next CONNACK counts as well.
+      }
+      while (sdk.connectManager.pingRetryCount > 0) await pause();
+      tell({ event: "pong" });
+    },
     async pages({ channel, type, start, end, limit, up }) {
       const options = Object.assign(new model.SyncOptions(), {
         startMessageSeq: start,

@@ -55,7 +55,10 @@ sdk.chatManager.addMessageListener((message) => {
   if (message.messageID === undefined) return; // our own, before it is sent
   tell({ event: "message", ...fieldsOf(message) });
 });
-process.on("unhandledRejection", (error) => tell({ event: "error", text: String(error) }));
+// In a browser the page goes on: such as when the SDK pings a socket that is still connecting.
+for (const kind of ["unhandledRejection", "uncaughtException"]) {
+  process.on(kind, (error) => tell({ event: "error", text: String(error) }));
+}
 
 const actions = {
   connect({ addr, uid, token }) {
