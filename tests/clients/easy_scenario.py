@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from ledger import GROUP, PERSON, Chat, Heard, Ledger
+from ledger import GROUP, PERSON, Chat, Heard, Ledger, take_command
 from places import PatientApi, Place
 from raw_client import fresh, token_for
 from test_streams import Answer, text_of
@@ -81,10 +82,10 @@ class Device:
                     await asyncio.sleep(TICK_SECONDS)
 
     async def login(self, token: str = "") -> None:
-        """Another SDK with a fresh token, unless it is given."""
+        """Another SDK for the user, who has a fresh token, and says it or another one."""
         await self.sdk.destroy()
-        fresh_token = await asyncio.to_thread(token_for, self._api, self.uid, self.flag)
-        self.sdk = self._client(token or fresh_token)
+        right = await asyncio.to_thread(token_for, self._api, self.uid, self.flag)
+        self.sdk = self._client(token or right)
 
     async def send(self, name: str, kind: int, text: str, **more: Any) -> dict[str, Any]:
         """A text under a number of its own, again under the same one until it is answered."""
@@ -179,12 +180,12 @@ class EasyScenario:
     async def say(self, device: Device, chat: Chat, **more: Any) -> dict[str, Any]:
         """Say something that was never said; the answer."""
         text = fresh("text")
-        since = len(device.happened)
+        since, begun = len(device.happened), time.monotonic()
         ack = await device.send(chat.name_for(device.uid), chat.kind, text, **more)
         assert ack["reasonCode"] == 1
         await device.until(WKIMEvent.SEND_ACK, lambda told: told == ack, since)
         red = more.get("header", {}).get("redDot", True)
-        self.ledger.said(chat, ack["messageSeq"], device.uid, text, red)
+        self.ledger.said(chat, ack["messageSeq"], device.uid, text, red, begun)
         return {**ack, "text": text}
 
     async def hear(self, device: Device, chat: Chat, said: dict[str, Any], since: int) -> Any:
@@ -255,15 +256,7 @@ class EasyScenario:
         await desk.send(phone.uid, PERSON, text, header={"syncOnce": True}, client_msg_no=number)
         if not self.place.kills:
             assert (await phone.hear(text, since))["header"]["syncOnce"] is True
-        await asyncio.to_thread(self.take_command, phone.uid, number)
-
-    def take_command(self, uid: str, number: str) -> None:
-        """The command waits for `uid`, once, until it is acknowledged."""
-        rows = self.api.done("/message/sync", uid=uid, limit=500)
-        assert [row["client_msg_no"] for row in rows].count(number) == 1
-        taken = rows[-1]["message_seq"]
-        self.api.done("/message/syncack", uid=uid, last_message_seq=taken)
-        assert self.api.done("/message/sync", uid=uid, limit=500) == []
+        await asyncio.to_thread(take_command, self.api, phone.uid, number)
 
     async def every_type(self) -> None:
         """A channel of every type that the SDK names is heard by those who belong to it."""

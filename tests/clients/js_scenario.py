@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from ledger import GROUP, PERSON, Chat, Heard, Ledger
+from ledger import GROUP, PERSON, Chat, Heard, Ledger, take_command
 from places import PatientApi, Place
 from raw_client import WEB, fresh, token_for
 from sdk_user import CONNECTED, DISCONNECTED, KICKED, REFUSED, SdkUser
@@ -26,7 +26,6 @@ WORDS = 6
 UNKNOWN, TEXT, IMAGE, CARD, COMMAND = 0, 1, 2, 30, 99
 SYSTEM, SIGNAL, STRANGE = 1001, 21_000, 555
 """Types of contents; the last one is known to nobody."""
-_Found = TypeVar("_Found")
 
 
 def plain(name: str) -> str:
@@ -76,10 +75,10 @@ class Person:
         self.do(action, **more)
         return self.next(kind, since)
 
-    def come(self, token: str = "") -> None:
-        """Be online, with a fresh token unless it is given."""
+    def come(self) -> None:
+        """Be online, with a fresh token."""
         since = len(self.events)
-        self.do("reconnect", token=token or token_for(self._api, self.uid, WEB))
+        self.do("reconnect", token=token_for(self._api, self.uid, WEB))
         self.next("status", since, status=CONNECTED)
 
     def _note(self, event: dict[str, Any]) -> None:
@@ -126,12 +125,12 @@ class JsScenario:
     ) -> dict[str, Any]:
         """Say something that was never said; the SENDACK."""
         text = more.setdefault("text", plain("text"))
-        since = len(person.events)
+        since, begun = len(person.events), time.monotonic()
         person.do("say", to=chat.name_for(person.uid), type=chat.kind, kind=kind, **more)
         number = person.next("said", since)["seq"]
         ack: dict[str, Any] = person.next("sendack", since, seq=number)
         assert ack["reason"] == 1, ack
-        self.ledger.said(chat, ack["message_seq"], person.uid, str(text))
+        self.ledger.said(chat, ack["message_seq"], person.uid, str(text), begun=begun)
         return {**ack, "text": text}
 
     def hear(self, person: Person, chat: Chat, text: str, since: int) -> dict[str, Any]:
@@ -238,14 +237,10 @@ class JsScenario:
         """The command with this number: pushed, or read by /message/sync and acknowledged."""
         if not self.place.kills:
             person.next("command", since, number=number)
-        rows = self.api.done("/message/sync", uid=person.uid, limit=500)
-        (row,) = (row for row in rows if row["client_msg_no"] == number)
+        row = take_command(self.api, person.uid, number)
         for event in person.events[since:]:
             if event["event"] == "command" and event["number"] == number:
                 assert event["id"] == row["message_idstr"]
-        taken = rows[-1]["message_seq"]
-        self.api.done("/message/syncack", uid=person.uid, last_message_seq=taken)
-        assert self.api.done("/message/sync", uid=person.uid, limit=500) == []
         payload: dict[str, Any] = json.loads(base64.b64decode(row["payload"]))
         return payload
 

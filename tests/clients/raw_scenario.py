@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from itertools import cycle
 from typing import Any, TypeVar
 
-from ledger import GROUP, PERSON, Chat, Heard, Ledger
+from ledger import GROUP, PERSON, Chat, Heard, Ledger, take_command
 from places import PatientApi, Place
 from raw_client import APP, WEB, RawClient, fresh, token_for
 from test_streams import Answer, text_of
@@ -205,12 +205,12 @@ class RawScenario:
 
     def say(self, device: Device, chat: Chat, **more: Any) -> tuple[Sendack, str]:
         """Say something that was never said; the SENDACK and the text."""
-        text = fresh("text")
+        text, begun = fresh("text"), time.monotonic()
         more.setdefault("flags", RED)
         ack = device.send(chat.name_for(device.uid), chat.kind, text, **more)
         assert ack.reason == 1, ack
         red = bool(more["flags"] & RED)
-        self.ledger.said(chat, ack.message_seq, device.uid, text, red)
+        self.ledger.said(chat, ack.message_seq, device.uid, text, red, begun)
         return ack, text
 
     def hear(self, device: Device, text: str) -> Recv | None:
@@ -300,12 +300,8 @@ class RawScenario:
 
     def take_command(self, uid: str, number: str, text: str) -> None:
         """The command waits once, as it was said, until it is acknowledged."""
-        rows = self.api.done("/message/sync", uid=uid, limit=500)
-        found = [row for row in rows if row["client_msg_no"] == number]
-        assert [base64.b64decode(row["payload"]).decode() for row in found] == [text]
-        taken = rows[-1]["message_seq"]
-        self.api.done("/message/syncack", uid=uid, last_message_seq=taken)
-        assert self.api.done("/message/sync", uid=uid, limit=500) == []
+        payload = take_command(self.api, uid, number)["payload"]
+        assert base64.b64decode(payload).decode() == text
 
     def uid_list(self) -> None:
         """A command to a list of uids is heard by them, numbered in the list's own channel."""

@@ -66,6 +66,18 @@ def test_a_changed_message_is_found() -> None:
         wrong.check(ledger())
 
 
+def test_what_was_said_after_the_session_stood_is_owed_to_it() -> None:
+    ben = heard()
+    made = Ledger()
+    for number, text in TEXTS.items():
+        made.said(CHAT, number, "ann", text, begun=ben.begun[0] + (1 if number > 2 else -1))
+    ben.heard(GROUP, "g", 4, "d", False)
+    with pytest.raises(AssertionError):
+        ben.check(made)
+    ben.sessions[0].insert(0, (GROUP, "g", 3, "c", False))
+    ben.check(made)
+
+
 def test_another_session_may_begin_anywhere() -> None:
     two = heard((1, False))
     two.session_begins()
