@@ -132,6 +132,21 @@ class RawClient:
                 raise EOFError(f"closed, waiting for {kind.__name__}; got {self._received}")
             self._received += self.codec.feed(data)
 
+    def take(self, seconds: float) -> list[FromServer]:
+        """All packets that came, waiting so long for the first. EOFError when closed."""
+        deadline = time.monotonic() + seconds
+        while not self._received and (left := deadline - time.monotonic()) > 0:
+            self.socket.settimeout(left)
+            try:
+                data = self.socket.recv(1 << 16)
+            except TimeoutError:
+                break
+            if not data:
+                raise EOFError("closed")
+            self._received += self.codec.feed(data)
+        taken, self._received = self._received, []
+        return taken
+
     def is_closed(self, seconds: float = DEADLINE_SECONDS) -> bool:
         """Whether the server closes the connection without another word."""
         self.socket.settimeout(seconds)

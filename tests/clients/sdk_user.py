@@ -95,6 +95,13 @@ class SdkUser:
                 return event
             dropped.append(event)
 
+    def take(self, seconds: float) -> dict[str, Any] | None:
+        """The next event, whatever it is; None if there is none in time."""
+        try:
+            return self._events.get(timeout=seconds)
+        except queue.Empty:
+            return None
+
     def quiet(self, kind: str, seconds: float) -> bool:
         """Whether no event of this kind comes for so long."""
         try:

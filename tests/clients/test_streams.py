@@ -38,9 +38,9 @@ class Answer:
             "/channel", channel_id=self.group, channel_type=GROUP, subscribers=[self.bot, *members]
         )
 
-    def begin(self) -> None:
+    def begin(self, text: str = "…") -> None:
         named = {"channel_type": GROUP, "client_msg_no": self.number, "setting": 2}
-        self.message_id = self.api.sent(self.bot, self.group, "…", **named)["message_id"]
+        self.message_id = self.api.sent(self.bot, self.group, text, **named)["message_id"]
 
     def event(self, kind: str, payload: dict[str, Any] | None = None, **more: object) -> Any:
         self.count += 1

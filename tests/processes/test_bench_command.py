@@ -38,6 +38,15 @@ def test_every_member_of_a_group_hears_every_message(cluster: Any) -> None:
     assert report["total_delivered"] == report["total_acknowledged"] * 19
 
 
+def test_each_message_to_a_crowd_is_timed_until_the_last_one_has_it(cluster: Any) -> None:
+    words = "crowd", "--connections", "20", "--group-size", "2500", "--rate", "20"
+    report = bench(cluster, *words, "--seconds", "2", "--warmup", "0")
+    assert report["total_delivered"] == report["total_sent"] * 19
+    assert report["messages"] == report["total_acknowledged"] > 0
+    assert 0 < report["reached_p50_ms"] <= report["reached_max_ms"]
+    assert report["create_seconds"] > 0
+
+
 def test_idle_connections_are_counted(cluster: Any) -> None:
     report = bench(cluster, "idle", "--connections", "50", "--seconds", "1", "--warmup", "0")
     assert report["lost_connections"] == 0

@@ -17,6 +17,9 @@ class Shape(StrEnum):
     """Connections in pairs, each writes to its partner."""
     GROUP = "group"
     """Groups of `group_size` members, all online; `senders` of each write to it."""
+    CROWD = "crowd"
+    """One group of `group_size` members of whom `connections` are online; one of them writes, and
+    each message is timed until the last one has it."""
     IDLE = "idle"
     """Connections that only ping."""
 
@@ -65,7 +68,9 @@ def group_of(plan: Plan, number: int) -> str:
 
 def members_of(plan: Plan, group: int) -> list[int]:
     """Connection numbers of a group: consecutive, wrapping around, so that groups overlap
-    evenly."""
+    evenly. Those of a crowd who are not online have the numbers above."""
+    if plan.shape is Shape.CROWD:
+        return list(range(plan.group_size))
     start = group * plan.group_size
     return [(start + place) % plan.connections for place in range(plan.group_size)]
 
@@ -80,4 +85,6 @@ def targets_of(plan: Plan) -> dict[int, tuple[str, int]]:
             for group in range(plan.groups)
             for number in members_of(plan, group)[: plan.senders]
         }
+    if plan.shape is Shape.CROWD:
+        return {0: (group_of(plan, 0), 2)}
     return {}

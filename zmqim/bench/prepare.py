@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,21 +14,28 @@ from zmqim.bench.plan import Plan, Shape, group_of, members_of, uid_of
 from zmqim.errors import ZmqimError
 
 REQUESTS_AT_ONCE = 32
+REQUEST_SECONDS_MAX = 600
+"""A group of 100,000 members is one request."""
 
 
-async def prepare(plan: Plan, api: str, key: str) -> list[str]:
-    """Register a fresh token for each connection's user and create the groups; the tokens."""
+async def prepare(plan: Plan, api: str, key: str) -> tuple[list[str], float]:
+    """Register a fresh token for each connection's user and create the groups; the tokens, and the
+    seconds that the groups took."""
     tokens = [secrets.token_hex(12) for _ in range(plan.connections)]
     connector = aiohttp.TCPConnector(limit=REQUESTS_AT_ONCE)
-    async with aiohttp.ClientSession(api, headers={"token": key}, connector=connector) as session:
+    timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS_MAX)
+    async with aiohttp.ClientSession(
+        api, headers={"token": key}, connector=connector, timeout=timeout
+    ) as session:
         users = (
             ("/user/token", {"uid": uid_of(plan, n), "token": token, "device_level": 1})
             for n, token in enumerate(tokens)
         )
         await _post_all(session, users)
-        if plan.shape is Shape.GROUP:
+        started = time.perf_counter()
+        if plan.shape in (Shape.GROUP, Shape.CROWD):
             await _post_all(session, (_group(plan, number) for number in range(plan.groups)))
-    return tokens
+    return tokens, time.perf_counter() - started
 
 
 def _group(plan: Plan, number: int) -> tuple[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import Any
 
 from rich.console import Console
@@ -56,6 +57,13 @@ def report_of(
     }
     if plan.shape is Shape.GROUP:
         report["groups"], report["group_size"] = plan.groups, plan.group_size
+    if plan.shape is Shape.CROWD:
+        reached = sorted(seconds for part in figures for seconds in part.reached)
+        report["group_size"] = plan.group_size
+        report["messages"] = len(reached)
+        report["reached_first_ms"] = round(figures[0].first_reached * 1000, 1) if figures else None
+        report["reached_p50_ms"] = round(median(reached) * 1000, 1) if reached else None
+        report["reached_max_ms"] = round(reached[-1] * 1000, 1) if reached else None
     if plan.shape is Shape.IDLE:
         report["rss_kb_per_connection"] = _rss_per_connection(plan, after, idle)
     return report
@@ -91,7 +99,9 @@ def show(report: dict[str, Any], console: Console) -> None:
     table.add_column("figure")
     table.add_column("value", justify="right")
     for name in (
-        "connect_seconds", "acknowledged_per_s", "delivered_per_s", "p50_ms", "p99_ms",
+        "create_seconds", "connect_seconds", "messages", "reached_first_ms", "reached_p50_ms",
+        "reached_max_ms",
+        "acknowledged_per_s", "delivered_per_s", "p50_ms", "p99_ms",
         "records_per_sync", "rss_kb_per_connection", "unanswered", "lost_connections", "corrupt",
     ):  # fmt: skip
         if report.get(name) is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from zmqim.bench.plan import Part, Plan
+from zmqim.bench.plan import Part, Plan, Shape
 from zmqim.bench.prepare import prepare
 from zmqim.bench.report import report_of
 from zmqim.bench.sampling import pids_of, usages_of
@@ -66,7 +66,7 @@ async def measure(
     pids = pids_of(data)
     idle = usages_of(pids)
     tell(f"registering {plan.connections} users")
-    tokens = await prepare(plan, api, key)
+    tokens, group_seconds = await prepare(plan, api, key)
     await asyncio.sleep(SETTLE_SECONDS)
     idle = usages_of(pids) or idle
     workers = [await _start() for _ in range(workers_count)]
@@ -92,7 +92,10 @@ async def measure(
             await worker.process.wait()
     figures = [msgspec.json.decode(answer, type=Figures) for answer in answers]
     made = (syncs_after[0] - syncs_before[0], syncs_after[1] - syncs_before[1])
-    return report_of(plan, figures, connect_seconds, before, after, idle, made)
+    report = report_of(plan, figures, connect_seconds, before, after, idle, made)
+    if plan.shape is Shape.CROWD:
+        report["create_seconds"] = round(group_seconds, 2)
+    return report
 
 
 async def _start() -> Worker:

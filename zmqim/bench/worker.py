@@ -18,13 +18,15 @@ import uvloop
 
 from zmqim.bench.connection import Connection, tail_bytes_of
 from zmqim.bench.histogram import Histogram
-from zmqim.bench.plan import Part, Plan, targets_of, uid_of
+from zmqim.bench.plan import Part, Plan, Shape, targets_of, uid_of
 
 CONNECTS_AT_ONCE = 256
 TICK_SECONDS = 0.001
 DRAIN_SECONDS = 5.0
 PING_SECONDS = 60.0
 LOGIN_SECONDS = 30.0
+REACHED_SECONDS_MAX = 60.0
+"""In the shape `crowd`, until everybody has a message."""
 
 
 class Figures(msgspec.Struct):
@@ -41,6 +43,10 @@ class Figures(msgspec.Struct):
     total_sent: int
     total_acknowledged: int
     total_delivered: int
+    reached: list[float]
+    """Shape `crowd`: the seconds from each SEND to the RECV of the last one online."""
+    first_reached: float
+    """The same of the first message, also in the warm-up: for it the router reads the members."""
 
 
 class Load:
@@ -50,13 +56,15 @@ class Load:
         self.plan = plan
         self.payload = b"x" * plan.payload
         self.tail_bytes = tail_bytes_of(plan.payload)
-        self.closed_loop = plan.rate == 0
+        self.closed_loop = plan.rate == 0 and plan.shape is not Shape.CROWD
         self.stopping = False
         self.measuring = False
         self.sent = self.acknowledged = self.delivered = 0
         self.lost_connections = self.corrupt = 0
         self.refused: dict[int, int] = {}
         self.latencies = Histogram()
+        self.reached: list[float] = []
+        self.first_reached = 0.0
 
     def answered(self, durations: list[float]) -> None:
         """SENDACKs of success came, that many seconds after their SENDs were due."""
@@ -94,6 +102,9 @@ async def connect_all(part: Part, load: Load) -> list[Connection]:
 async def offer(part: Part, load: Load, connections: list[Connection], seconds: float) -> None:
     """Offer load for that long: all places at once, or at the planned rate, by due time."""
     senders = [connection for connection in connections if connection.target is not None]
+    if part.plan.shape is Shape.CROWD:
+        await reach(load, senders[0], len(connections) - 1, seconds)
+        return
     start = perf_counter()
     if load.closed_loop or not senders:
         if load.sent == 0:
@@ -109,6 +120,27 @@ async def offer(part: Part, load: Load, connections: list[Connection], seconds: 
             due += interval
             turn += 1
         await asyncio.sleep(TICK_SECONDS)
+
+
+async def reach(load: Load, sender: Connection, others: int, seconds: float) -> None:
+    """One message after the other for that long, each when all `others` have the one before and,
+    with a planned rate, when it is due."""
+    start = due = perf_counter()
+    pause = 1 / load.plan.rate if load.plan.rate else 0.0
+    while (now := perf_counter()) < start + seconds:
+        if now < due:
+            await asyncio.sleep(TICK_SECONDS)
+            continue
+        wanted = load.delivered + others
+        sender.offer([now])
+        async with asyncio.timeout(REACHED_SECONDS_MAX):
+            while load.delivered < wanted:
+                await asyncio.sleep(TICK_SECONDS)
+        taken = perf_counter() - now
+        load.first_reached = load.first_reached or taken
+        if load.measuring:
+            load.reached.append(taken)
+        due = max(now + pause, perf_counter())
 
 
 async def drain(connections: list[Connection]) -> int:
@@ -165,6 +197,8 @@ async def run(part: Part) -> Figures:
         load.sent,
         load.acknowledged,
         load.delivered,
+        load.reached,
+        load.first_reached,
     )
 
 
@@ -184,7 +218,7 @@ def main() -> None:
     try:
         say(uvloop.run(run(part)))
     except (OSError, TimeoutError) as error:
-        say({"failed": str(error) or "no answer to CONNECT in time"})
+        say({"failed": str(error) or "no answer to CONNECT, or no message, in time"})
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Offer load to a running cluster and print what it did with it.
 
 Usage:
-  zmqim bench [person|group|idle] [options]
+  zmqim bench [person|group|crowd|idle] [options]
 
 Shapes:
   person  Connections in pairs, each writes to its partner (default).
   group   Groups whose members are all online; some of them write.
+  crowd   One group of --group-size members, of whom --connections are online. One of them writes;
+          each message is timed until the last one online has it, and the next one follows then.
   idle    Connections that only ping: memory and connect time.
 
 Options:
@@ -18,7 +20,7 @@ Options:
   --warmup S        Time before it that does not count [default: 3].
   --groups N        Groups of the shape `group` [default: 1].
   --group-size N    Members of each [default: 100].
-  --senders N       Members of each that write [default: 4].
+  --senders N       Members of each that write, in the shape `group` [default: 4].
   --workers N       Processes that make the load [default: 1].
   --data DIR        Data folder of the cluster [default: ./zmqim-data].
   --json            One line of JSON instead of a table.
@@ -85,6 +87,8 @@ def plan_of(arguments: dict[str, Any]) -> Plan:
     group_size = _whole(arguments, "--group-size", 2, 100_000)
     if shape is Shape.GROUP and group_size > connections:
         connections = group_size
+    if shape is Shape.CROWD:
+        _check_crowd(arguments, connections, group_size)
     return Plan(
         shape,
         connections,
@@ -98,6 +102,14 @@ def plan_of(arguments: dict[str, Any]) -> Plan:
         _whole(arguments, "--senders", 1, 100_000),
         secrets.token_hex(3),
     )
+
+
+def _check_crowd(arguments: dict[str, Any], connections: int, group_size: int) -> None:
+    if group_size < connections:
+        raise UsageError("--group-size must not be below --connections: all of them are members.")
+    for option in ("--groups", "--workers"):
+        if arguments[option] != "1":
+            raise UsageError(f"The shape `crowd` has one group and one worker: no {option}.")
 
 
 def _whole(arguments: dict[str, Any], option: str, least: int, most: int) -> int:

@@ -29,6 +29,7 @@ WIRE_PAYLOAD_BYTES_MAX: Final = ((PAYLOAD_BYTES_MAX // BLOCK_BYTES + 1) * BLOCK_
 """The largest payload, encrypted. Above: refused with reason 9 before any work is spent on it."""
 
 _STREAM: Final = int(Setting.STREAM)
+_EITHER_STREAM: Final = int(Setting.STREAM | Setting.OLD_STREAM)
 _TOPIC: Final = int(Setting.TOPIC)
 _NO_ENCRYPT: Final = int(Setting.NO_ENCRYPT)
 _KEPT_IN_RECV: Final = 0xFF & ~int(Setting.STREAM | Setting.OLD_STREAM | Setting.NO_ENCRYPT)
@@ -51,6 +52,11 @@ def _has_stream_fields(setting: int, version: int) -> bool:
     return bool(setting & _STREAM) and 2 <= version < 5
 
 
+def _has_stream_number(setting: int, version: int) -> bool:
+    """In a SEND early SDKs (wukongimjssdk 1.0.4) write the stream's number at the same place."""
+    return bool(setting & _EITHER_STREAM) and 2 <= version < 5
+
+
 # ---- SEND ----------------------------------------------------------------------------------------
 
 
@@ -63,7 +69,7 @@ def read_send(flags: int, body: bytes, version: int, cipher: SessionCipher) -> S
     setting, client_seq = _read_send_head(body)
     client_msg_no, at = read_octets(body, 5)
     stream_no = topic = ""
-    if _has_stream_fields(setting, version):
+    if _has_stream_number(setting, version):
         stream_no, at = read_text(body, at)
     channel_id, at = read_octets(body, at)
     channel_type = body[at]
@@ -114,7 +120,7 @@ def frame_of_send(packet: Send, version: int, cipher: SessionCipher) -> bytes:
         (
             _SEND_HEAD.pack(setting, packet.client_seq),
             octets_field(number),
-            text_field(packet.stream_no) if _has_stream_fields(setting, version) else b"",
+            text_field(packet.stream_no) if _has_stream_number(setting, version) else b"",
             octets_field(channel_id),
             bytes((packet.channel_type,)),
             _EXPIRE.pack(packet.expire) if version >= 3 else b"",

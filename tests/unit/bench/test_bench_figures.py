@@ -17,9 +17,10 @@ from zmqim.commands.bench import plan_of
 from zmqim.errors import UsageError
 
 ARGUMENTS: dict[str, Any] = {
-    "person": False, "group": False, "idle": False, "--connections": "100", "--in-flight": "4",
-    "--payload": "100", "--rate": None, "--seconds": "10", "--warmup": "3", "--groups": "1",
-    "--group-size": "100", "--senders": "4",
+    "person": False, "group": False, "crowd": False, "idle": False,
+    "--connections": "100", "--in-flight": "4", "--payload": "100", "--rate": None,
+    "--seconds": "10", "--warmup": "3", "--groups": "1", "--group-size": "100", "--senders": "4",
+    "--workers": "1",
 }  # fmt: skip
 
 
@@ -59,7 +60,9 @@ def test_histograms_of_workers_add_up() -> None:
 
 
 def test_a_report_adds_workers_and_takes_differences() -> None:
-    figures = [Figures(2.0, 100, 90, {22: 1}, 1, 2, 3, {100: 100}, 110, 101, 95) for _ in range(2)]
+    figures = [
+        Figures(2.0, 100, 90, {22: 1}, 1, 2, 3, {100: 100}, 110, 101, 95, [], 0.0) for _ in range(2)
+    ]
     before, after = {"storage-1": Usage(1.0, 2**20)}, {"storage-1": Usage(2.0, 3 * 2**20)}
     report = report_of(plan(Shape.PERSON), figures, 0.5, before, after, before, (10, 200))
     assert report["acknowledged_per_s"] == 100.0
@@ -78,6 +81,28 @@ def test_a_report_adds_workers_and_takes_differences() -> None:
 def test_a_plan_that_makes_no_sense_is_refused(option: str, value: str) -> None:
     with pytest.raises(UsageError):
         plan_of({**ARGUMENTS, option: value})
+
+
+def test_everybody_of_a_crowd_is_a_member_and_one_of_who_is_online_writes() -> None:
+    crowd = plan(Shape.CROWD, 3, group_size=7)
+    assert members_of(crowd, 0) == list(range(7))
+    assert targets_of(crowd) == {0: (group_of(crowd, 0), 2)}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--group-size", "99"), ("--groups", "2"), ("--workers", "2")]
+)
+def test_a_crowd_that_makes_no_sense_is_refused(option: str, value: str) -> None:
+    with pytest.raises(UsageError):
+        plan_of({**ARGUMENTS, "crowd": True, option: value})
+
+
+def test_a_report_of_a_crowd_says_how_soon_the_last_one_had_a_message() -> None:
+    figures = [Figures(2.0, 3, 6, {}, 0, 0, 0, {}, 3, 3, 6, [0.2, 0.1, 0.4], 0.9)]
+    report = report_of(plan(Shape.CROWD, 3, group_size=7), figures, 0.5, {}, {}, {}, (0, 0))
+    assert (report["messages"], report["group_size"]) == (3, 7)
+    assert (report["reached_first_ms"], report["reached_p50_ms"]) == (900.0, 200.0)
+    assert report["reached_max_ms"] == 400.0
 
 
 def test_a_group_larger_than_the_connections_gets_as_many() -> None:

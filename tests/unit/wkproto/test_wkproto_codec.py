@@ -207,10 +207,11 @@ def test_the_version_is_the_smaller_one_and_announced_above_3(
     assert len(answer.salt) == 16
 
 
+@pytest.mark.parametrize("setting", [Setting.STREAM, Setting.OLD_STREAM])
 @pytest.mark.parametrize("version", VERSIONS)
-def test_stream_numbers_stand_in_versions_2_to_4_only(version: int) -> None:
+def test_stream_numbers_stand_in_versions_2_to_4_only(version: int, setting: Setting) -> None:
     client, server = pair(version)
-    send = Send(1, "m", "bob", 1, PLAIN, Setting.STREAM, stream_no="stream")
+    send = Send(1, "m", "bob", 1, PLAIN, setting, stream_no="stream")
     [received] = server.feed(client.encode_one(send))
     assert isinstance(received, Send)
     assert received.stream_no == ("stream" if version in (2, 3, 4) else "")
