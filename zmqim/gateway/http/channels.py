@@ -24,7 +24,13 @@ from zmqim.gateway.http.asking import (
     check_uids,
 )
 from zmqim.gateway.http.given import Given
-from zmqim.gateway.http.portions import add_members, request_id, slices, write_all
+from zmqim.gateway.http.portions import (
+    add_members,
+    remove_members,
+    request_id,
+    slices,
+    write_all,
+)
 from zmqim.gateway.http.problems import Problem, bad_request, refused
 from zmqim.gateway.http.shapes import (
     ChannelCreateRequest,
@@ -39,7 +45,8 @@ from zmqim.gateway.http.shapes import (
 )
 
 
-def _upsert(data: ChannelRequest) -> UpsertChannel:
+def upsert_of(data: ChannelRequest) -> UpsertChannel:
+    """The change that gives a channel these flags."""
     return UpsertChannel(
         data.channel_type,
         data.channel_id,
@@ -59,7 +66,7 @@ async def create_channel(data: ChannelCreateRequest, asking: Given) -> Ok:
     check = check_members if adds else check_group
     key = check(data.channel_type, data.channel_id)
     check_uids(data.subscribers)
-    await asking.write(key, _upsert(data))
+    await asking.write(key, upsert_of(data))
     if adds:
         await add_members(
             asking, key, data.channel_type, data.channel_id, data.subscribers, bool(data.reset)
@@ -81,7 +88,7 @@ async def channel_info(data: ChannelRequest, asking: Given) -> Ok:
         )
         await asking.write(route_key_of_user(data.channel_id), operation)
         return Ok()
-    await asking.write(check_group(data.channel_type, data.channel_id), _upsert(data))
+    await asking.write(check_group(data.channel_type, data.channel_id), upsert_of(data))
     return Ok()
 
 
@@ -124,11 +131,7 @@ async def remove_subscribers(data: SubscribersRequest, asking: Given) -> Ok:
     """Remove members: nothing that is sequenced afterwards reaches them."""
     key = check_members(data.channel_type, data.channel_id)
     check_uids(data.subscribers)
-    operations = [
-        RemoveMembers(data.channel_type, data.channel_id, uids, False, request_id())
-        for uids in slices(data.subscribers)
-    ]
-    await write_all(asking, key, operations, len(data.subscribers))
+    await remove_members(asking, key, data.channel_type, data.channel_id, data.subscribers)
     return Ok()
 
 
