@@ -147,13 +147,13 @@ class HttpPort:
 
 
 class HttpRig:
-    """Calls with the API key."""
+    """Calls with the API key; `bench_is_on` switches /bench/v1 on."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, bench_is_on: bool = False) -> None:
         self.gateway = Rig()
         self.gateway.up()
         self.port = HttpPort(self.gateway)
-        self.app = make_app(cast(GatewayPort, self.port))
+        self.app = make_app(cast(GatewayPort, self.port), bench_is_on=bench_is_on)
         self._client = TestClient(self.app)
 
     def __enter__(self) -> HttpRig:

@@ -14,6 +14,7 @@ from litestar.handlers import BaseRouteHandler
 
 from zmqim.errors import DeadlinePassed
 from zmqim.gateway.http import (
+    bench,
     channels,
     commands,
     connections,
@@ -82,8 +83,9 @@ def key_given(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
     return headers.get("token") or (value if scheme.lower() == "bearer" else "")
 
 
-def make_app(port: GatewayPort) -> Litestar:
-    """The application that serves one gateway's HTTP listener."""
+def make_app(port: GatewayPort, *, bench_is_on: bool = False) -> Litestar:
+    """The application that serves one gateway's HTTP listener; /bench/v1 only if it is switched
+    on."""
     asking = Asking(port)
     directory = Directory(asking, port.context.topology.partitions)
     key = port.context.api_key.encode()
@@ -119,6 +121,7 @@ def make_app(port: GatewayPort) -> Litestar:
             conversations.conversation_router(),
             commands.command_router(),
             events.event_router(),
+            bench.bench_router(bench_is_on),
         ],
         guards=[check_key],
         dependencies={

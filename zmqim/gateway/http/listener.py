@@ -38,7 +38,7 @@ class HttpListener:
         self._host = parts.hostname or "127.0.0.1"
         self._port_number = parts.port or 0
         config = uvicorn.Config(
-            make_app(port),
+            make_app(port, bench_is_on=bool(settings.get("bench"))),
             loop="none",
             http="httptools",
             ws="none",
