@@ -158,6 +158,13 @@ class RunningCluster:
         except (FileNotFoundError, ValueError):
             return 0
 
+    def rss_kib(self, name: str) -> int:
+        """Resident memory of a process now."""
+        status = Path(f"/proc/{self.pid(name)}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+)", status)
+        assert found
+        return int(found[1])
+
     def kill(self, name: str) -> int:
         """kill -9; returns the pid that it had."""
         pid = wait_for(lambda: self.pid(name), 10, f"{name} runs")
