@@ -70,10 +70,11 @@ coverage: $(INSTALLED)  ## branch coverage of the pure packages
 bench: $(INSTALLED) $(NEEDED)  ## load on a fresh quickstart; BENCH="idle --connections 10000" for another shape
 	tools/bench/run.sh $(BENCH)
 
-soak: $(INSTALLED) $(NEEDED)  ## hours: SEEDS (10000) seeds, STATES (100000000) of the log core (resumed), all mutants, CUTS (50), KILLS (100), HTTP (10000) requests, chaos
+soak: $(INSTALLED) $(NEEDED)  ## hours: SEEDS (10000) seeds, STATES (100000000) of the log core (resumed), all mutants, CUTS (50), KILLS (100), HTTP (10000) requests, FUZZ (50000) random frames, chaos
 	$(BIN)/python -m zmqim.sim --seeds $(or $(SEEDS),10000) --first 1000
 	$(BIN)/python -m zmqim.sim.explorer --states $(or $(STATES),100000000) --checkpoint $(or $(EXPLORED),.explored)
 	ZMQIM_HTTP_REQUESTS=$(or $(HTTP),10000) $(BIN)/python -m pytest tests/clients/test_http_document.py
+	ZMQIM_FUZZ_FRAMES=$(or $(FUZZ),50000) $(BIN)/python -m pytest tests/clients/test_fuzz.py
 	ZMQIM_POWER_CUTS=$(or $(CUTS),50) $(BIN)/python -m pytest tests/processes/test_power_cut.py
 	$(BIN)/python -m tools.chaos --netns --nemeses kill-leader --count $(or $(KILLS),100) --rate $(or $(RATE),2000) --buffers $$((64<<20)) --seconds 3600
 	$(BIN)/python -m tools.chaos --netns --runs 6 --seconds 600 --rate $(or $(RATE),2000) --buffers $$((64<<20))

@@ -155,14 +155,14 @@ class HttpPort:
 
 
 class HttpRig:
-    """Calls with the API key."""
+    """Calls with the API key; `bench_is_on` switches /bench/v1 on."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, bench_is_on: bool = False) -> None:
         self.gateway = Rig()
         self.gateway.up()
         self.port = HttpPort(self.gateway)
         self.gateway_port = cast(GatewayPort, self.port)
-        self.client = TestClient(make_app(self.gateway_port))
+        self.client = TestClient(make_app(self.gateway_port, bench_is_on=bench_is_on))
 
     def __enter__(self) -> HttpRig:
         self.client.__enter__()

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -58,17 +59,24 @@ def free_ports(count: int) -> list[int]:
 
 
 def topology_text(
-    gateways: int = 1, routers: int = 1, storages: int = 1, extra: str = "", replicas: int = 1
+    gateways: int = 1,
+    routers: int = 1,
+    storages: int = 1,
+    extra: str = "",
+    replicas: int = 1,
+    *,
+    bench: bool = False,
 ) -> str:
-    """A topology on free ports; `extra` is put in front of the first table."""
+    """A topology on free ports; `extra` is put in front of the first table, `bench` switches
+    /bench/v1 on."""
     ports = iter(free_ports(4 * gateways + routers + storages))
     text = f'cluster = "test"\nreplicas = {replicas}\n{extra}\n'
     if "[limits]" not in extra:
         text += "[limits]\nreserve_file_bytes = 1_048_576\n"
     for number in range(1, gateways + 1):
-        urls = ", ".join(
-            f'"{kind}://127.0.0.1:{next(ports)}"' for kind in ("wkproto", "ws", "http")
-        )
+        urls = ", ".join(f'"{kind}://127.0.0.1:{next(ports)}"' for kind in SCHEMES)
+        if bench:
+            urls = re.sub('("http:[^"]*")', r"{ url = \1, bench = true }", urls)
         text += f'[[gateway]]\nname = "gateway-{number}"\nlisteners = [{urls}]\n'
         text += f'address = "127.0.0.1:{next(ports)}"\n'
     for role, count in (("router", routers), ("storage", storages)):
@@ -149,6 +157,13 @@ class RunningCluster:
             return int((self.data / "run" / f"{name}.pid").read_text())
         except (FileNotFoundError, ValueError):
             return 0
+
+    def rss_kib(self, name: str) -> int:
+        """Resident memory of a process now."""
+        status = Path(f"/proc/{self.pid(name)}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+)", status)
+        assert found
+        return int(found[1])
 
     def kill(self, name: str) -> int:
         """kill -9; returns the pid that it had."""

@@ -378,13 +378,17 @@ SENDERS_KNOWN_MAX = 20_000
 HTTP_ASKS_AT_ONCE_MAX = 16
 """Questions to partitions that one call has open. Above: the others wait for their turn."""
 HTTP_SENDS_AT_ONCE_MAX = 256
-"""Messages of one /message/sendbatch on their way. Above: the others wait for their turn."""
+"""Messages of one /message/sendbatch, or writes of one call of /bench/v1, on their way. Above: the
+others wait for their turn."""
 SEND_BATCH_MS_MAX = 60_000
 """One /message/sendbatch. Passed: the uids left are answered as not sent."""
 HTTP_ANSWER_BYTES_MAX = 16 * MB
 """Messages in one answer about many channels. Above: the channels left say so."""
 SYNC_BATCH_ITEMS_MAX = 200
 """Channels of one /channel/messagesyncbatch (wukongim.md 3.4)."""
+BENCH_ITEMS_MAX = 10_000
+"""Users, channels or lists of members in one call of /bench/v1, as of the peer (wukongim.md 7.5).
+Above: HTTP 400. All lists together name HTTP_LIST_MAX uids at most."""
 CONNECTIONS_PAGE_MAX = 1_000
 """Rows of one /connz. Above: HTTP 400; `offset` goes on."""
 LOOK_UP_MS_MAX = READ_DEADLINE_MS

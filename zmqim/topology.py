@@ -316,8 +316,11 @@ class _ProcessReader:
                 table.only(("url", *webhook_settings.KEYS))
                 settings = webhook_settings.read_settings(table)
             else:
-                table.only(("url", "advertise"))
+                is_http = url.startswith("http://")
+                table.only(("url", "advertise", "bench") if is_http else ("url", "advertise"))
                 advertise = table.text("advertise", "") if "advertise" in table else ""
+                if is_http and table.flag("bench", False):
+                    settings["bench"] = "yes"
         elif isinstance(item, str):
             url = item
             if _is_webhook(url):
@@ -335,7 +338,7 @@ class _ProcessReader:
         parts = urlsplit(url)
         assert parts.hostname is not None
         assert parts.port is not None
-        where = parts.path if settings else ""
+        where = parts.path if _is_webhook(url) else ""
         given = tuple(sorted(settings.items()))
         return Listener(parts.scheme, parts.hostname, parts.port, advertise or url, where, given)
 

@@ -14,10 +14,10 @@ DEADLINE_SECONDS = 30
 class Api:
     """One connection a call, the cluster's key in the header `token` unless said otherwise."""
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str = "", headers: dict[str, str] | None = None) -> None:
         parts = urlsplit(url if "//" in url else f"http://{url}")
         self._address = (parts.hostname or "", parts.port or 0)
-        self._headers = {"token": key}
+        self._headers = {"token": key} if headers is None else headers
 
     def call(
         self,

@@ -7,11 +7,13 @@ the server. ZMQIM_HTTP_REQUESTS says how many requests are made up (300; `make s
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from running_cluster import RunningCluster, topology_text
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.schemas import APIOperation
@@ -36,6 +38,16 @@ CHECKS = [
     response_schema_conformance,
 ]
 Operations = dict[str, APIOperation]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+    """One process of each kind, with every call switched on."""
+    running = RunningCluster(tmp_path_factory.mktemp("cluster"), topology_text(bench=True))
+    try:
+        yield running.up()
+    finally:
+        running.close()
 
 
 @pytest.fixture(scope="module")

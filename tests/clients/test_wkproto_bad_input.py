@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,13 +71,6 @@ def counter(api: Api, name: str) -> float:
     assert status == 200
     found = re.findall(rf"^{name}(?:_total)?(?:{{[^}}]*}})? ([0-9.e+]+)$", text, re.MULTILINE)
     return sum(map(float, found))
-
-
-def gateway_rss_kib(cluster: Any) -> int:
-    status = Path(f"/proc/{cluster.pid('gateway-1')}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+)", status)
-    assert found
-    return int(found[1])
 
 
 # ---- before and instead of CONNECT ---------------------------------------------------------------
@@ -359,7 +351,7 @@ def test_a_client_that_never_reads_holds_nobody_back_and_little_memory(
         RawClient.login(cluster, api, reader) as two,
         RawClient.login(cluster, api, deaf) as three,
     ):
-        before = gateway_rss_kib(cluster)
+        before = cluster.rss_kib("gateway-1")
         slowest = 0.0
         for number in range(1, count + 1):
             begun = time.monotonic()
@@ -368,5 +360,5 @@ def test_a_client_that_never_reads_holds_nobody_back_and_little_memory(
             assert message.message_seq == number
             slowest = max(slowest, time.monotonic() - begun)
         assert slowest < 5
-        assert gateway_rss_kib(cluster) - before < 30_000
+        assert cluster.rss_kib("gateway-1") - before < 30_000
         assert three.socket is not None

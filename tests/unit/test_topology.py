@@ -244,6 +244,18 @@ def with_hook(hook: str) -> str:
     return BASE.replace('"wkproto://127.0.0.1:5100"', f'"wkproto://127.0.0.1:5100", {hook}')
 
 
+def test_a_http_listener_may_serve_the_load_driver_and_no_other_does() -> None:
+    url = '"wkproto://127.0.0.1:5100"'
+    for switch, settings in (("true", (("bench", "yes"),)), ("false", ())):
+        text = BASE.replace(url, f'{{ url = "http://127.0.0.1:5001", bench = {switch} }}')
+        [listener] = parse(text, "t.toml").gateways[0].listeners
+        assert (listener.url, listener.settings) == ("http://127.0.0.1:5001", settings)
+    _, key, sentence = only_fault(BASE.replace(url, f"{{ url = {url}, bench = true }}"))
+    assert (key, sentence) == ("gateway[0].listeners[0].bench", "unknown key")
+    text = BASE.replace(url, '{ url = "http://127.0.0.1:5001", bench = "on" }')
+    assert only_fault(text)[2] == "must be true or false, not 'on'"
+
+
 def test_a_webhook_is_a_listener_with_a_path_and_settings() -> None:
     hook = HOOK.replace(" }", ', events = ["msg.offline"], timeout_ms = 900, tls = true }')
     listener = parse(with_hook(hook), "t.toml").gateways[0].listeners[1]

@@ -44,4 +44,5 @@ class Counters:
 
     def read(self) -> dict[str, int]:
         """All of them, by name."""
-        return {name: getattr(self, name) for name in FIELDS} | self.by_name
+        named = self.by_name
+        return {**named, **{name: getattr(self, name) + named.get(name, 0) for name in FIELDS}}

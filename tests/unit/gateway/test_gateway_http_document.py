@@ -19,7 +19,7 @@ Calls = dict[str, Json]
 
 @pytest.fixture(scope="module")
 def rig() -> Iterator[HttpRig]:
-    with HttpRig() as rig:
+    with HttpRig(bench_is_on=True) as rig:
         yield rig
 
 

@@ -24,6 +24,9 @@ BELOW = {
     "/plugins": ("/ai/chat",),
     "/plugin": ("/bind",),
     "/pluginconfig": ("/ai",),
+    "/bench/v1/presence": ("/snapshot",),
+    "/bench/v1/channel-runtime": ("/snapshot", "/probe", "/evict"),
+    "/bench/v1/terminal-fence": ("/prepare",),
 }
 CALLS = [
     (path + end, words)

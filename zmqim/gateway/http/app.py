@@ -15,6 +15,7 @@ from litestar.handlers import BaseRouteHandler
 
 from zmqim.errors import DeadlinePassed
 from zmqim.gateway.http import (
+    bench,
     channels,
     commands,
     connections,
@@ -76,17 +77,20 @@ HANDLERS: Final = (
 )
 
 
-def make_app(port: GatewayPort) -> DirectCalls:
-    """The application that serves one gateway's HTTP listener."""
+def make_app(port: GatewayPort, *, bench_is_on: bool = False) -> DirectCalls:
+    """The application that serves one gateway's HTTP listener; /bench/v1 only if it is switched
+    on."""
     asking = Asking(port)
     directory = Directory(asking, port.context.topology.partitions)
     given = {"asking": asking, "directory": directory, "senders": Senders(asking), "port": port}
     key = port.context.api_key.encode()
-    app = framework_app(port, given, key)
+    app = framework_app(port, given, key, bench_is_on=bench_is_on)
     return DirectCalls(app, direct_calls(app, given), key, partial(problem_of, port))
 
 
-def framework_app(port: GatewayPort, given: Mapping[str, object], key: bytes) -> Litestar:
+def framework_app(
+    port: GatewayPort, given: Mapping[str, object], key: bytes, *, bench_is_on: bool = False
+) -> Litestar:
     """The same without the short way: every call, its refusals, and the document."""
 
     # Not a plain function: the framework would run it in a thread, for each request.
@@ -116,6 +120,7 @@ def framework_app(port: GatewayPort, given: Mapping[str, object], key: bytes) ->
             conversations.conversation_router(),
             commands.command_router(),
             events.event_router(),
+            bench.bench_router(bench_is_on),
         ],
         guards=[check_key],
         dependencies={name: Provide(_giver(value)) for name, value in given.items()},

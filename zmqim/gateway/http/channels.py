@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from zmqim.chat.channels import route_key_of_user
 from zmqim.chat.codes import ChannelType, ListAction, ListName, Reason
-from zmqim.chat.operations import ChangeList, RemoveMembers, SetUser, UpsertChannel
+from zmqim.chat.operations import ChangeList, SetUser, UpsertChannel
 from zmqim.chat.queries import ChannelQuery, ListQuery, OutboxQuery
 from zmqim.chat.results import ChannelRow, Done, MembersPage
 from zmqim.gateway.http.asking import (
@@ -24,7 +24,14 @@ from zmqim.gateway.http.asking import (
     check_uids,
 )
 from zmqim.gateway.http.given import Given, GivenSenders
-from zmqim.gateway.http.portions import add_members, remove_all, request_id, slices, write_all
+from zmqim.gateway.http.portions import (
+    add_members,
+    remove_all,
+    remove_members,
+    request_id,
+    slices,
+    write_all,
+)
 from zmqim.gateway.http.problems import Problem, bad_request, refused
 from zmqim.gateway.http.shapes import (
     ChannelCreateRequest,
@@ -39,7 +46,8 @@ from zmqim.gateway.http.shapes import (
 )
 
 
-def _upsert(data: ChannelRequest) -> UpsertChannel:
+def upsert_of(data: ChannelRequest) -> UpsertChannel:
+    """The change that gives a channel these flags."""
     return UpsertChannel(
         data.channel_type,
         data.channel_id,
@@ -59,7 +67,7 @@ async def create_channel(data: ChannelCreateRequest, asking: Given) -> Ok:
     check = check_members if adds else check_group
     key = check(data.channel_type, data.channel_id)
     check_uids(data.subscribers)
-    await asking.write(key, _upsert(data))
+    await asking.write(key, upsert_of(data))
     if adds:
         await add_members(
             asking, key, data.channel_type, data.channel_id, data.subscribers, bool(data.reset)
@@ -84,7 +92,7 @@ async def channel_info(data: ChannelRequest, asking: Given, senders: GivenSender
         finally:
             senders.forget(data.channel_id)  # Also where nobody knows whether it was done.
         return Ok()
-    await asking.write(check_group(data.channel_type, data.channel_id), _upsert(data))
+    await asking.write(check_group(data.channel_type, data.channel_id), upsert_of(data))
     return Ok()
 
 
@@ -127,11 +135,7 @@ async def remove_subscribers(data: SubscribersRequest, asking: Given) -> Ok:
     """Remove members: nothing that is sequenced afterwards reaches them."""
     key = check_members(data.channel_type, data.channel_id)
     check_uids(data.subscribers)
-    operations = [
-        RemoveMembers(data.channel_type, data.channel_id, uids, False, request_id())
-        for uids in slices(data.subscribers)
-    ]
-    await write_all(asking, key, operations, len(data.subscribers))
+    await remove_members(asking, key, data.channel_type, data.channel_id, data.subscribers)
     return Ok()
 
 

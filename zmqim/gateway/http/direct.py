@@ -45,12 +45,16 @@ class Call(NamedTuple):
 
 
 def direct_calls(app: Litestar, given: Mapping[str, object]) -> dict[str, Call]:
-    """The POSTs of `app` whose handler takes a body and nothing but that is `given`, by path."""
+    """The POSTs of `app` whose handler takes a body and nothing but that is `given`, by path.
+
+    Not those that are guarded by more than the key, which is all that is looked at here.
+    """
     calls = {}
     for route in app.routes:
         if isinstance(route, HTTPRoute) and "POST" in route.route_handler_map:
-            call = _call_of(route.route_handler_map["POST"][0], given)
-            if call is not None:
+            handler = route.route_handler_map["POST"][0]
+            call = _call_of(handler, given)
+            if call is not None and len(handler.resolve_guards()) == 1:
                 calls[route.path] = call
     return calls
 

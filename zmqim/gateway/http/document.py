@@ -65,8 +65,15 @@ _REFUSALS: Final = {
              "code": "unavailable", "hint": "try again"}),
 }  # fmt: skip
 _ABOUT_ONE_GATEWAY: Final = frozenset({"/connz", "/varz", "/conn/kick", "/conn/remove"})
+_BENCH: Final = "/bench/v1/"
+_BENCH_OFF: Final = (
+    "These calls are switched off.",
+    {"msg": "the calls of WuKongIM's load driver are switched off here", "status": 404,
+     "code": "bench_off", "hint": "see docs/BENCH.md"},
+)  # fmt: skip
 _ASKS_NOBODY: Final = _ABOUT_ONE_GATEWAY | {
     "/route", "/route/batch", "/health", "/healthz", "/metrics", "/varz/setting",
+    "/bench/v1/capabilities", "/bench/v1/capacity-target", "/bench/v1/snapshot",
 }  # fmt: skip
 """What is answered from this process alone."""
 
@@ -162,7 +169,8 @@ def _complete_call(name: str, path: str, call: Json) -> None:
         if "oneOf" in schema:
             schema["anyOf"] = schema.pop("oneOf")
     for status in _refusals_of(path, call):
-        says, problem = _REFUSALS[status]
+        is_switch = status == "404" and path.startswith(_BENCH)
+        says, problem = _BENCH_OFF if is_switch else _REFUSALS[status]
         content = {_JSON: {"schema": _PROBLEM, "example": problem}}
         answers[status] = {"description": says, "content": content}
     if path == "/health":
@@ -184,7 +192,7 @@ def _refusals_of(path: str, call: Json) -> list[str]:
     return [
         *(["400"] if has_body or call.get("parameters") else []),
         *(["401"] if path not in OPEN_PATHS else []),
-        *(["404"] if path in _ABOUT_ONE_GATEWAY else []),
+        *(["404"] if path in _ABOUT_ONE_GATEWAY or path.startswith(_BENCH) else []),
         *(["413"] if has_body else []),
         "500",
         *(["503"] if path not in _ASKS_NOBODY else []),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from zmqim.gateway.http.bench_examples import BENCH_EXAMPLES
 from zmqim.gateway.http.conversation_examples import command_examples, conversation_examples
 from zmqim.gateway.http.event_examples import EVENT_EXAMPLES
 
@@ -244,5 +245,6 @@ EXAMPLES: Final = {
     **{name: Example(*parts) for name, parts in conversation_examples(_MESSAGE).items()},
     **{name: Example(*parts) for name, parts in command_examples(_MESSAGE).items()},
     **{name: Example(*parts) for name, parts in EVENT_EXAMPLES.items()},
+    **{name: Example(*parts) for name, parts in BENCH_EXAMPLES.items()},
 }
 """By method and path."""

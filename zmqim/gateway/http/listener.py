@@ -6,13 +6,15 @@ import asyncio
 import socket
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from zmqim.errors import PortInUse
 from zmqim.gateway.http.app import make_app
+from zmqim.gateway.listeners.library_log import library_log
 from zmqim.gateway.plugin import GatewayPort
 
 KEEP_ALIVE_SECONDS: Final = 75
@@ -20,6 +22,25 @@ BACKLOG: Final = 2_048
 CONNECTIONS_MAX: Final = 4_096
 """Above: uvicorn answers 503 at once."""
 DRAIN_SECONDS: Final = 5
+_ABOUT_CLIENTS: Final = {
+    "Invalid HTTP request": "wire_errors",
+    "Exceeded concurrency limit": "connections_turned_away",
+    "Unsupported upgrade": "",
+    "No supported WebSocket": "",
+}
+"""What uvicorn logs of what clients do."""
+
+
+def _protocol(port: GatewayPort) -> type[HttpToolsProtocol]:
+    """uvicorn's connection, with a log that strangers cannot fill."""
+    log = library_log("uvicorn.error", port, _ABOUT_CLIENTS)
+
+    class Protocol(HttpToolsProtocol):
+        def __init__(self, *values: Any, **named: Any) -> None:
+            super().__init__(*values, **named)
+            self.logger = log
+
+    return Protocol
 
 
 class _Server(uvicorn.Server):
@@ -38,9 +59,9 @@ class HttpListener:
         self._host = parts.hostname or "127.0.0.1"
         self._port_number = parts.port or 0
         config = uvicorn.Config(
-            make_app(port),
+            make_app(port, bench_is_on=bool(settings.get("bench"))),
             loop="none",
-            http="httptools",
+            http=_protocol(port),
             ws="none",
             lifespan="off",
             access_log=False,

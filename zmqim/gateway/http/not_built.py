@@ -1,5 +1,6 @@
-"""Calls of WuKongIM v2.2.5 that zmqim does not have, so that a backend is told instead of left with
-a plain 404. docs/COMPATIBILITY.md has the whole table; a call that gets built leaves this one.
+"""Calls of WuKongIM v2.2.5, and of v3's load driver, that zmqim does not have, so that a backend is
+told instead of left with a plain 404. docs/COMPATIBILITY.md has the whole table; a call that gets
+built leaves this one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ NOT_BUILT: Final = {
     "/plugin": "there are no plug-ins of WuKongIM's kind",
     "/plugins": "there are no plug-ins of WuKongIM's kind",
     "/pluginconfig": "there are no plug-ins of WuKongIM's kind",
+    "/bench/v1/presence": "/connz and /user/onlinestatus tell who is online",
+    "/bench/v1/channel-runtime": "a channel is not loaded or evicted; /metrics counts what is",
+    "/bench/v1/terminal-fence": "`zmqim down` finishes what is in flight; nothing else fences",
 }
 """A path, which stands for everything below it too, and what to know instead."""
 

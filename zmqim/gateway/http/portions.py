@@ -98,6 +98,16 @@ async def _members(
     return await asking.read(key, MembersQuery(channel_type, channel_id, after, size), MembersPage)
 
 
+async def remove_members(
+    asking: Asking, key: bytes, channel_type: int, channel_id: str, uids: Sequence[str]
+) -> None:
+    """Remove these members."""
+    operations = [
+        RemoveMembers(channel_type, channel_id, part, False, request_id()) for part in slices(uids)
+    ]
+    await write_all(asking, key, operations, len(uids))
+
+
 async def write_all(
     asking: Asking,
     key: bytes,

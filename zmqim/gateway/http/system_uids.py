@@ -11,12 +11,11 @@ from typing import Final
 from litestar import get, post
 
 from zmqim.chat.channels import SYSTEM_UIDS, route_key_of_channel
-from zmqim.chat.operations import RemoveMembers
 from zmqim.chat.queries import MembersQuery
 from zmqim.chat.results import MembersPage
 from zmqim.gateway.http.asking import Asking, check_uids
 from zmqim.gateway.http.given import Given
-from zmqim.gateway.http.portions import add_members, request_id, slices, write_all
+from zmqim.gateway.http.portions import add_members, remove_members
 from zmqim.gateway.http.problems import bad_request
 from zmqim.gateway.http.shapes import Ok, UidsRequest
 from zmqim.limits import SYSTEM_UIDS_MAX
@@ -39,10 +38,7 @@ async def add_system_uids(data: UidsRequest, asking: Given) -> Ok:
 async def remove_system_uids(data: UidsRequest, asking: Given) -> Ok:
     """Make system uids users like everyone again; each gateway knows it some 5 s after the
     answer."""
-    operations = [
-        RemoveMembers(*SYSTEM_UIDS, part, False, request_id()) for part in slices(data.uids)
-    ]
-    await write_all(asking, _KEY, operations, len(data.uids))
+    await remove_members(asking, _KEY, *SYSTEM_UIDS, data.uids)
     return Ok()
 
 

@@ -13,7 +13,7 @@ from zmqim.chat.codes import Reason
 from zmqim.chat.operations import ClearToken, SetToken
 from zmqim.chat.queries import UserQuery
 from zmqim.chat.results import UserRow
-from zmqim.gateway.http.asking import check_uid
+from zmqim.gateway.http.asking import Asking, check_uid
 from zmqim.gateway.http.given import Given, GivenPort
 from zmqim.gateway.http.portions import request_id
 from zmqim.gateway.http.shapes import DeviceQuitRequest, Ok, OnlineDevice, Text, TokenRequest
@@ -29,10 +29,15 @@ async def set_token(data: TokenRequest, asking: Given) -> Ok:
     A banned uid is answered `{"status": 19}`.
     """
     check_uid(data.uid)
+    return Ok() if await store_token(asking, data) else Ok(status=int(Reason.BANNED))
+
+
+async def store_token(asking: Asking, data: TokenRequest) -> bool:
+    """Store a login token as a salted hash; False: the user is banned, and it is not stored."""
     key = route_key_of_user(data.uid)
     row = await asking.read(key, UserQuery(data.uid, data.device_flag), UserRow)
     if row.ban:
-        return Ok(status=int(Reason.BANNED))
+        return False
     salt = secrets.token_bytes(SALT_BYTES)
     operation = SetToken(
         data.uid,
@@ -43,7 +48,7 @@ async def set_token(data: TokenRequest, asking: Given) -> Ok:
         request_id(),
     )
     await asking.write(key, operation)
-    return Ok()
+    return True
 
 
 @post("/user/device_quit", status_code=200, tags=["users"])

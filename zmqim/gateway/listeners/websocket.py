@@ -31,6 +31,7 @@ from picows import (
 
 from zmqim import limits
 from zmqim.gateway.listeners.client import CLOSE_GRACE_SECONDS, Client, JsonClient, WkprotoClient
+from zmqim.gateway.listeners.library_log import library_log
 from zmqim.gateway.listeners.server import BACKLOG, ServerListener
 from zmqim.gateway.plugin import CloseReason, GatewayPort
 from zmqim.wkproto.packets import FromServer
@@ -42,6 +43,8 @@ MESSAGE_BYTES_MAX: Final = limits.FRAME_BYTES_MAX + limits.KB
 """A WebSocket frame. Above: the connection is closed."""
 HANDSHAKE_SECONDS_MAX: Final = limits.CONNECT_DEADLINE_MS / 1000
 
+_ABOUT_CLIENTS: Final = {"WS parser error": "wire_errors", "Protocol writing": ""}
+"""What picows logs of bytes that it cannot read, and of slow readers, of whom the core knows."""
 _JSON_STARTS: Final = (b"{", b"[", b" ", b"\t", b"\r", b"\n")
 _BINARY: Final = (WSMsgType.BINARY, WSMsgType.CONTINUATION)
 _DATA: Final = (*_BINARY, WSMsgType.TEXT)
@@ -60,6 +63,7 @@ class WebSocketListener(ServerListener["_Connection"]):
             enable_auto_pong=True,
             max_frame_size=MESSAGE_BYTES_MAX,
             read_buffer_init_size=READ_BUFFER_BYTES,
+            logger_name=library_log("picows", self._port, _ABOUT_CLIENTS),
             backlog=BACKLOG,
             reuse_address=True,
         )
