@@ -174,6 +174,12 @@ def test_the_channels_and_some_of_them_by_name(api: Api) -> None:
     listed(api, one, 2)
     keys = api.done("/conversation/channels", uid=one)
     assert sorted(key["channel_id"] for key in keys) == sorted([two, three])
+    api.done("/conversations/delete", uid=one, channel_id=three, channel_type=1)
+    keys = api.done("/conversation/channels", uid=one)
+    assert keys == [{"channel_id": two, "channel_type": 1}]
+    api.sent(three, one, "again", header=RED)
+    keys = api.done("/conversation/channels", uid=one)
+    assert sorted(key["channel_id"] for key in keys) == sorted([two, three])
     answer = api.done(
         "/conversation/syncByChannels",
         uid=one,

@@ -112,10 +112,12 @@ async def sync_by_channels(
 
 @post("/conversation/channels", status_code=200)
 async def conversation_channels(data: UidRequest, directory: GivenDirectory) -> list[ChannelKey]:
-    """The channels of a person's conversations."""
+    """The channels of a person's conversations, those that /conversation/sync shows."""
     check_uid(data.uid)
-    rows, _ = await directory.rows(data.uid)
-    return [_key(data.uid, row) for row in rows if row.present]
+    found, _ = await directory.rows(data.uid)
+    rows = [row for row in found if row.present]
+    shown, _ = await _shown(directory, data.uid, rows, 0)
+    return [_key(data.uid, row) for row, _ in shown]
 
 
 @post("/conversation/syncMessages", status_code=200)
