@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, Struct
@@ -17,7 +17,7 @@ from zmqim.gateway.http.shapes import (
 )
 from zmqim.limits import BENCH_ITEMS_MAX
 
-VERSION = "bench/v1"
+VERSION: Final = "bench/v1"
 
 
 class BenchSupports(Struct):
