@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from ledger import GROUP, PERSON, Chat, Heard, Ledger, take_command
+from ledger import GROUP, PERSON, Chat, Heard, Ledger
 from places import PatientApi, Place
 from raw_client import fresh, token_for
 from test_streams import Answer, text_of
@@ -256,7 +256,7 @@ class EasyScenario:
         await desk.send(phone.uid, PERSON, text, header={"syncOnce": True}, client_msg_no=number)
         if not self.place.kills:
             assert (await phone.hear(text, since))["header"]["syncOnce"] is True
-        await asyncio.to_thread(take_command, self.api, phone.uid, number)
+        await asyncio.to_thread(self.ledger.take_command, self.api, phone.uid, number, desk.uid)
 
     async def every_type(self) -> None:
         """A channel of every type that the SDK names is heard by those who belong to it."""

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ledger import GROUP, PERSON, Chat, Heard, Ledger, take_command
+from ledger import GROUP, PERSON, Chat, Heard, Ledger
 from places import PatientApi, Place
 from raw_client import WEB, fresh, token_for
 from sdk_user import CONNECTED, DISCONNECTED, KICKED, REFUSED, SdkUser
@@ -21,6 +21,10 @@ DATA = 7
 AUTH_FAILED, NOT_ALLOWED, KICK = 2, 11, 12
 EVENT_SECONDS = 40.0
 """The SDK tries every 3 s to connect again, and a login may have to wait for an election."""
+CONNECT_SECONDS = 10.0
+"""The SDK may forget to try again: told to disconnect while it waits for its next try, it never
+ends that wait (`lockReconnect`), and the next connection that fails is the last. So an application
+tells it again."""
 TICK_SECONDS = 0.2
 WORDS = 6
 UNKNOWN, TEXT, IMAGE, CARD, COMMAND = 0, 1, 2, 30, 99
@@ -41,6 +45,7 @@ class Person:
         self.heard = Heard(self.uid)
         self.events: list[dict[str, Any]] = []
         self._api = place.api
+        self._kills = place.kills
         self._sdk = stack.enter_context(SdkUser(folder / f"{self.uid}.log"))
         self.do("application", apis=place.api.urls, key=place.api.key, uid=self.uid, token="")
 
@@ -48,9 +53,15 @@ class Person:
         """A command of the driver."""
         self._sdk.do(action, **more)
 
-    def until(self, found: Callable[[dict[str, Any]], bool], what: str, since: int) -> Any:
+    def until(
+        self,
+        found: Callable[[dict[str, Any]], bool],
+        what: str,
+        since: int,
+        seconds: float = EVENT_SECONDS,
+    ) -> Any:
         """The first event since number `since` that is `found`."""
-        deadline = time.monotonic() + EVENT_SECONDS
+        deadline = time.monotonic() + seconds
         looked = since
         while True:
             for event in self.events[looked:]:
@@ -77,9 +88,29 @@ class Person:
 
     def come(self) -> None:
         """Be online, with a fresh token."""
-        since = len(self.events)
-        self.do("reconnect", token=token_for(self._api, self.uid, WEB))
-        self.next("status", since, status=CONNECTED)
+        self.connect(token_for(self._api, self.uid, WEB), CONNECTED, 1)
+
+    def connect(self, token: str, status: int, reason: int) -> int:
+        """Connect; the number of the event that tells this (status, reason)."""
+        since, deadline = len(self.events), time.monotonic() + EVENT_SECONDS
+        while True:
+            self.do("reconnect", token=token)
+            try:
+                told = self.told({(status, reason)}, since, CONNECT_SECONDS)
+            except AssertionError:
+                if not self._kills or time.monotonic() > deadline:
+                    raise
+            else:
+                return told
+
+    def told(self, states: set[tuple[int, int]], since: int, seconds: float = EVENT_SECONDS) -> int:
+        """The number of the first event that tells one of these (status, reason)."""
+
+        def fits(event: dict[str, Any]) -> bool:
+            return (event.get("status"), event.get("reason")) in states
+
+        found = self.until(fits, f"{states}", since, seconds)
+        return since + self.events[since:].index(found)
 
     def _note(self, event: dict[str, Any]) -> None:
         self.events.append(event)
@@ -202,7 +233,7 @@ class JsScenario:
         ann, ben = self.ann, self.ben
         since = len(ann.events)
         number = self.api_command(ann.uid, {"from": "outside"})
-        came = self.command(ann, since, number)
+        came = self.command(ann, since, number, "____system")
         assert came == {"type": COMMAND, "cmd": "do", "param": {"from": "outside"}}
         since = len(ann.events)
         told = len(ben.events)
@@ -215,7 +246,7 @@ class JsScenario:
                 "receipts",
                 told,
             )
-            came = self.command(ann, since, f"read-{heard['id']}")
+            came = self.command(ann, since, f"read-{heard['id']}", ben.uid)
             assert (came["cmd"], came["param"]) == ("read", {"id": heard["id"]})
 
     def api_command(self, uid: str, param: object) -> str:
@@ -233,11 +264,11 @@ class JsScenario:
         )
         return number
 
-    def command(self, person: Person, since: int, number: str) -> dict[str, Any]:
+    def command(self, person: Person, since: int, number: str, of: str) -> dict[str, Any]:
         """The command with this number: pushed, or read by /message/sync and acknowledged."""
         if not self.place.kills:
             person.next("command", since, number=number)
-        row = take_command(self.api, person.uid, number)
+        row = self.ledger.take_command(self.api, person.uid, number, of)
         for event in person.events[since:]:
             if event["event"] == "command" and event["number"] == number:
                 assert event["id"] == row["message_idstr"]
@@ -334,24 +365,16 @@ class JsScenario:
         vic = self.vic
         vic.do("disconnect")
         missed = self.say(self.ann, self.group)["text"]
-        since = len(vic.events)
-        vic.do("reconnect", token="wrong")
-        self.ends(since, {(REFUSED, AUTH_FAILED)})
+        refused = vic.connect("wrong", REFUSED, AUTH_FAILED)
+        vic.next("status", refused, status=DISCONNECTED)
         vic.come()
         assert self.pages(vic, self.group, 0, 0, 1)[0]["text"] == missed
         since = len(vic.events)
         self.api.done("/user/device_quit", uid=vic.uid, device_flag=WEB)
         # If his gateway died just now he was away, and is refused when he comes back.
-        kicked = {(KICKED, KICK)}
-        self.ends(since, kicked | {(REFUSED, AUTH_FAILED)} if self.place.kills else kicked)
+        ends = {(KICKED, KICK), *([(REFUSED, AUTH_FAILED)] if self.place.kills else [])}
+        vic.next("status", vic.told(ends, since), status=DISCONNECTED)
         vic.come()
-
-    def ends(self, since: int, states: set[tuple[int, int]]) -> None:
-        """Vic's SDK is told one of these (status, reason), and then that the connection is gone."""
-        told = self.vic.until(
-            lambda event: (event.get("status"), event.get("reason")) in states, "end", since
-        )
-        self.vic.next("status", self.vic.events.index(told), status=DISCONNECTED)
 
     def check(self) -> None:
         """With everybody there: the last word reaches everybody at once, and all is as it was

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from itertools import cycle
 from typing import Any, TypeVar
 
-from ledger import GROUP, PERSON, Chat, Heard, Ledger, take_command
+from ledger import GROUP, PERSON, Chat, Heard, Ledger
 from places import PatientApi, Place
 from raw_client import APP, WEB, RawClient, fresh, token_for
 from test_streams import Answer, text_of
@@ -296,11 +296,11 @@ class RawScenario:
         assert self.phone.send(self.ben.uid, PERSON, text, **more).reason == 1
         came = self.hear(self.ben, text)
         assert came is None or came.flags & MessageFlag.SYNC_ONCE
-        self.take_command(self.ben.uid, number, text)
+        self.take_command(self.ben.uid, number, text, self.phone.uid)
 
-    def take_command(self, uid: str, number: str, text: str) -> None:
+    def take_command(self, uid: str, number: str, text: str, of: str) -> None:
         """The command waits once, as it was said, until it is acknowledged."""
-        payload = take_command(self.api, uid, number)["payload"]
+        payload = self.ledger.take_command(self.api, uid, number, of)["payload"]
         assert base64.b64decode(payload).decode() == text
 
     def uid_list(self) -> None:
@@ -316,7 +316,7 @@ class RawScenario:
         for device in (self.ben, self.vic):
             came = self.hear(device, text)
             assert came is None or came.channel_id == uid_list_id(uids)
-            self.take_command(device.uid, number, text)
+            self.take_command(device.uid, number, text, uid_list_id(uids))
 
     def temporary_channel(self) -> None:
         """The members are who was set last."""
