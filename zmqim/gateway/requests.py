@@ -13,6 +13,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, Final
 
 from zmqim import limits
+from zmqim.bus.batches import runs_in_frames
 from zmqim.bus.effects import Send, View
 from zmqim.bus.messages import Item, ItemKind, OutcomeCode, Submit
 from zmqim.chat.results import UserRow, decode_result
@@ -134,30 +135,16 @@ class Routers:
         if not self._submits:
             return []
         submits, self._submits = self._submits, {}
-        return [Send(name, Submit(cut)) for name, parts in submits.items() for cut in _cut(parts)]
+        return [
+            Send(name, Submit(items))
+            for name, parts in submits.items()
+            for items in runs_in_frames(parts, [size_of(part) for part in parts])
+        ]
 
 
 def size_of(items: Iterable[Item]) -> int:
     """Bytes of the items in a frame, about."""
     return sum([len(item.body) + ITEM_OVERHEAD_BYTES for item in items])
-
-
-def _cut(parts: list[Sequence[Item]]) -> Iterable[list[Item]]:
-    """`parts` in as few lists as the bounds allow, each part in one of them."""
-    cut = [item for items in parts for item in items]
-    if len(cut) <= limits.BATCH_ITEMS_MAX and size_of(cut) <= limits.BATCH_BYTES_MAX:
-        yield cut
-        return
-    cut, size = [], 0
-    for items in parts:
-        weight = size_of(items)
-        above = size + weight > limits.BATCH_BYTES_MAX
-        if cut and (above or len(cut) + len(items) > limits.BATCH_ITEMS_MAX):
-            yield cut
-            cut, size = [], 0
-        cut.extend(items)
-        size += weight
-    yield cut
 
 
 class Asked:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
+from zmqim.bus.batches import in_frames, runs_in_frames
 from zmqim.bus.effects import Peer, Send
 from zmqim.bus.messages import (
     Answer,
@@ -30,7 +31,6 @@ from zmqim.bus.messages import (
     RoutedItem,
 )
 from zmqim.ids import NodeName, PartitionId
-from zmqim.limits import BATCH_BYTES_MAX, BATCH_ITEMS_MAX
 
 OWN_ORIGIN: Final = 0
 """The router itself asks, for members."""
@@ -245,45 +245,11 @@ class Routing:
         answers, self._answers = self._answers, {}
         for name, items in answers.items():
             if name in self._linked:
-                for batch in _batches(items):
+                for batch in in_frames(items, [len(item.result) for item in items]):
                     yield Send(name, Answers(batch))
         proposals, self._proposals = self._proposals, {}
         for name, parts in proposals.items():
-            for proposed in _joined(parts):
+            # A part comes from one Submit and stays whole.
+            sizes = [sum([len(item.body) for item in part]) for part in parts]
+            for proposed in runs_in_frames(parts, sizes):
                 yield Send(name, Propose(proposed))
-
-
-def _joined(parts: list[list[RoutedItem]]) -> Iterator[list[RoutedItem]]:
-    """`parts` in as few batches as the bounds allow, each part in one of them.
-
-    A part comes from one Submit, which keeps to the bounds itself; of one that does not, alone.
-    """
-    batch: list[RoutedItem] = []
-    bytes_left = BATCH_BYTES_MAX
-    for part in parts:
-        size = sum([len(item.body) for item in part])
-        if batch and (size > bytes_left or len(batch) + len(part) > BATCH_ITEMS_MAX):
-            yield batch
-            batch, bytes_left = [], BATCH_BYTES_MAX
-        bytes_left -= size
-        batch.extend(part)
-    if batch:
-        yield batch
-
-
-def _batches(items: list[Answer]) -> list[list[Answer]]:
-    """`items` cut so that each part keeps to BATCH_ITEMS_MAX and BATCH_BYTES_MAX."""
-    sizes = [len(item.result) for item in items]
-    if len(items) <= BATCH_ITEMS_MAX and sum(sizes) <= BATCH_BYTES_MAX:
-        return [items]
-    batch: list[Answer] = []
-    batches = [batch]
-    bytes_left = BATCH_BYTES_MAX
-    for item, size in zip(items, sizes, strict=True):
-        bytes_left -= size
-        if batch and (bytes_left < 0 or len(batch) >= BATCH_ITEMS_MAX):
-            batch = []
-            batches.append(batch)
-            bytes_left = BATCH_BYTES_MAX - size
-        batch.append(item)
-    return batches

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import Final
 
+from zmqim.bus.batches import in_frames
 from zmqim.bus.messages import Item, Outcome, Outcomes, Submit
 from zmqim.chat.operations import (
     AddMembers,
@@ -21,8 +22,6 @@ from zmqim.chat.operations import (
 from zmqim.chat.queries import CommandsQuery, HeadsQuery, Together
 from zmqim.errors import WireError
 from zmqim.limits import (
-    BATCH_BYTES_MAX,
-    BATCH_ITEMS_MAX,
     COMMANDS_SHOWN_MAX,
     FOLLOWER_NAME_BYTES_MAX,
     HEADS_PER_QUERY_MAX,
@@ -31,7 +30,6 @@ from zmqim.limits import (
     STREAM_NAME_BYTES_MAX,
 )
 
-_Value = TypeVar("_Value")
 OCCURRED_AT_MAX: Final = 2**53
 """Milliseconds since 1970 that JavaScript can say."""
 
@@ -82,23 +80,9 @@ def check_query(query: object) -> None:
 def frames_of(outcomes: list[Outcome]) -> list[Outcomes]:
     """`outcomes` cut so that each part fits one frame."""
     sizes = [len(outcome.result) for outcome in outcomes]
-    return [Outcomes(part) for part in _parts(outcomes, sizes)]
+    return [Outcomes(part) for part in in_frames(outcomes, sizes)]
 
 
 def submits_of(items: list[Item]) -> list[Submit]:
     """The same of what is asked of other partitions."""
-    return [Submit(part) for part in _parts(items, [len(item.body) for item in items])]
-
-
-def _parts(values: list[_Value], sizes: list[int]) -> list[list[_Value]]:
-    if len(values) <= BATCH_ITEMS_MAX and sum(sizes) <= BATCH_BYTES_MAX:
-        return [values]
-    parts: list[list[_Value]] = [[]]
-    total = 0
-    for value, size in zip(values, sizes, strict=True):
-        total += size
-        if parts[-1] and (total > BATCH_BYTES_MAX or len(parts[-1]) == BATCH_ITEMS_MAX):
-            parts.append([])
-            total = size
-        parts[-1].append(value)
-    return parts
+    return [Submit(part) for part in in_frames(items, [len(item.body) for item in items])]

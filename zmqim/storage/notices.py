@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections import deque
 from itertools import islice
 
+from zmqim.bus.batches import in_frames
 from zmqim.bus.messages import NoticeItem, Notices
 from zmqim.ids import NodeName
 from zmqim.limits import (
-    BATCH_BYTES_MAX,
-    BATCH_ITEMS_MAX,
     NOTICE_REPEAT_MS,
     NOTICES_UNACKED_BYTES_MAX,
     NOTICES_UNACKED_MAX,
@@ -107,8 +106,7 @@ class NoticeQueue:
         previous = items[sent - 1].index if sent else 0
         frames = []
         unsent = list(islice(items, sent, None))
-        fits = len(unsent) <= BATCH_ITEMS_MAX and self._bytes <= BATCH_BYTES_MAX
-        for chunk in [unsent] if fits else batches(unsent):
+        for chunk in in_frames(unsent, [len(item.body) for item in unsent]):
             frames.append(Notices(self._partition, term, previous, chunk))
             previous = chunk[-1].index
         self._sent = len(items)
@@ -117,16 +115,3 @@ class NoticeQueue:
     def due_at(self) -> int:
         """When `take` must be called for a repetition; NEVER without one."""
         return self._progress_at + NOTICE_REPEAT_MS if self._sent else NEVER
-
-
-def batches(items: list[NoticeItem]) -> list[list[NoticeItem]]:
-    """`items` cut so that each part fits one frame."""
-    parts: list[list[NoticeItem]] = []
-    size = BATCH_BYTES_MAX
-    for item in items:
-        size += len(item.body)
-        if size > BATCH_BYTES_MAX or len(parts[-1]) == BATCH_ITEMS_MAX:
-            parts.append([])
-            size = len(item.body)
-        parts[-1].append(item)
-    return parts

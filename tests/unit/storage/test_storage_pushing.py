@@ -222,7 +222,7 @@ def test_more_outbox_rows_than_the_window_go_out_one_window_after_the_other() ->
 def test_outbox_rows_that_are_too_large_together_go_out_in_several_frames(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("zmqim.storage.items.BATCH_BYTES_MAX", 100)
+    monkeypatch.setattr("zmqim.limits.BATCH_BYTES_MAX", 100)
     world = StorageWorld()
     world.write(user_key("bob"), deny("bob", *[f"u{n}" for n in range(10)]))
     frames = [one.message for one in world.sent if isinstance(one.message, Submit)]
@@ -233,9 +233,8 @@ def test_outbox_rows_that_are_too_large_together_go_out_in_several_frames(
 
 
 def test_large_answers_and_notices_are_cut_into_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zmqim.storage.items.BATCH_BYTES_MAX", 60)
-    monkeypatch.setattr("zmqim.storage.notices.BATCH_BYTES_MAX", 150)
-    monkeypatch.setattr("zmqim.storage.items.BATCH_ITEMS_MAX", 3)
+    monkeypatch.setattr("zmqim.limits.BATCH_BYTES_MAX", 100)
+    monkeypatch.setattr("zmqim.limits.BATCH_ITEMS_MAX", 3)
     world = StorageWorld(ring(1))
     world.add("g", "alice")
     world.receive(NoticeAck(0, 1, 2))
