@@ -111,7 +111,7 @@ def _counted(viewed: Viewed, log: list[Seen], red: set[int]) -> tuple[int, int]:
     sent = max((one.sequence for one in seen if one.from_uid == viewed.uid), default=0)
     floor = max(place.read, place.deleted, sent)
     unread = sum(floor < one.sequence and one.sequence in red for one in seen)
-    return max(unread, place.marked), max(place.read, sent)
+    return max(unread, place.marked), floor
 
 
 def commands_are_shown_until_taken(history: History) -> Complaints:
