@@ -19,7 +19,7 @@ from tools.chaos.plan import GUESTS_FROM, channels_of, partition_of_channel
 from tools.chaos.replicas import Replica, differences, lags
 from tools.chaos.rig import Rig, Strike
 from tools.chaos.run import Options, chosen
-from tools.chaos.stalls import Writes, stalls_of
+from tools.chaos.stalls import stalls_of
 from tools.chaos.verdict import refused_for_good
 from zmqim.chat.applied import Applied
 from zmqim.sim.history import Acknowledged, Attempt, History, Refused, Seen, Sending
@@ -90,12 +90,26 @@ def test_a_stall_lasts_until_the_first_answer_to_what_began_after_the_strike() -
         sent(4 * SECOND, 6 * SECOND),
         sent(5 * SECOND, 7 * SECOND),
     ]
-    writes = Writes(history, lambda _: 7)
-    found = stalls_of(writes, [Strike("kill", 2 * SECOND, (7, 8))])
+    found = stalls_of(history, lambda _: 7, [Strike("kill", 2 * SECOND, (7, 8))])
     assert found["kill"] == {
         "strikes": 1, "stalls": 1, "never": 0, "p50": 4.0, "p99": 4.0, "max": 4.0,
     }  # fmt: skip
-    assert stalls_of(writes, [Strike("kill", 10 * SECOND, (7,))])["kill"]["stalls"] == 0
+    later = stalls_of(history, lambda _: 7, [Strike("kill", 10 * SECOND, (7,))])
+    assert later["kill"]["stalls"] == 0
+
+
+def test_who_writes_through_a_gateway_that_was_cut_off_too_says_nothing_of_a_stall() -> None:
+    history = History()
+    history.sendings += [sent(3 * SECOND, 9 * SECOND), sent(4 * SECOND, 5 * SECOND)]
+    history.sendings[0].attempts[0].session = ("gateway-2", 0, 1)
+    strikes = [
+        Strike("cut", 2 * SECOND, (7,), ("gateway-1",)),
+        Strike("cut", 2 * SECOND, (7,), ("gateway-2",)),
+        Strike("cut", 2 * SECOND, (7,), ("gateway-1", "gateway-2")),
+    ]
+    found = stalls_of(history, lambda _: 7, strikes)["cut"]
+    assert (found["strikes"], found["stalls"]) == (3, 2)
+    assert (found["p50"], found["max"]) == (3.0, 7.0)
 
 
 def test_a_strike_before_everybody_recovered_is_of_a_kind_of_its_own() -> None:

@@ -274,6 +274,10 @@ class Cluster:
                     found[row["name"]] = row["state"]
         return found
 
+    def gateways_on(self, host: str) -> list[str]:
+        """The gateways that lose the others when that host does."""
+        return [name for name in self.named("gateway") if self.net and PLACES[name] == host]
+
     def leaders(self) -> dict[int, str]:
         """Partition → the storage that leads it: as the cluster says, else as the ring places."""
         told = self.partitions()

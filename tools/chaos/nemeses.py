@@ -145,7 +145,7 @@ def cut_isolate_leader(rig: Rig) -> str:
     leaders = rig.cluster.leaders()
     name = leaders[rig.random.choice(sorted(leaders))]
     host = rig.cluster.host_of(name).name
-    return _cut(rig, isolate(host, _hosts(rig)), f"{host} alone, with {name}", struck=[name])
+    return _cut(rig, isolate(host, _hosts(rig)), f"{host} alone, with {name}", [name], host)
 
 
 def cut_halves(rig: Rig) -> str:
@@ -201,11 +201,13 @@ def _hosts(rig: Rig) -> list[str]:
     return [host.name for host in rig.cluster.hosts]
 
 
-def _cut(rig: Rig, links: list[Link], words: str, struck: Sequence[str] = ()) -> str:
+def _cut(
+    rig: Rig, links: list[Link], words: str, struck: Sequence[str] = (), alone: str = ""
+) -> str:
     net = rig.cluster.net
     assert net is not None
     if struck:
-        rig.strike("cut", list(struck))
+        rig.strike("cut", list(struck), rig.cluster.gateways_on(alone))
     most = max(CUT_SECONDS_MIN, min(rig.longest, rig.left))
     seconds = rig.random.uniform(CUT_SECONDS_MIN, most)
     net.cut(links)

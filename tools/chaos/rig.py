@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
 from typing import NamedTuple
@@ -34,6 +34,8 @@ class Strike(NamedTuple):
     """kill, kill all, cut (off silently) or pause."""
     at: int
     partitions: tuple[int, ...]
+    gateways: tuple[str, ...] = ()
+    """Cut off with the leader."""
 
 
 class Rig:
@@ -71,8 +73,8 @@ class Rig:
         """Let time pass: so many seconds by chance, never beyond the end."""
         time.sleep(max(0.0, min(self.random.uniform(low, high), self.left)))
 
-    def strike(self, kind: str, storages: list[str]) -> None:
-        """Note, before it is done, that these storages are struck now.
+    def strike(self, kind: str, storages: list[str], gateways: Sequence[str] = ()) -> None:
+        """Note, before it is done, that these storages are struck now, and these gateways cut off.
 
         A strike before everybody recovered from what was before is of a kind of its own: together
         they may take a majority away, and then the stall is as long as a start takes.
@@ -81,7 +83,7 @@ class Rig:
         led = tuple(partition for partition, name in leaders.items() if name in storages)
         if led:
             kind = f"{kind} before recovery" if self.is_troubled else kind
-            self.strikes.append(Strike(kind, now_us(), led))
+            self.strikes.append(Strike(kind, now_us(), led, tuple(gateways)))
         self.is_troubled = True
 
     def count(self, outcome: str) -> None:

@@ -30,7 +30,7 @@ from tools.chaos.plan import GatewayAddress, partition_of_channel, plan_of
 from tools.chaos.replicas import Replica, lags, read_storage
 from tools.chaos.report import report_of
 from tools.chaos.rig import Rig, Trouble, now_us
-from tools.chaos.stalls import Writes, stalls_of
+from tools.chaos.stalls import stalls_of
 from tools.chaos.verdict import Verdict, deafen, judge, refused_for_good
 from zmqim.errors import ZmqimError
 from zmqim.sim.history import History
@@ -240,9 +240,10 @@ def _judge(
     full = any(trouble.kind == "full-disk" for trouble in rig.troubles)
     findings = [*rig.findings, *refused_for_good(history, full)]
     verdict = judge(history, replicas, findings)
-    writes = Writes(history, lambda key: partition_of_channel(key[0], key[1], partitions))
     report = report_of(options, rig, history, done["counted"], verdict, replicas, left_out)
-    report["stalls"] = stalls_of(writes, rig.strikes)
+    report["stalls"] = stalls_of(
+        history, lambda key: partition_of_channel(key[0], key[1], partitions), rig.strikes
+    )
     report["clients_cpu"] = done["cpu"]
     report["entries_behind"] = lags(replicas)
     return Outcome(report, verdict, history, replicas)

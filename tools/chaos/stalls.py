@@ -5,13 +5,16 @@ it unreachable) to the first acknowledgement of any message to that partition wh
 began after the strike. Clients see it so: they send at a set rate whatever the cluster does.
 Messages to one partition come every 1 / (rate per partition) seconds, and the figure is late by up
 to that. A partition to which nothing was sent afterwards is not counted.
+
+Whoever writes through a gateway that was cut off with the leader waits for the end of the cut,
+whatever partitions do: such messages say nothing of a partition, and are left out.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from tools.chaos.rig import Strike
@@ -23,10 +26,16 @@ NEVER = 1 << 62
 class Writes:
     """The sends to each partition, for asking when the first of those after a moment was done."""
 
-    def __init__(self, history: History, partition_of: Callable[[ChannelKey], int]) -> None:
+    def __init__(
+        self,
+        history: History,
+        partition_of: Callable[[ChannelKey], int],
+        without: Collection[str] = (),
+    ) -> None:
+        """Those that were first sent through one of the gateways `without` do not count."""
         began: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for sending in history.sendings:
-            if sending.attempts:
+            if sending.attempts and sending.attempts[0].session[0] not in without:
                 answer = sending.first_acknowledged
                 at = NEVER if answer is None else answer.at
                 began[partition_of(sending.channel)].append((sending.attempts[0].began, at))
@@ -51,14 +60,20 @@ class Writes:
         return first if first == NEVER else first - struck
 
 
-def stalls_of(writes: Writes, strikes: Iterable[Strike]) -> dict[str, dict[str, Any]]:
+def stalls_of(
+    history: History, partition_of: Callable[[ChannelKey], int], strikes: Iterable[Strike]
+) -> dict[str, dict[str, Any]]:
     """By kind of strike: how often, and the stalls of its partitions in seconds."""
     found: dict[str, list[int]] = defaultdict(list)
     counts: dict[str, int] = defaultdict(int)
+    writes: dict[tuple[str, ...], Writes] = {}
     for strike in strikes:
         counts[strike.kind] += 1
+        cut_off = strike.gateways
+        if cut_off not in writes:
+            writes[cut_off] = Writes(history, partition_of, cut_off)
         for partition in strike.partitions:
-            stall = writes.stall(partition, strike.at)
+            stall = writes[cut_off].stall(partition, strike.at)
             if stall is not None:
                 found[strike.kind].append(stall)
     return {
