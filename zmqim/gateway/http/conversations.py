@@ -50,12 +50,8 @@ from zmqim.gateway.http.shapes import ChannelKey, Ok
 from zmqim.gateway.http.stored import StoredMessage, channel_shown, stored_messages
 from zmqim.ids import HLC_COUNTER_BITS, seconds_of
 
-
-class Shown(NamedTuple):
-    """A conversation that the person sees."""
-
-    row: ConversationRow
-    head: HeadView
+Shown = tuple[ConversationRow, HeadView]
+"""A conversation that the person sees."""
 
 
 # ---- the shapes of v2.2 --------------------------------------------------------------------------
@@ -77,14 +73,16 @@ async def conversation_sync(
     count = 0 if data.page else max(1, data.msg_count)
     shown, told = await _shown(directory, data.uid, rows, count)
     version = version_of(min(promise, told))
-    shown = [
-        one
-        for one in shown
-        if changed_at(*one) >= data.version and (unread_of(*one) or not data.only_unread)
-    ]
+    if data.version or data.only_unread:
+        shown = [
+            (row, head)
+            for row, head in shown
+            if changed_at(row, head) >= data.version
+            and (unread_of(row, head) or not data.only_unread)
+        ]
     if data.page:
         first = (data.page - 1) * data.page_size
-        rows = [one.row for one in shown[first : first + data.page_size]]
+        rows = [row for row, _ in shown[first : first + data.page_size]]
         shown, _ = await _shown(directory, data.uid, rows, max(1, data.msg_count))
         if data.page > 1:
             # What came meanwhile on an earlier page was not seen: only that page's version counts.
@@ -216,7 +214,7 @@ async def conversation_list(
         elif changed_at(row, head) < start.since:
             continue
         elif is_listed(row, head):
-            listed.append(_listed(data.uid, Shown(row, head)))
+            listed.append(_listed(data.uid, row, head))
         elif start.since:
             deletes.append(_key(data.uid, row))
     done = not page.next
@@ -240,7 +238,7 @@ async def conversation_retry(
         if head is None:
             unresolved.append(_key(data.uid, row))
         elif is_listed(row, head):
-            listed.append(_listed(data.uid, Shown(row, head)))
+            listed.append(_listed(data.uid, row, head))
         else:
             deletes.append(_key(data.uid, row))
     return ConversationListAnswer(listed, deletes, unresolved, "", True, "")
@@ -289,8 +287,8 @@ async def _shown(
     messages = min(messages, max(1, limits.RECENTS_ASKED_MAX // max(1, len(rows))))
     wanted = [head_wanted(row, messages, WITH_SNAPSHOTS) for row in rows]
     heads, promise = await directory.all_heads(uid, wanted)
-    both = [Shown(row, head) for row, head in zip(rows, heads, strict=True)]
-    return [one for one in both if is_listed(*one)], promise
+    both = zip(rows, heads, strict=True)
+    return [(row, head) for row, head in both if is_listed(row, head)], promise
 
 
 async def _read(
@@ -359,8 +357,7 @@ class _Answers:
         return is_over(hlc, message.expire, self._wall_ms)
 
 
-def _listed(uid: str, one: Shown) -> ListedConversation:
-    row, head = one
+def _listed(uid: str, row: ConversationRow, head: HeadView) -> ListedConversation:
     newest = head.messages[-1]
     send = decode_send(newest.operation)
     return ListedConversation(
@@ -385,7 +382,8 @@ def _listed(uid: str, one: Shown) -> ListedConversation:
 
 
 def _newest_first(one: Shown) -> tuple[int, str]:
-    return -one.head.last_hlc, one.row.channel_id
+    row, head = one
+    return -head.last_hlc, row.channel_id
 
 
 def _key(uid: str, row: ConversationRow) -> ChannelKey:
