@@ -21,7 +21,7 @@ from zmqim.errors import WireError
 from zmqim.gateway.wheel import Wheel
 from zmqim.ids import NodeName, PartitionId
 from zmqim.ring.partitions import partition_of
-from zmqim.ring.routers import routers_of
+from zmqim.ring.routers import router_of, routers_of
 
 DONE: Final = int(OutcomeCode.DONE)
 BUSY: Final = int(OutcomeCode.BUSY)
@@ -105,8 +105,7 @@ class Routers:
     def owner_of(self, partition: int) -> NodeName | None:
         """The router that rendezvous names for the partition among the live ones, None without any:
         logins have one owner, who stays it while it is only suspected."""
-        routers = routers_of(PartitionId(partition), self.live)
-        return routers[0] if routers else None
+        return router_of(PartitionId(partition), self.live)
 
     def router_for(self, partition: int, tries: int) -> NodeName | None:
         """Whom to ask about the partition, None without any: every router routes everything, so a

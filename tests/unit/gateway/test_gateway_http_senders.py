@@ -28,7 +28,8 @@ class Users:
         self.rows: dict[str, UserRow] = {}
         self.asked: list[str] = []
         self.gate: asyncio.Event | None = None
-        self.senders = Senders(Asking(cast(GatewayPort, SimpleNamespace(ask=self._ask))))
+        port = SimpleNamespace(ask=self._ask, system_uids=frozenset({"robot"}))
+        self.senders = Senders(Asking(cast(GatewayPort, port)))
 
     async def _ask(self, kind: int, key: bytes, body: bytes, deadline_ms: int) -> Answer:
         query = decode_query(body)
@@ -70,6 +71,15 @@ def test_who_may_send_is_asked_about_again_after_a_moment() -> None:
         users.rows["ada"] = UserRow("ada", True, send_ban=True)
         clock.ahead += SENDER_KNOWN_MS / 1000
         assert await users.refusal("ada") == Reason.SEND_BANNED
+
+    run(scene)
+
+
+def test_a_system_uid_is_not_asked_about() -> None:
+    async def scene(users: Users, clock: Clock) -> None:
+        users.rows["robot"] = UserRow("robot", True, ban=True)
+        assert await users.refusal("robot") == 0
+        assert users.asked == []
 
     run(scene)
 

@@ -8,8 +8,8 @@ that comes with a stamp below another partition's (`zmqim.chat.listing`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 from zmqim import limits
 from zmqim.chat.channels import route_key_of_channel, route_key_of_user
@@ -32,10 +32,11 @@ from zmqim.chat.results import (
 )
 from zmqim.chat.rows import ConversationRow
 from zmqim.gateway.http.asking import Asking
-from zmqim.gateway.http.bundling import Bundling, PartitionAsk
+from zmqim.gateway.http.bundling import Bundling, PageT, PartitionAsk
 from zmqim.gateway.http.problems import Problem, bad_request
 from zmqim.ring.partitions import partition_of
 
+WantedT = TypeVar("WantedT", HeadWanted, CommandsWanted)
 _NEVER = 1 << 63
 
 
@@ -88,24 +89,43 @@ class Directory:
         """How far the channels are, as `uid` sees them."""
         views: list[HeadView | None] = [None] * len(wanted)
         promise = _NEVER
+        told = await self._told(
+            wanted, lambda some: HeadsQuery(uid, some), HeadsPage, lambda page: len(page.heads)
+        )
+        for numbers, page in told:
+            if isinstance(page, Problem):
+                continue
+            for number, view in zip(numbers, page.heads, strict=False):
+                views[number] = view
+            promise = min(promise, page.promise)
+        return Heads(views, promise)
+
+    async def _told(
+        self,
+        wanted: Sequence[WantedT],
+        query_of: Callable[[list[WantedT]], HeadsQuery | CommandsQuery],
+        expected: type[PageT],
+        count_of: Callable[[PageT], int],
+    ) -> list[tuple[list[int], PageT | Problem]]:
+        """Ask for channels until all were told of that a leader tells of: the pages, each with the
+        places in `wanted` of the channels that it begins with; `count_of` says of how many it is.
+        """
+        found: list[tuple[list[int], PageT | Problem]] = []
         left = self._by_partition(wanted)
         while left:
-            asks = [
-                _ask(partition, HeadsQuery(uid, [wanted[number] for number in _few(numbers)]))
-                for partition, numbers in left.items()
-            ]
-            pages = await self._bundling.read_each(asks, HeadsPage)
+            asks = []
+            for partition, numbers in left.items():
+                some = [wanted[number] for number in numbers[: limits.HEADS_PER_QUERY_MAX]]
+                key = route_key_of_channel(some[0].channel_type, some[0].channel_id)
+                asks.append(PartitionAsk(partition, key, query_of(some)))
+            pages = await self._bundling.read_each(asks, expected)
             following = {}
             for (partition, numbers), page in zip(left.items(), pages, strict=True):
-                if isinstance(page, Problem):
-                    continue
-                for number, view in zip(numbers, page.heads, strict=False):
-                    views[number] = view
-                promise = min(promise, page.promise)
-                if len(page.heads) < len(numbers):
-                    following[partition] = numbers[len(page.heads) :]
+                found.append((numbers, page))
+                if not isinstance(page, Problem) and count_of(page) < len(numbers):
+                    following[partition] = numbers[count_of(page) :]
             left = following
-        return Heads(views, promise)
+        return found
 
     def _by_partition(self, wanted: Sequence[HeadWanted | CommandsWanted]) -> dict[int, list[int]]:
         """The places in `wanted` of the channels that a partition holds, by partition."""
@@ -134,22 +154,17 @@ class Directory:
         """The oldest commands of those channels, up to `limit` of each; `Problem` if a partition
         does not answer."""
         found: list[tuple[CommandsWanted, MessageRow]] = []
-        left = self._by_partition(wanted)
-        while left:
-            asks = [
-                _ask(partition, CommandsQuery([wanted[number] for number in _few(numbers)], limit))
-                for partition, numbers in left.items()
-            ]
-            pages = await self._bundling.read_each(asks, CommandsPage)
-            following = {}
-            for (partition, numbers), page in zip(left.items(), pages, strict=True):
-                if isinstance(page, Problem):
-                    raise page
-                for number, told in zip(numbers, page.channels, strict=False):
-                    found += [(wanted[number], message) for message in told.messages]
-                if len(page.channels) < len(numbers):
-                    following[partition] = numbers[len(page.channels) :]
-            left = following
+        told = await self._told(
+            wanted,
+            lambda some: CommandsQuery(some, limit),
+            CommandsPage,
+            lambda page: len(page.channels),
+        )
+        for numbers, page in told:
+            if isinstance(page, Problem):
+                raise page
+            for number, channel in zip(numbers, page.channels, strict=False):
+                found += [(wanted[number], message) for message in channel.messages]
         return found
 
     async def last_command(self, channel_type: int, channel_id: str) -> int:
@@ -173,16 +188,3 @@ class Directory:
     ) -> None:
         """Store how far a person is."""
         await self._asking.write(route_key_of_user(change.uid), change)
-
-
-def _few(numbers: list[int]) -> list[int]:
-    """As many as one question may name."""
-    return numbers[: limits.HEADS_PER_QUERY_MAX]
-
-
-def _ask(partition: int, query: HeadsQuery | CommandsQuery) -> PartitionAsk:
-    """A question about channels of one partition."""
-    first = query.channels[0]
-    return PartitionAsk(
-        partition, route_key_of_channel(first.channel_type, first.channel_id), query
-    )

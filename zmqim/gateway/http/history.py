@@ -44,12 +44,15 @@ async def message_sync(data: MessageSyncRequest, asking: Given) -> MessageSyncAn
     0: start inclusive downwards (0 = newest), end exclusive. A removed member sees up to the
     removal. Messages whose expire seconds have passed are left out; their sequences stay theirs.
     event_summary_mode `basic` leaves the snapshots of streams out."""
-    page = await _page(asking, data.login_uid, data)
-    messages = _shown(page, data.login_uid, data)
+    page, messages = await _page(asking, data.login_uid, data)
     return MessageSyncAnswer(data.start_message_seq, data.end_message_seq, int(page.more), messages)
 
 
-async def _page(asking: Asking, login_uid: str, wanted: SyncItem) -> MessagesPage:
+async def _page(
+    asking: Asking, login_uid: str, wanted: SyncItem
+) -> tuple[MessagesPage, list[StoredMessage]]:
+    """The page that is wanted, and its messages as `login_uid` sees them."""
+    is_basic = wanted.event_summary_mode == "basic"
     channel_id = channel_of(wanted.channel_type, wanted.channel_id, login_uid)
     query = MessagesQuery(
         wanted.channel_type,
@@ -59,20 +62,11 @@ async def _page(asking: Asking, login_uid: str, wanted: SyncItem) -> MessagesPag
         wanted.end_message_seq,
         wanted.limit or LIMIT_DEFAULT,
         wanted.pull_mode,
-        streams=WITHOUT_SNAPSHOTS if _is_basic(wanted) else WITH_SNAPSHOTS,
+        streams=WITHOUT_SNAPSHOTS if is_basic else WITH_SNAPSHOTS,
     )
-    return await read_page(asking, query, wall_clock_ms())
-
-
-def _is_basic(wanted: SyncItem) -> bool:
-    """Are the snapshots of streams to be left out?"""
-    return wanted.event_summary_mode == "basic"
-
-
-def _shown(page: MessagesPage, login_uid: str, wanted: SyncItem) -> list[StoredMessage]:
-    canonical = channel_of(wanted.channel_type, wanted.channel_id, login_uid)
-    name = channel_shown(wanted.channel_type, canonical, login_uid)
-    return stored_messages(page.messages, page.streams, name, basic=_is_basic(wanted))
+    page = await read_page(asking, query, wall_clock_ms())
+    name = channel_shown(wanted.channel_type, channel_id, login_uid)
+    return page, stored_messages(page.messages, page.streams, name, basic=is_basic)
 
 
 @post("/channel/messagesyncbatch", status_code=200, tags=["messages"])
@@ -103,13 +97,13 @@ class _Batch:
                 answer.error = "the answer is full: ask for this channel in a further call"
                 return answer
             try:
-                page = await _page(self._asking, self._login_uid, item)
+                page, messages = await _page(self._asking, self._login_uid, item)
             except Problem as problem:
                 answer.error = problem.msg
                 return answer
         self._bytes += sum(len(row.operation) for row in page.messages)
         answer.more = int(page.more)
-        answer.messages = _shown(page, self._login_uid, item)
+        answer.messages = messages
         return answer
 
 
@@ -118,7 +112,8 @@ async def max_message_seq(
     channel_id: ChannelId, channel_type: TypeOfChannel, asking: Given, login_uid: LoginUid = ""
 ) -> MaxSequenceAnswer:
     """The sequence of the last message that login_uid may see; 0: there is none."""
-    page = await _newest(asking, channel_type, channel_id, login_uid)
+    canonical = channel_read_by(channel_type, channel_id, login_uid)
+    page = await _newest(asking, channel_type, canonical, login_uid)
     return MaxSequenceAnswer(page.last_sequence)
 
 
@@ -127,8 +122,8 @@ async def last_message(
     channel_id: ChannelId, channel_type: TypeOfChannel, asking: Given, login_uid: LoginUid = ""
 ) -> StoredMessage | NotThere:
     """The last message that login_uid may see; `{"status": 404}` if there is none."""
-    page = await _newest(asking, channel_type, channel_id, login_uid)
     canonical = channel_read_by(channel_type, channel_id, login_uid)
+    page = await _newest(asking, channel_type, canonical, login_uid)
     name = channel_shown(channel_type, canonical, login_uid)
     shown = stored_messages(page.messages, page.streams, name, basic=False)
     return shown[-1] if shown else NotThere()
@@ -137,6 +132,5 @@ async def last_message(
 async def _newest(
     asking: Asking, channel_type: int, channel_id: str, login_uid: str
 ) -> MessagesPage:
-    channel_id = channel_read_by(channel_type, channel_id, login_uid)
     query = MessagesQuery(channel_type, channel_id, login_uid, limit=1, streams=WITH_SNAPSHOTS)
     return await read_page(asking, query, wall_clock_ms())

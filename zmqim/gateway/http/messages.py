@@ -39,8 +39,7 @@ async def send_message(data: SendRequest, asking: Given, senders: GivenSenders) 
     goes to exactly these uids."""
     port = asking.port
     operation = _operation_of(data, port.system_uids)
-    if operation.from_uid not in port.system_uids:
-        await senders.check(operation.from_uid)
+    await senders.check(operation.from_uid)
     if data.subscribers:
         await make_list(asking, operation.channel_id, uids_of(data))
     operation = await approved(port, operation, data.channel_id)

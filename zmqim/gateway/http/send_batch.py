@@ -55,8 +55,7 @@ async def send_batch(
         privileged=sender in port.system_uids,
         stranger=stranger_asked(ChannelType.PERSON),
     )
-    if sender not in port.system_uids:
-        await senders.check(sender)
+    await senders.check(sender)
     batch = _Batch(asking, port, message, list(dict.fromkeys(data.subscribers)))
     return await batch.send()
 

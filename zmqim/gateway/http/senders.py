@@ -29,7 +29,9 @@ class Senders:
         self._forgotten = 0
 
     async def check(self, uid: str) -> None:
-        """`Problem` if the user is banned, or may not send."""
+        """`Problem` if the user is banned, or may not send. System uids have no bans."""
+        if uid in self._asking.port.system_uids:
+            return
         now = asyncio.get_running_loop().time()
         if self._known_until.get(uid, 0.0) > now:
             return
