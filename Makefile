@@ -1,18 +1,20 @@
 # make up      start a cluster on this machine and chat: see README.md
-# make test    run every test
+# make test    run the tests
 # `make help` lists the rest.
 
 BIN := .venv/bin
 TOPOLOGY ?=
 INSTALLED := .venv/.installed
 COMPILED ?=
+JOBS ?= $(shell expr 2 \* $$(nproc))
+PYTEST := -m pytest -n $(JOBS) --dist loadgroup
 ifeq ($(COMPILED),1)
 # What these targets start finds the compiled packages before the source.
 up bench chaos soak: private export PYTHONPATH := $(CURDIR)/.compiled$(if $(PYTHONPATH),:$(PYTHONPATH))
 NEEDED := .compiled/.installed
 endif
 
-.PHONY: help setup compiled test-compiled up format lint test sim processes check coverage bench soak chaos clean
+.PHONY: help setup compiled test-compiled up format lint test test-long sim processes check coverage bench soak chaos clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -46,31 +48,34 @@ lint: $(INSTALLED)  ## style, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(INSTALLED)  ## every test; says which were left out and how to run them
-	$(BIN)/python -m pytest
+test: $(INSTALLED)  ## the tests, JOBS (two a core) at once; says which were left out and how to run them
+	$(BIN)/python $(PYTEST)
+
+test-long: $(INSTALLED)  ## those that only go on where others showed an example: all mutants, more seeds
+	$(BIN)/python $(PYTEST) -m long
 
 test-compiled: .compiled/.installed  ## the same for the compiled code: what does not take it apart, and real processes
-	PYTHONPATH=$(CURDIR)/.compiled ZMQIM_COMPILED=1 $(BIN)/python -P -m pytest \
+	PYTHONPATH=$(CURDIR)/.compiled ZMQIM_COMPILED=1 $(BIN)/python -P $(PYTEST) \
 	    tests/unit tests/property tests/clients tests/processes/test_chaos.py tests/processes/test_gateway_plugin.py
 
 sim: $(INSTALLED)  ## the simulated cluster only: SEEDS (100) seeds, then the tests of the simulation
 	$(BIN)/python -m zmqim.sim --seeds $(or $(SEEDS),100)
-	$(BIN)/python -m pytest tests/simulation
+	$(BIN)/python $(PYTEST) tests/simulation
 
 processes: $(INSTALLED)  ## real processes and real clients only
-	$(BIN)/python -m pytest tests/processes tests/clients
+	$(BIN)/python $(PYTEST) tests/processes tests/clients
 
 check: lint  ## lint, and whether every promise has its test
 	$(BIN)/python tools/promises.py --check
 
 coverage: $(INSTALLED)  ## branch coverage of the pure packages
-	$(BIN)/python -m coverage run -m pytest tests/unit tests/property
+	$(BIN)/python $(PYTEST) --cov --cov-report= tests/unit tests/property
 	$(BIN)/python -m coverage report --fail-under=95 --skip-covered --include='zmqim/gossip/*,zmqim/ring/*,zmqim/raft/*,zmqim/chat/*,zmqim/wkproto/*,zmqim/jsonrpc/*,zmqim/bus/links.py,zmqim/*/core.py,zmqim/node/supervision.py'
 
 bench: $(INSTALLED) $(NEEDED)  ## load on a fresh quickstart; BENCH="idle --connections 10000" for another shape
 	tools/bench/run.sh $(BENCH)
 
-soak: $(INSTALLED) $(NEEDED)  ## hours: SEEDS (10000) seeds, STATES (100000000) of the log core (resumed), all mutants, CUTS (50), KILLS (100), HTTP (10000) requests, FUZZ (50000) random frames, chaos
+soak: $(INSTALLED) $(NEEDED) test-long  ## hours: test-long, SEEDS (10000) seeds, STATES (100000000) of the log core (resumed), CUTS (50), KILLS (100), HTTP (10000) requests, FUZZ (50000) random frames, chaos
 	$(BIN)/python -m zmqim.sim --seeds $(or $(SEEDS),10000) --first 1000
 	$(BIN)/python -m zmqim.sim.explorer --states $(or $(STATES),100000000) --checkpoint $(or $(EXPLORED),.explored)
 	ZMQIM_HTTP_REQUESTS=$(or $(HTTP),10000) $(BIN)/python -m pytest tests/clients/test_http_document.py

@@ -15,6 +15,8 @@ import pytest
 from zmqim.sim.run import run
 
 SEEDS = 100
+EVERY_TIME = 30
+"""Of them in `make test`; the others are in `make test-long`."""
 SMALL_SEEDS = 200
 """Three storages, two partitions: where replication itself is in trouble all the time."""
 LINES = (Path(__file__).parent / "seeds.txt").read_text().splitlines()
@@ -33,7 +35,17 @@ KEPT_SMALL = [int(line.split()[1]) for line in LINES if line.startswith("small "
 @pytest.mark.promise("P9")
 @pytest.mark.promise("P11")
 @pytest.mark.promise("P12")
-@pytest.mark.parametrize("seed", sorted({*range(SEEDS), *KEPT}))
+@pytest.mark.parametrize(
+    "seed",
+    [
+        *sorted({*range(EVERY_TIME), *KEPT}),
+        *(
+            pytest.param(seed, marks=pytest.mark.long)
+            for seed in range(EVERY_TIME, SEEDS)
+            if seed not in KEPT
+        ),
+    ],
+)
 def test_the_promises_hold_whatever_the_seed_does(seed: int) -> None:
     report = run(seed)
     again = f"python -m zmqim.sim --seeds 1 --first {seed}"

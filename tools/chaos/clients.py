@@ -29,12 +29,14 @@ class Clients:
         """`inside` is put before the command: where the clients live."""
         self._plan = plan
         self._lines: dict[str, Any] = {}
+        # The tools lie beside the package: what is compiled stands before both.
+        paths = filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)])
         self._process = subprocess.Popen(
-            [*inside, sys.executable, "-m", "tools.chaos.load"],
+            [*inside, sys.executable, "-P", "-m", "tools.chaos.load"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         )
         self._listening = threading.Thread(target=self._listen, daemon=True)
         self._listening.start()
