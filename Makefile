@@ -59,7 +59,7 @@ test-compiled: .compiled/.installed  ## the same for the compiled code: what doe
 	    tests/unit tests/property tests/clients tests/processes/test_chaos.py tests/processes/test_gateway_plugin.py
 
 sim: $(INSTALLED)  ## the simulated cluster only: SEEDS (100) seeds, then the tests of the simulation
-	$(BIN)/python -m zmqim.sim --seeds $(or $(SEEDS),100)
+	$(BIN)/python -m zmqim.sim --seeds $(or $(SEEDS),100) --jobs $$(nproc)
 	$(BIN)/python $(PYTEST) tests/simulation
 
 processes: $(INSTALLED)  ## real processes and real clients only
@@ -75,8 +75,8 @@ coverage: $(INSTALLED)  ## branch coverage of the pure packages
 bench: $(INSTALLED) $(NEEDED)  ## load on a fresh quickstart; BENCH="idle --connections 10000" for another shape
 	tools/bench/run.sh $(BENCH)
 
-soak: $(INSTALLED) $(NEEDED) test-long  ## hours: test-long, SEEDS (10000) seeds, STATES (100000000) of the log core (resumed), CUTS (50), KILLS (100), HTTP (10000) requests, FUZZ (50000) random frames, chaos
-	$(BIN)/python -m zmqim.sim --seeds $(or $(SEEDS),10000) --first 1000
+soak: $(INSTALLED) $(NEEDED) test-long  ## hours: test-long, SEEDS (10000) seeds (resumed), STATES (100000000) of the log core (resumed), CUTS (50), KILLS (100), HTTP (10000) requests, FUZZ (50000) random frames, chaos
+	$(BIN)/python -m zmqim.sim --seeds $(or $(SEEDS),10000) --first 1000 --jobs $$(nproc) --held $(or $(HELD),.held)
 	$(BIN)/python -m zmqim.sim.explorer --states $(or $(STATES),100000000) --checkpoint $(or $(EXPLORED),.explored)
 	ZMQIM_HTTP_REQUESTS=$(or $(HTTP),10000) $(BIN)/python -m pytest tests/clients/test_http_document.py
 	ZMQIM_FUZZ_FRAMES=$(or $(FUZZ),50000) $(BIN)/python -m pytest tests/clients/test_fuzz.py
@@ -88,5 +88,5 @@ chaos: $(INSTALLED) $(NEEDED)  ## trouble on real processes (root): CHAOS="--see
 	$(BIN)/python -m tools.chaos --netns $(CHAOS)
 
 clean:  ## remove what can be made again; never zmqim-data
-	rm -rf .venv .compiled .compiled.new build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .explored
+	rm -rf .venv .compiled .compiled.new build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .explored .held
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
