@@ -206,10 +206,9 @@ class LevelFolder:
         try:
             _position(iterator, start, stop, reverse)
             while iterator.valid():
-                key = iterator.key()
+                key, framed = iterator.item()
                 if key < start or key >= stop:
                     break
-                framed = iterator.value()
                 if crc32(framed, crc32(key)) != CRC_RESIDUE or framed[:2] != FRAME_HEADER:
                     raise self._bad_row(key)
                 found.append((key, framed[2:-4]))
