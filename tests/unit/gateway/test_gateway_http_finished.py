@@ -182,7 +182,7 @@ def test_whoever_asks_again_is_told_what_somebody_is_told_who_never_asked(
         directory = Directory(asking, 64)
         lasting = Finished()
 
-        def answers(finished: Finished) -> list[bytes]:
+        async def answered(finished: Finished) -> list[bytes]:
             calls = [
                 conversations.conversation_sync.fn(request, directory, finished)
                 for uid in ("ann", "bob")
@@ -200,7 +200,10 @@ def test_whoever_asks_again_is_told_what_somebody_is_told_who_never_asked(
                     MessageSyncRequest("g", 2, login_uid="bob"),
                 )
             ]
-            return [msgspec.json.encode(asyncio.run(call)) for call in calls]
+            return [msgspec.json.encode(await call) for call in calls]
+
+        def answers(finished: Finished) -> list[bytes]:
+            return asyncio.run(answered(finished))
 
         rig.port.partition.apply(AddMembers(2, "g", ["ann", "bob"]))
         rig.port.settle()
