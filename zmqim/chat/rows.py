@@ -65,7 +65,7 @@ class Token(msgspec.Struct, array_like=True, frozen=True):
     token_hash: bytes
 
 
-class ConversationRow(msgspec.Struct, array_like=True, frozen=True):
+class ConversationRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Row `N`: a person in a channel (`zmqim.chat.conversations`).
 
     `joined` is the channel's last sequence when the person came in, `read` and `deleted` how far

@@ -206,9 +206,10 @@ class LevelFolder:
         try:
             _position(iterator, start, stop, reverse)
             while iterator.valid():
-                key, framed = iterator.item()
+                key = iterator.key()
                 if key < start or key >= stop:
                     break
+                framed = iterator.value()
                 if crc32(framed, crc32(key)) != CRC_RESIDUE or framed[:2] != FRAME_HEADER:
                     raise self._bad_row(key)
                 found.append((key, framed[2:-4]))
