@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from typing import cast
 
+import msgspec
 import pytest
 from chat_partition import Partition
 
 from zmqim.chat.codes import ChannelType, MessageFlag
+from zmqim.chat.keys import channel_digest
 from zmqim.chat.messages import NEWEST_BYTES_MAX
 from zmqim.chat.operations import (
     AddMembers,
@@ -20,6 +22,7 @@ from zmqim.chat.operations import (
 )
 from zmqim.chat.queries import ConversationsQuery, HeadsQuery, HeadWanted
 from zmqim.chat.results import ConversationsPage, HeadsPage, HeadView
+from zmqim.chat.rows import ConversationRow
 from zmqim.chat.view import Row
 from zmqim.store.memory import MemoryRowStore
 
@@ -138,6 +141,14 @@ def test_a_shorter_page_is_none_of_all_rows() -> None:
     rest = counted.partition.query(ConversationsQuery("a", page.next, 99))
     assert isinstance(rest, ConversationsPage)
     assert page.rows + rest.rows == counted.rows()[0].rows
+
+
+def test_a_row_that_an_earlier_build_wrote_travels_without_its_last_fields() -> None:
+    counted = Counted()
+    key = counted.partition.state.keys.conversation("a", channel_digest(GROUP, "g", False))
+    counted.store.write([(key, msgspec.msgpack.encode([GROUP, "g", True, 7, 1]))])
+    (row,) = counted.rows()[0].rows
+    assert row == ConversationRow(GROUP, "g", True, 7, 1)
 
 
 def test_so_many_rows_are_kept_and_persons_without_any_count_too() -> None:
