@@ -25,7 +25,7 @@ from zmqim.chat.rows import ConversationRow
 from zmqim.gateway.http import conversations, history
 from zmqim.gateway.http.asking import Asking
 from zmqim.gateway.http.conversation_shapes import ConversationSyncRequest
-from zmqim.gateway.http.directory import Directory
+from zmqim.gateway.http.directory import ROW_BYTES_MAX, Directory
 from zmqim.gateway.http.finished import Finished, Shown, shown, shown_message, with_streams
 from zmqim.gateway.http.shapes import MessageSyncRequest
 
@@ -151,6 +151,19 @@ def test_it_does_not_remember_what_is_long() -> None:
     one = finished.conversation("ann", row, head, 1, 0, WALL_MS)
     assert one == finished.conversation("ann", row, head, 1, 0, WALL_MS)
     assert one is not finished.conversation("ann", row, head, 1, 0, WALL_MS)
+
+
+def test_a_row_is_decoded_once_unless_it_is_long() -> None:
+    with HttpRig() as rig:
+        directory = Directory(Asking(rig.gateway_port), 64)
+        for name in ("g", "g" * ROW_BYTES_MAX):
+            rig.port.partition.apply(MoveCursor("ann", 2, name, listed=True))
+        first, again = (asyncio.run(directory.rows("ann")).rows for _ in range(2))
+        assert first == again
+        is_kept = {
+            one.row.channel_id: one is other for one, other in zip(first, again, strict=True)
+        }
+        assert is_kept == {"g": True, "g" * ROW_BYTES_MAX: False}
 
 
 # ---- changes -------------------------------------------------------------------------------------

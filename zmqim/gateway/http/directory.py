@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from msgspec import Struct
 
@@ -41,6 +41,9 @@ from zmqim.gateway.http.problems import Problem, bad_request
 from zmqim.ring.partitions import partition_of
 
 WantedT = TypeVar("WantedT", HeadWanted, CommandsWanted)
+ROW_BYTES_MAX: Final = 256
+"""Rows up to this length are decoded once: some 10 MB for FINISHED_MAX of them. Longer ones, which
+have long names or many runs of commands, each time."""
 _NEVER = 1 << 63
 
 
@@ -83,7 +86,7 @@ class Directory:
     def __init__(self, asking: Asking, partitions: int) -> None:
         self._asking = asking
         self._bundling = Bundling(asking)
-        self._row_of = lru_cache(limits.FINISHED_MAX)(stored_row)
+        self._known_row = lru_cache(limits.FINISHED_MAX)(stored_row)
         self._place_of = lru_cache(limits.FINISHED_MAX)(partial(_place, partitions))
 
     async def rows(self, uid: str) -> Rows:
@@ -108,7 +111,11 @@ class Directory:
         """Some rows of `uid`, from the place `after` on."""
         query = ConversationsQuery(uid, after, limit)
         page = await self._asking.read(route_key_of_user(uid), query, StoredConversations)
-        return Rows([self._row_of(bytes(row)) for row in page.rows], page.promise, page.next)
+        rows = [self._row(bytes(row)) for row in page.rows]
+        return Rows(rows, page.promise, page.next)
+
+    def _row(self, packed: bytes) -> StoredRow:
+        return self._known_row(packed) if len(packed) <= ROW_BYTES_MAX else stored_row(packed)
 
     async def heads(self, uid: str, wanted: Sequence[HeadWanted]) -> Heads:
         """How far the channels are, as `uid` sees them."""
