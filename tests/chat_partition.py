@@ -57,7 +57,8 @@ class Partition:
         return decode_result(result)
 
     def query(self, query: Query) -> Result:
-        return answer(self.state, query)
+        """What whoever asked reads."""
+        return decode_result(encode(answer(self.state, query)))
 
     def digest(self) -> str:
         return digest_of(self.store.scan(b"", END_OF_KEYS))

@@ -119,12 +119,16 @@ class HttpPort:
             refusal = self.partition.state.refusal(operation)
             return Sent(0, 1, HLC) if refusal is None else decode_result(refusal)
         result = self.partition.apply(operation)
+        self.settle()
+        return result
+
+    def settle(self) -> None:
+        """What the partition owes others is applied: it is all of them."""
         for number, row in self.partition.state.outbox_after(0, 1_000):
             owed = decode_operation(row.operation)
             check_change(owed)
             self.partition.apply(owed)
             self.partition.apply(OutboxDone(number))
-        return result
 
     async def before_send(self, draft: Draft) -> HookVerdict:
         self.drafts.append(draft)

@@ -176,7 +176,7 @@ DURABLE_MARK_MS = 1_000
 WRITE_BUFFER_BYTES = 64 * MB
 TEST_WRITE_BUFFER_BYTES = 64 * KB
 HEADS_CACHED_MAX = 65_536
-"""Decoded channel heads of one storage. Above, per partition: dropped and read again."""
+"""Decoded channel heads of one storage, and rows of persons. Above, per partition: read again."""
 REQUEST_MEMORY_MS = 3_600_000
 """How long a request id of an HTTP write answers its first result (by entry hlc)."""
 MEMBERS_PER_ENTRY_MAX = 1_000
@@ -375,6 +375,10 @@ SENDER_KNOWN_MS = 1_000
 """How long a gateway takes a user as not banned whom it asked about for an HTTP send."""
 SENDERS_KNOWN_MAX = 20_000
 """Users of whom it knows that. Above: the one read longest ago is read again."""
+FINISHED_MAX = 16_384
+FINISHED_BYTES_MAX = 768
+"""Conversations, and half as many messages, that a gateway keeps as JSON, and how long they may be
+before: 40 MB with messages of 100 bytes, 70 at most. Above: what was asked for longest ago goes."""
 HTTP_ASKS_AT_ONCE_MAX = 16
 """Questions to partitions that one call has open. Above: the others wait for their turn."""
 HTTP_SENDS_AT_ONCE_MAX = 256
@@ -467,16 +471,13 @@ CLIENT_RETRY_MS_MAX = 15_000
 """Bounds of the pause before a new connection; it doubles, and a random half of it is taken off."""
 
 assert UNACKED_PUSHES_MAX < CLIENT_WAITING_MAX < CLIENT_RECENT_MAX
-assert CLIENT_OUTBOX_MAX < SESSION_SENDS_PENDING_MAX
-assert SESSION_SENDS_PENDING_MAX < JSONRPC_REQUESTS_OPEN_MAX
-assert SEND_DEADLINE_MS < CLIENT_SENDACK_MS_MAX
-assert SEND_DEADLINE_MS < CLIENT_API_MS_MAX
+assert CLIENT_OUTBOX_MAX < SESSION_SENDS_PENDING_MAX < JSONRPC_REQUESTS_OPEN_MAX
+assert min(CLIENT_SENDACK_MS_MAX, CLIENT_API_MS_MAX, SEND_BATCH_MS_MAX) > SEND_DEADLINE_MS
 assert CLIENT_PING_MS + CLIENT_PONG_MS_MAX < IDLE_MS_MAX
 assert UNACKED_PUSHES_MAX < LAGGING_MESSAGES_MAX
 assert HTTP_ASKS_AT_ONCE_MAX < HTTP_SENDS_AT_ONCE_MAX < GATEWAY_REQUESTS_MAX
 assert COMMAND_ACKS_ASKED_MAX < GATEWAY_REQUESTS_MAX
 assert MESSAGES_BY_MAX < LOOK_UP_STEPS_MAX
-assert SEND_DEADLINE_MS < SEND_BATCH_MS_MAX
 assert HOOK_TIMEOUT_MS <= HOOK_TIMEOUT_MS_MAX < SEND_DEADLINE_MS
 assert HOOK_ASKED_MAX < HOOK_WAITING_MAX < GATEWAY_REQUESTS_MAX
 assert PAYLOAD_BYTES_MAX * 4 // 3 < WEBHOOK_ANSWER_BYTES_MAX

@@ -61,7 +61,8 @@ class _BackwardConversations(Conversations):
     def move(self, hlc: int, operation: MoveCursor) -> None:
         if operation.read:
             key, row = self._find(operation.uid, operation.channel_type, operation.channel_id)
-            self._put(key, replace(row, read=min(row.read, operation.read)))
+            read = min(row.read, operation.read)
+            self._put(operation.uid, key, replace(row, read=read))
         super().move(hlc, operation)
 
 

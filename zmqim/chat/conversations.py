@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-import msgspec
+from msgspec import Raw
 from msgspec.structs import replace
 
 from zmqim.chat.channels import named_in, route_key_of_user
@@ -20,12 +20,11 @@ from zmqim.chat.encoding import encode
 from zmqim.chat.heads import Channel, Heads
 from zmqim.chat.keys import Keys, channel_digest, probes
 from zmqim.chat.operations import BindCommands, DeriveConversations, MoveCursor
-from zmqim.chat.rows import ConversationRow, Derived
+from zmqim.chat.rows import ConversationRow, Derived, decode_conversation
 from zmqim.chat.view import RowView
 from zmqim.limits import MEMBERS_PER_ENTRY_MAX
 from zmqim.ring.partitions import partition_of
 
-_decode: Final = msgspec.msgpack.Decoder(ConversationRow).decode
 _WITHOUT: Final = frozenset((ChannelType.LIVE,))
 """Types whose members get no conversation (wukongim.md 1.7)."""
 TAKEN_RUNS_MAX: Final = 64
@@ -36,22 +35,40 @@ lowest is forgotten: its commands are shown once more."""
 class Conversations:
     """The conversations of the persons of one partition."""
 
-    def __init__(self, keys: Keys, view: RowView) -> None:
+    def __init__(self, keys: Keys, view: RowView, cached_max: int) -> None:
+        """Above `cached_max` rows, those that were read are dropped and read again."""
         self._keys = keys
         self._view = view
+        self._cached_max = cached_max
+        self._cached: dict[str, list[Raw]] = {}
+        """All rows of a person, until one of them is written."""
+        self._cached_rows = 0
 
     def get(self, uid: str, channel_type: int, channel_id: str) -> ConversationRow:
         """What is known of `uid` in that channel; the row of somebody who never was there."""
         return self._find(uid, channel_type, channel_id)[1]
 
-    def page(self, uid: str, after: bytes, limit: int) -> tuple[list[ConversationRow], bytes]:
-        """Rows of `uid` behind the place `after` (b"": from the first), at most `limit`, and the
-        place to go on from; b"" if there are no more."""
+    def page(self, uid: str, after: bytes, limit: int) -> tuple[list[Raw], bytes]:
+        """Encoded `ConversationRow`s of `uid` behind the place `after` (b"": from the first), at
+        most `limit`, and the place to go on from; b"" if there are no more."""
+        cached = self._cached.get(uid)
+        if cached is not None and not after and len(cached) <= limit:
+            return cached, b""
         start, stop = self._keys.conversations(uid, after)
         rows = self._view.scan(start, stop, limit=limit + 1)
-        more = len(rows) > limit
-        found = [_decode(body) for _, body in rows[:limit]]
-        return found, self._keys.place_of_conversation(rows[limit - 1][0]) if more else b""
+        found = [Raw(body) for _, body in rows[:limit]]
+        if len(rows) > limit:
+            return found, self._keys.place_of_conversation(rows[limit - 1][0])
+        if not after:
+            self._keep(uid, found)
+        return found, b""
+
+    def _keep(self, uid: str, rows: list[Raw]) -> None:
+        if self._cached_rows + len(rows) >= self._cached_max:
+            self._cached.clear()
+            self._cached_rows = 0
+        self._cached[uid] = rows
+        self._cached_rows += len(rows) + 1  # One more, as many persons have none.
 
     def derive(self, hlc: int, operation: DeriveConversations) -> None:
         """Take over what the channel's partition says, unless something newer is known."""
@@ -62,6 +79,7 @@ class Conversations:
                 joined = operation.sequence if present else row.joined
                 commands = operation.commands if present else row.joined_commands
                 self._put(
+                    uid,
                     key,
                     replace(
                         row,
@@ -84,6 +102,7 @@ class Conversations:
         elif read > at or operation.deleted > row.deleted:
             count = 0
         self._put(
+            operation.uid,
             key,
             replace(
                 row,
@@ -108,16 +127,19 @@ class Conversations:
             read = taken.pop(0)[1]
         taken = taken[-TAKEN_RUNS_MAX:]
         if read > row.read_commands or taken != row.taken:
-            self._put(key, replace(row, read_commands=read, taken=taken))
+            self._put(uid, key, replace(row, read_commands=read, taken=taken))
 
     def bind(self, operation: BindCommands) -> None:
         """The person wants the commands of a channel, or no longer does."""
         key, row = self._find(operation.uid, operation.channel_type, operation.channel_id)
         if operation.bound != row.bound:
             read = max(row.read_commands, operation.sequence)
-            self._put(key, replace(row, bound=operation.bound, read_commands=read))
+            self._put(operation.uid, key, replace(row, bound=operation.bound, read_commands=read))
 
-    def _put(self, key: bytes, row: ConversationRow) -> None:
+    def _put(self, uid: str, key: bytes, row: ConversationRow) -> None:
+        cached = self._cached.pop(uid, None)
+        if cached is not None:
+            self._cached_rows -= len(cached) + 1
         self._view.put(key, encode(row))
 
     def _find(self, uid: str, channel_type: int, channel_id: str) -> tuple[bytes, ConversationRow]:
@@ -127,7 +149,7 @@ class Conversations:
             body = self._view.get(key)
             if body is None:
                 return key, ConversationRow(channel_type, channel_id)
-            row = _decode(body)
+            row = decode_conversation(body)
             if (row.channel_type, row.channel_id) == (channel_type, channel_id):
                 return key, row
         raise AssertionError("probes have no end")

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from zmqim.chat.keys import Keys, channel_digest, probes
+from zmqim.chat.results import MessageRow
 from zmqim.chat.rows import HeadRow, PersonRule
 from zmqim.chat.view import RowView
 
@@ -86,10 +87,24 @@ class Head:
         )
 
 
+class Newest:
+    """The message with that sequence, the last one of its channel when it was read. `size`: bytes
+    of what was sent. `has_bit`: its sender meant to add to it."""
+
+    __slots__ = ("has_bit", "hlc", "row", "sequence", "size")
+
+    def __init__(self, row: MessageRow, *, has_bit: bool) -> None:
+        self.sequence = row.sequence
+        self.hlc = row.hlc
+        self.row = row
+        self.size = len(row.operation)
+        self.has_bit = has_bit
+
+
 class Channel:
     """A head with its place among the rows. `chan16` is empty until the head is first stored."""
 
-    __slots__ = ("chan16", "dirty", "first_prefix", "head", "message_prefix")
+    __slots__ = ("chan16", "dirty", "first_prefix", "head", "message_prefix", "newest")
 
     def __init__(self, head: Head) -> None:
         self.head = head
@@ -99,6 +114,8 @@ class Channel:
         self.first_prefix = b""
         """The same for the rows that know messages again."""
         self.dirty = False
+        self.newest: Newest | None = None
+        """Kept by `MessageRows.newest`; out of date unless it has the head's last sequence."""
 
     def place(self, keys: Keys, chan16: bytes) -> None:
         """It stands there among the rows."""

@@ -13,7 +13,7 @@ from zmqim.ids import HLC_COUNTER_BITS
 def head_wanted(row: ConversationRow, messages: int, streams: int = 0) -> HeadWanted:
     """What to ask the channel's partition: with up to `messages` of the newest messages."""
     kind, name = row.channel_type, row.channel_id
-    return HeadWanted(kind, name, _floor_of(row), row.deleted, messages, streams=streams)
+    return HeadWanted(kind, name, _floor_of(row), row.deleted, messages, -1, streams)
 
 
 def is_listed(row: ConversationRow, head: HeadView) -> bool:

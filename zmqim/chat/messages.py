@@ -5,8 +5,9 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from zmqim.chat.heads import Channel
+from zmqim.chat.heads import Channel, Newest
 from zmqim.chat.keys import Keys
+from zmqim.chat.operations import STREAM_SETTING, decode_send
 from zmqim.chat.results import MessageRow
 from zmqim.chat.view import RowView
 from zmqim.errors import DamagedData
@@ -21,8 +22,12 @@ _PARTITION_SHIFT: Final = 11
 _COUNTER_MASK: Final = (1 << _PARTITION_SHIFT) - 1
 _MESSAGE: Final = struct.Struct(">QQQ")
 _U64: Final = struct.Struct(">Q")
+_RED_COUNT_AT: Final = 16
 _pack_message: Final = _MESSAGE.pack
 _READ_ROWS: Final = 256
+NEWEST_BYTES_MAX: Final = 1024
+"""Up to this length the last message of a channel stays beside its head, if somebody looked at it:
+some 20 MB for all heads that are cached, 64 MB at most. Longer: read each time."""
 
 
 def next_message_id(last: int, hlc: int, partition: int) -> int:
@@ -105,6 +110,27 @@ class MessageRows:
         """The message with that sequence, which exists."""
         return _row(sequence, self._body(channel, sequence))
 
+    def newest(self, channel: Channel) -> Newest | None:
+        """The last message of `channel`, None if it has none.
+
+        Lists of conversations ask for it again and again, so it stays with the channel: a stored
+        message never changes, and one that came later has a higher sequence.
+        """
+        last = channel.head.last_sequence
+        kept = channel.newest
+        if kept is not None and kept.sequence == last:
+            return kept
+        if not last:
+            return None
+        row = self.get(channel, last)
+        newest = Newest(row, has_bit=says_stream(row))
+        channel.newest = newest if newest.size <= NEWEST_BYTES_MAX else None
+        return newest
+
+    def red_count_of(self, channel: Channel, sequence: int) -> int:
+        """How many of the messages up to that one, which exists, have a red dot."""
+        return int.from_bytes(self._body(channel, sequence)[_RED_COUNT_AT : _MESSAGE.size], "big")
+
     def id_of(self, channel: Channel, sequence: int) -> int:
         """The id of the message with that sequence, which exists."""
         return int.from_bytes(self._body(channel, sequence)[:8], "big")
@@ -160,6 +186,11 @@ class MessageRows:
         if len(found) != last - first + 1:
             raise _missing(first + len(found))
         return found
+
+
+def says_stream(message: MessageRow) -> bool:
+    """Whether its sender meant to add to it: cheaper to see than whether it has a stream."""
+    return bool(decode_send(message.operation).setting & STREAM_SETTING)
 
 
 def _row(sequence: int, body: bytes) -> MessageRow:

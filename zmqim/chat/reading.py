@@ -10,7 +10,7 @@ from zmqim.chat.codes import ChannelType, ListName
 from zmqim.chat.heads import Channel
 from zmqim.chat.keys import MEMBER_TAG
 from zmqim.chat.look_up import messages_by
-from zmqim.chat.operations import STREAM_SETTING, decode_send
+from zmqim.chat.messages import says_stream
 from zmqim.chat.queries import (
     ChannelQuery,
     CommandsQuery,
@@ -35,7 +35,6 @@ from zmqim.chat.results import (
     ChannelRow,
     CommandsOf,
     CommandsPage,
-    ConversationsPage,
     Done,
     FollowedPage,
     HeadsPage,
@@ -45,6 +44,7 @@ from zmqim.chat.results import (
     MessagesPage,
     PendingCommands,
     Result,
+    StoredConversations,
     StreamView,
 )
 from zmqim.chat.state import ChatState
@@ -56,11 +56,13 @@ _UPWARDS: Final = 1
 _TOPIC: Final = int(ChannelType.COMMUNITY_TOPIC)
 
 
-def answer(state: ChatState, query: Query) -> Result:
+def answer(state: ChatState, query: Query) -> Result | StoredConversations:
     """What the applied state says to `query`. An `OutboxQuery` is Done: whoever knows how far the
     outbox is asks only then. A `FollowQuery` learns where it stands: whoever holds the log adds
     what the log has. The parts of a `Together` are asked one by one."""
     match query:
+        case HeadsQuery():
+            return _heads(state, query)
         case Probe() | OutboxQuery():
             return Done(state.applied.index)
         case UserQuery():
@@ -75,8 +77,6 @@ def answer(state: ChatState, query: Query) -> Result:
             return _messages(state, query)
         case ConversationsQuery():
             return _conversations(state, query)
-        case HeadsQuery():
-            return _heads(state, query)
         case CommandsQuery():
             return _commands(state, query)
         case PendingQuery():
@@ -169,47 +169,54 @@ def _messages(state: ChatState, query: MessagesQuery) -> MessagesPage:
     return MessagesPage(found, more, visible, streams)
 
 
-def _conversations(state: ChatState, query: ConversationsQuery) -> ConversationsPage:
+def _conversations(state: ChatState, query: ConversationsQuery) -> StoredConversations:
     limit = max(1, min(query.limit, CONVERSATIONS_PAGE_MAX))
     rows, following = state.conversations.page(query.uid, query.after, limit)
-    return ConversationsPage(rows, following, state.applied.hlc)
+    return StoredConversations(rows, following, state.applied.hlc)
 
 
 def _heads(state: ChatState, query: HeadsQuery) -> HeadsPage:
     heads: list[HeadView] = []
     room = PULL_BYTES_MAX
     for wanted in query.channels:
-        view = _head(state, query.uid, wanted)
-        room -= sum([len(message.operation) for message in view.messages])
-        room -= sum([size_of(stream) for stream in view.streams])
+        view, size = _head(state, query.uid, wanted)
+        room -= size
         if room < 0 and heads:
             break
         heads.append(view)
     return HeadsPage(heads, state.applied.hlc)
 
 
-def _head(state: ChatState, uid: str, wanted: HeadWanted) -> HeadView:
+def _head(state: ChatState, uid: str, wanted: HeadWanted) -> tuple[HeadView, int]:
+    """A channel as `uid` sees it, and the bytes of what it shows of its messages."""
     channel = state.heads.find(wanted.channel_type, wanted.channel_id)
-    if wanted.channel_type == _TOPIC and not _visible_to(state, uid, channel):
-        return HeadView(0, 0, 0, 0, [])
+    if channel.head.channel_type == _TOPIC and not _visible_to(state, uid, channel):
+        return HeadView(0, 0, 0, 0, []), 0
     last = channel.head.last_sequence
     sent = state.senders.last(channel, uid)
     floor = max(wanted.floor, sent)
     unread = unread_behind(state.messages, channel, floor)
-    first = max(wanted.above + 1, last - wanted.messages + 1, 1)
-    messages = state.messages.run(channel, first, last, down=True, bytes_max=PULL_BYTES_MAX)
-    newest = messages[-1:] or ([state.messages.get(channel, last)] if last else [])
-    read_to = floor_leaving(state.messages, channel, wanted.leaving) if wanted.leaving >= 0 else 0
+    newest = state.messages.newest(channel)
+    if newest is None:
+        return HeadView(0, 0, unread, sent, []), 0
+    first, mode = max(wanted.above + 1, last - wanted.messages + 1, 1), wanted.streams
+    if first == last:
+        messages, size, has_bit = [newest.row], newest.size, newest.has_bit
+    else:
+        messages = state.messages.run(channel, first, last, down=True, bytes_max=PULL_BYTES_MAX)
+        size = _size(messages)
+        has_bit = mode != 0 and any(says_stream(message) for message in messages)
+    leaving = wanted.leaving
+    read_to = floor_leaving(state.messages, channel, leaving) if leaving >= 0 else 0
     streams: list[StreamView] = []
-    if wanted.streams and any(_says_stream(message) for message in messages):
-        messages, streams = with_streams(state, channel, messages, uid, wanted.streams, down=True)
-    stamp = newest[0].hlc if newest else 0
-    return HeadView(last, stamp, unread, sent, messages, read_to, streams)
+    if mode != 0 and has_bit:
+        messages, streams = with_streams(state, channel, messages, uid, mode, down=True)
+        size = _size(messages) + sum([size_of(stream) for stream in streams])
+    return HeadView(last, newest.hlc, unread, sent, messages, read_to, streams), size
 
 
-def _says_stream(message: MessageRow) -> bool:
-    """Whether its sender meant to add to it: cheaper to see than whether it has a stream."""
-    return bool(decode_send(message.operation).setting & STREAM_SETTING)
+def _size(messages: list[MessageRow]) -> int:
+    return sum([len(message.operation) for message in messages])
 
 
 def _commands(state: ChatState, query: CommandsQuery) -> CommandsPage:
@@ -219,7 +226,7 @@ def _commands(state: ChatState, query: CommandsQuery) -> CommandsPage:
         channel = state.heads.find(wanted.channel_type, wanted.channel_id, command=True)
         last = channel.head.last_sequence
         messages = _commands_of(state, channel, wanted, max(1, min(query.limit, PULL_MESSAGES_MAX)))
-        room -= sum([len(message.operation) for message in messages])
+        room -= _size(messages)
         if room < 0 and found:
             break
         found.append(CommandsOf(last, messages))
@@ -239,7 +246,7 @@ def _commands_of(
         if start <= stop:
             messages = state.messages.run(channel, start, stop, down=False, bytes_max=room)
             found += messages
-            room -= sum([len(message.operation) for message in messages])
+            room -= _size(messages)
             if len(messages) <= stop - start or room <= 0:
                 break
         start = max(start, last + 1)

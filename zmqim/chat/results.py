@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from functools import cache
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -114,11 +116,29 @@ class MessagesPage(Value, tag=8, frozen=True):
     """Of those messages that have one, if that was asked for."""
 
 
+class PackedMessages(Value, tag=8, frozen=True):
+    """A `MessagesPage` for somebody who may have seen the same `MessageRow`s before."""
+
+    messages: list[msgspec.Raw]
+    more: bool
+    last_sequence: int
+    streams: list[StreamView] = msgspec.field(default_factory=list)
+
+
 class ConversationsPage(Value, tag=20, frozen=True):
     """`next` is where to go on, b"" at the end. `promise`: no later change of a conversation in
     this partition gets a lower `hlc`."""
 
     rows: list[ConversationRow]
+    next: bytes
+    promise: int
+
+
+class StoredConversations(Value, tag=20, frozen=True):
+    """A `ConversationsPage` whose `ConversationRow`s are as they are stored, which is how they
+    travel: whoever answers need not decode them."""
+
+    rows: list[msgspec.Raw]
     next: bytes
     promise: int
 
@@ -143,6 +163,13 @@ class HeadsPage(Value, tag=21, frozen=True):
     later message in this partition gets a lower `hlc`."""
 
     heads: list[HeadView]
+    promise: int
+
+
+class PackedHeads(Value, tag=21, frozen=True):
+    """A `HeadsPage` for somebody who may have seen the same `HeadView`s before."""
+
+    heads: list[msgspec.Raw]
     promise: int
 
 
@@ -273,3 +300,23 @@ def decode_result(body: bytes) -> Result:
         return _result.decode(body)
     except (msgspec.DecodeError, ValueError) as error:
         raise WireError(f"not a result: {error}") from None
+
+
+_ResultT = TypeVar("_ResultT", bound=Value)
+
+decode_head: Final = msgspec.msgpack.Decoder(HeadView).decode
+decode_message: Final = msgspec.msgpack.Decoder(MessageRow).decode
+"""What is packed in `PackedHeads` and in `PackedMessages`."""
+
+
+def decode_answer(body: bytes, expected: type[_ResultT]) -> _ResultT | Rejected:
+    """The result of that type in `body`, or a refusal; `WireError` if it is neither."""
+    try:
+        return _decoder_of(expected)(body)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise WireError(f"no {expected.__name__}: {error}") from None
+
+
+@cache
+def _decoder_of(expected: type[_ResultT]) -> Callable[[bytes], _ResultT | Rejected]:
+    return msgspec.msgpack.Decoder(expected | Rejected).decode

@@ -6,7 +6,7 @@ with fixed numbers, are in `zmqim.chat.messages`; row `A` is in `zmqim.chat.appl
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -65,7 +65,7 @@ class Token(msgspec.Struct, array_like=True, frozen=True):
     token_hash: bytes
 
 
-class ConversationRow(msgspec.Struct, array_like=True, frozen=True):
+class ConversationRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Row `N`: a person in a channel (`zmqim.chat.conversations`).
 
     `joined` is the channel's last sequence when the person came in, `read` and `deleted` how far
@@ -90,6 +90,9 @@ class ConversationRow(msgspec.Struct, array_like=True, frozen=True):
     """Its commands are wanted although the person is no member (`BindCommands`)."""
     taken: list[tuple[int, int]] = msgspec.field(default_factory=list)
     """Runs (first, last) of commands above `read_commands` that the person has, ascending."""
+
+
+decode_conversation: Final = msgspec.msgpack.Decoder(ConversationRow).decode
 
 
 class PendingCommand(msgspec.Struct, array_like=True, frozen=True):

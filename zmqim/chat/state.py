@@ -140,7 +140,7 @@ class ChatState:
         self.heads = Heads(self.keys, view, heads_max)
         self.sets = MemberSets(self.keys, view)
         self.users = Users(self.keys, view)
-        self.conversations = Conversations(self.keys, view)
+        self.conversations = Conversations(self.keys, view, heads_max)
         self.commands = Commands(self.keys, view, self.conversations)
         self.senders = Senders(self.keys, view)
         self.messages = MessageRows(self.keys, view)

@@ -59,7 +59,7 @@ def red_up_to(messages: MessageRows, channel: Channel, sequence: int) -> int:
     head = channel.head
     if sequence >= head.last_sequence:
         return head.red_count
-    return messages.get(channel, sequence).red_count if sequence > 0 else 0
+    return messages.red_count_of(channel, sequence) if sequence > 0 else 0
 
 
 def unread_behind(messages: MessageRows, channel: Channel, floor: int) -> int:

@@ -12,7 +12,7 @@ from zmqim.bus.messages import OutcomeCode
 from zmqim.chat.codes import ChannelType
 from zmqim.chat.encoding import encode
 from zmqim.chat.queries import HeadsQuery, HeadWanted, PartQuery, Together, decode_query
-from zmqim.chat.results import Answers, HeadsPage
+from zmqim.chat.results import Answers, PackedHeads
 from zmqim.gateway.http.asking import Asking
 from zmqim.gateway.http.bundling import ROUNDS_TOGETHER, Bundling, PartitionAsk
 from zmqim.gateway.http.problems import Problem
@@ -53,7 +53,7 @@ class Storages:
         query = HeadsQuery("ann", wanted)
         asks = [PartitionAsk(one, b"%d" % one, query) for one in partitions]
         self.asked = []
-        pages = asyncio.run(self.bundling.read_each(asks, HeadsPage))
+        pages = asyncio.run(self.bundling.read_each(asks, PackedHeads))
         return [-1 if isinstance(page, Problem) else len(page.heads) for page in pages]
 
 

@@ -67,7 +67,7 @@ def without_chance(answer: Any) -> Any:
 
 def test_every_post_with_a_body_and_nothing_else_has_a_short_way() -> None:
     rig = HttpRig()
-    known = {"asking": 0, "directory": 0, "senders": 0, "port": 0}
+    known = {"asking": 0, "directory": 0, "finished": 0, "senders": 0, "port": 0}
     app = framework_app(rig.gateway_port, known, b"key")
     served = direct_calls(app, known).keys()
     others = BODIES.keys() - served

@@ -12,9 +12,9 @@ from zmqim.bus.messages import OutcomeCode
 from zmqim.chat.encoding import encode
 from zmqim.chat.operations import AddMembers, SendMessage
 from zmqim.chat.queries import MessagesQuery, decode_query
-from zmqim.chat.results import MessagesPage
 from zmqim.gateway.http import expiring
 from zmqim.gateway.http.asking import Asking
+from zmqim.gateway.http.finished import Finished
 from zmqim.gateway.plugin import Answer, GatewayPort
 
 LATER = (HLC >> 16) + 60_000
@@ -43,7 +43,7 @@ def read(port: Port, wall_ms: int = LATER, **fields: int) -> tuple[list[int], bo
     """(sequences, more) of a page."""
     query = MessagesQuery(2, "g", "ann", **fields)  # type: ignore[arg-type]
     asking = Asking(cast(GatewayPort, port))
-    page: MessagesPage = asyncio.run(expiring.read_page(asking, query, wall_ms))
+    page = asyncio.run(expiring.read_page(asking, Finished(), query, "g", wall_ms))
     assert page.last_sequence == 30
     return [row.sequence for row in page.messages], page.more
 

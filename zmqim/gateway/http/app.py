@@ -35,6 +35,7 @@ from zmqim.gateway.http.asking import Asking
 from zmqim.gateway.http.direct import DirectCalls, direct_calls, has_key
 from zmqim.gateway.http.directory import Directory
 from zmqim.gateway.http.document import OPEN_PATHS, openapi_config
+from zmqim.gateway.http.finished import Finished
 from zmqim.gateway.http.problems import (
     Problem,
     framework_response,
@@ -82,7 +83,13 @@ def make_app(port: GatewayPort, *, bench_is_on: bool = False) -> DirectCalls:
     on."""
     asking = Asking(port)
     directory = Directory(asking, port.context.topology.partitions)
-    given = {"asking": asking, "directory": directory, "senders": Senders(asking), "port": port}
+    given = {
+        "asking": asking,
+        "directory": directory,
+        "finished": Finished(),
+        "senders": Senders(asking),
+        "port": port,
+    }
     key = port.context.api_key.encode()
     app = framework_app(port, given, key, bench_is_on=bench_is_on)
     return DirectCalls(app, direct_calls(app, given), key, partial(problem_of, port))
@@ -133,7 +140,7 @@ def framework_app(
         },
         openapi_config=openapi_config(),
         request_max_body_size=HTTP_BODY_BYTES_MAX,
-        signature_types=[GatewayPort, Asking, Directory, Senders],
+        signature_types=[GatewayPort, Asking, Directory, Finished, Senders],
         logging_config=None,
         on_app_init=[without_debug],
     )

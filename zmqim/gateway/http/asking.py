@@ -20,14 +20,14 @@ from zmqim.chat.channels import (
     route_key_of_channel,
 )
 from zmqim.chat.codes import ChannelType, Reason
-from zmqim.chat.encoding import encode
+from zmqim.chat.encoding import Value, encode
 from zmqim.chat.operations import AppendEvent, Operation, SendMessage
 from zmqim.chat.queries import Query
-from zmqim.chat.results import Done, Rejected, Result, decode_result
+from zmqim.chat.results import Done, Rejected, Result, decode_answer, decode_result
 from zmqim.gateway.http.problems import Problem, bad_request, refused
 from zmqim.gateway.plugin import Answer, GatewayPort
 
-ResultT = TypeVar("ResultT", bound=Result)
+ResultT = TypeVar("ResultT", bound=Value)
 
 
 _AGAIN: Final = "ask again with the same values"
@@ -91,7 +91,7 @@ class Asking:
         results: list[ResultT | Problem] = []
         for answer in answers:
             try:
-                results.append(_expected(_result_of(await answer, _AGAIN), expected))
+                results.append(_expected(await answer, expected))
             except Problem as problem:
                 results.append(problem)
         return results
@@ -115,21 +115,24 @@ class Asking:
     async def _ask(
         self, kind: ItemKind, key: bytes, body: bytes, deadline_ms: int, expected: type[ResultT]
     ) -> ResultT:
-        answer = await self.port.ask(kind, key, body, deadline_ms)
-        return _expected(_result_of(answer, _AGAIN), expected)
+        return _expected(await self.port.ask(kind, key, body, deadline_ms), expected)
 
 
-def _expected(result: Result, expected: type[ResultT]) -> ResultT:
+def _expected(answer: Answer, expected: type[ResultT]) -> ResultT:
+    result = decode_answer(_done(answer, _AGAIN), expected)
     if isinstance(result, Rejected):
         raise refused(result.reason, result.text)
-    assert isinstance(result, expected), f"{type(result).__name__} for {expected.__name__}"
     return result
 
 
 def _result_of(answer: Answer, hint: str) -> Result:
-    """What the partition said; `Problem` if it did not say that it is done."""
+    return decode_result(_done(answer, hint))
+
+
+def _done(answer: Answer, hint: str) -> bytes:
+    """The encoded result; `Problem` if the partition did not say that it is done."""
     if answer.code == OutcomeCode.DONE:
-        return decode_result(answer.result)
+        return answer.result
     if answer.code == OutcomeCode.BAD_REQUEST:
         raise bad_request(answer.result.decode(errors="replace"))
     raise _not_done(answer.code, hint)

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from zmqim.chat.queries import CommandsQuery, HeadsQuery, PartQuery, Together
-from zmqim.chat.results import Answers, CommandsPage, HeadsPage, decode_result
+from zmqim.chat.results import Answers, CommandsPage, PackedHeads, decode_answer
 from zmqim.gateway.http.asking import Asking
 from zmqim.gateway.http.problems import Problem
 from zmqim.limits import HEADS_PER_QUERY_MAX
 
-PageT = TypeVar("PageT", HeadsPage, CommandsPage)
+PageT = TypeVar("PageT", PackedHeads, CommandsPage)
 
 ROUNDS_TOGETHER: Final = 3
 """How often what was left out is asked together again: each time another storage answers."""
@@ -101,7 +101,7 @@ class Bundling:
             home = self._homes.get(first, first)
             for number, body in zip(bundle, answer.results, strict=True):
                 if body:
-                    page = decode_result(body)
+                    page = decode_answer(body, expected)
                     assert isinstance(page, expected)
                     found[number] = page
                     self._homes[asks[number].partition] = home

@@ -79,7 +79,7 @@ def command_router() -> Router:
 
 async def _oldest(directory: Directory, uid: str, limit: int) -> list[StoredMessage]:
     pending = await directory.pending(uid)
-    rows = (await directory.rows(uid)).rows
+    rows = [one.row for one in (await directory.rows(uid)).rows]
     found = await directory.commands(commands_wanted(rows), limit)
     shown, new = chosen(pending, found, limit)
     if new:

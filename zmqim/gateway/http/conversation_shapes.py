@@ -37,7 +37,7 @@ class ConversationSyncRequest(Struct):
     page_size: Annotated[int, Meta(ge=1, le=500)] = 100
 
 
-class ConversationAnswer(Struct):
+class ConversationAnswer(Struct, gc=False):
     """One conversation, as /conversation/sync shows it; `recents` are newest first."""
 
     channel_id: str

@@ -7,7 +7,8 @@ One meaning in two shapes: /conversation/sync and its kin as WuKongIM v2.2 has t
 from __future__ import annotations
 
 import binascii
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Final, NamedTuple
 
 from litestar import Router, post
 
@@ -21,7 +22,7 @@ from zmqim.chat.listing import (
     version_of,
 )
 from zmqim.chat.operations import MoveCursor, decode_send
-from zmqim.chat.results import HeadView
+from zmqim.chat.results import HeadView, decode_head
 from zmqim.chat.rows import ConversationRow
 from zmqim.chat.stream_views import WITH_SNAPSHOTS
 from zmqim.gateway.http.asking import channel_of, check_uid
@@ -41,17 +42,17 @@ from zmqim.gateway.http.conversation_shapes import (
     SetUnreadRequest,
     UidRequest,
 )
-from zmqim.gateway.http.directory import Directory
-from zmqim.gateway.http.expiring import has_expired, is_over, wall_clock_ms
-from zmqim.gateway.http.given import GivenDirectory
+from zmqim.gateway.http.directory import Directory, StoredRow, stored_row
+from zmqim.gateway.http.expiring import has_expired, wall_clock_ms
+from zmqim.gateway.http.finished import Finished, Shown
+from zmqim.gateway.http.given import GivenDirectory, GivenFinished
 from zmqim.gateway.http.portions import request_id
 from zmqim.gateway.http.problems import bad_request
 from zmqim.gateway.http.shapes import ChannelKey, Ok
-from zmqim.gateway.http.stored import StoredMessage, channel_shown, stored_messages
-from zmqim.ids import HLC_COUNTER_BITS, seconds_of
+from zmqim.gateway.http.stored import channel_shown, stored_messages
+from zmqim.ids import HLC_COUNTER_BITS
 
-Shown = tuple[ConversationRow, HeadView]
-"""A conversation that the person sees."""
+_ORDER: Final = attrgetter("order")
 
 
 # ---- the shapes of v2.2 --------------------------------------------------------------------------
@@ -59,7 +60,7 @@ Shown = tuple[ConversationRow, HeadView]
 
 @post("/conversation/sync", status_code=200)
 async def conversation_sync(
-    data: ConversationSyncRequest, directory: GivenDirectory
+    data: ConversationSyncRequest, directory: GivenDirectory, finished: GivenFinished
 ) -> list[ConversationAnswer]:
     """The conversations of a person that changed since `version` (0: all), with what is unread and
     the newest messages. Ask next with the highest `version` of the answer: a conversation may then
@@ -67,55 +68,51 @@ async def conversation_sync(
     in an order that stays."""
     check_uid(data.uid)
     known = _known(data.last_msg_seqs)
-    found, promise = await directory.rows(data.uid)
+    found, promise, _ = await directory.rows(data.uid)
     left_out = frozenset(data.exclude_channel_types)
-    rows = [row for row in found if row.present and row.channel_type not in left_out]
-    count = 0 if data.page else max(1, data.msg_count)
-    shown, told = await _shown(directory, data.uid, rows, count)
+    rows = [one for one in found if one.row.present and one.row.channel_type not in left_out]
+    showing = _Showing(directory, finished, data.uid, data.msg_count, known)
+    shown, told = await showing.of(rows, 0 if data.page else max(1, data.msg_count))
     version = version_of(min(promise, told))
     if data.version or data.only_unread:
         shown = [
-            (row, head)
-            for row, head in shown
-            if changed_at(row, head) >= data.version
-            and (unread_of(row, head) or not data.only_unread)
+            one
+            for one in shown
+            if one.changed_at >= data.version and (one.unread or not data.only_unread)
         ]
     if data.page:
         first = (data.page - 1) * data.page_size
-        rows = [row for row, _ in shown[first : first + data.page_size]]
-        shown, _ = await _shown(directory, data.uid, rows, max(1, data.msg_count))
+        rows = [stored_row(one.packed_row) for one in shown[first : first + data.page_size]]
+        shown, _ = await showing.of(rows, max(1, data.msg_count))
         if data.page > 1:
             # What came meanwhile on an earlier page was not seen: only that page's version counts.
             version = min(version, data.version)
     else:
-        shown.sort(key=_newest_first)
-    answer = _Answers(data.uid, version, data.msg_count, known).of
-    return [answer(row, head) for row, head in shown]
+        shown.sort(key=_ORDER)
+    return [one.answer(version) for one in shown]
 
 
 @post("/conversation/syncByChannels", status_code=200)
 async def sync_by_channels(
-    data: ConversationsByChannelsRequest, directory: GivenDirectory
+    data: ConversationsByChannelsRequest, directory: GivenDirectory, finished: GivenFinished
 ) -> list[ConversationAnswer]:
     """The same for the channels named, as far as they are among the person's conversations."""
     check_uid(data.uid)
-    rows, promise = await directory.rows(data.uid)
+    found, promise, _ = await directory.rows(data.uid)
     wanted = {_channel_of(data.uid, key) for key in data.channels}
-    rows = [row for row in rows if row.present and (row.channel_type, row.channel_id) in wanted]
-    shown, told = await _shown(directory, data.uid, rows, max(1, data.msg_count))
+    rows = [one for one in found if one.row.present and _channel(one.row) in wanted]
+    showing = _Showing(directory, finished, data.uid, data.msg_count, {})
+    shown, told = await showing.of(rows, max(1, data.msg_count))
     version = version_of(min(promise, told))
-    answer = _Answers(data.uid, version, data.msg_count, {}).of
-    return [answer(row, head) for row, head in shown]
+    return [one.answer(version) for one in shown]
 
 
 @post("/conversation/channels", status_code=200)
 async def conversation_channels(data: UidRequest, directory: GivenDirectory) -> list[ChannelKey]:
     """The channels of a person's conversations, those that /conversation/sync shows."""
     check_uid(data.uid)
-    found, _ = await directory.rows(data.uid)
-    rows = [row for row in found if row.present]
-    shown, _ = await _shown(directory, data.uid, rows, 0)
-    return [_key(data.uid, row) for row, _ in shown]
+    rows = [one.row for one in (await directory.rows(data.uid)).rows if one.row.present]
+    return [_key(data.uid, row) for row, _ in await _seen(directory, data.uid, rows, 0)]
 
 
 @post("/conversation/syncMessages", status_code=200)
@@ -129,19 +126,19 @@ async def sync_messages(
         _channel_of(data.uid, ChannelKey(one.channel_id, one.channel_type)): one.last_msg_seq
         for one in data.channels
     }
-    rows, _ = await directory.rows(data.uid)
-    rows = [row for row in rows if row.present and (row.channel_type, row.channel_id) in known]
+    rows = [one.row for one in (await directory.rows(data.uid)).rows if one.row.present]
+    rows = [row for row in rows if _channel(row) in known]
     answers = []
-    for row, head in (await _shown(directory, data.uid, rows, max(1, data.msg_count)))[0]:
-        above = known[row.channel_type, row.channel_id]
+    for row, head in await _seen(directory, data.uid, rows, max(1, data.msg_count)):
+        above = known[_channel(row)]
         found = [
             one
             for one in head.messages[-data.msg_count :]
             if one.sequence > above and not has_expired(one, wall_clock_ms())
         ]
-        shown = found if data.msg_count else []
         name = channel_shown(row.channel_type, row.channel_id, data.uid)
-        messages = stored_messages(shown, head.streams, name, basic=False)
+        recents = found if data.msg_count else []
+        messages = stored_messages(recents, head.streams, name, basic=False)
         if data.order_by_last:
             messages.reverse()
         answers.append(RecentMessages(name, row.channel_type, messages, head.sent))
@@ -205,13 +202,16 @@ async def conversation_list(
     check_uid(data.uid)
     start = _Cursor.read(data.cursor, data.completed_coverage)
     page = await directory.page(data.uid, start.after, data.limit or 100)
-    heads, told = await directory.heads(data.uid, [head_wanted(row, 1) for row in page.rows])
+    rows = [one.row for one in page.rows]
+    views, told = await directory.heads(data.uid, [head_wanted(row, 1) for row in rows])
     promise = min(start.promise, page.promise, told)
     listed, deletes, unresolved = [], [], []
-    for row, head in zip(page.rows, heads, strict=True):
-        if head is None:
+    for row, view in zip(rows, views, strict=True):
+        if view is None:
             unresolved.append(_key(data.uid, row))
-        elif changed_at(row, head) < start.since:
+            continue
+        head = decode_head(view)
+        if changed_at(row, head) < start.since:
             continue
         elif is_listed(row, head):
             listed.append(_listed(data.uid, row, head))
@@ -230,14 +230,16 @@ async def conversation_retry(
     """The conversations that a page could not tell of."""
     check_uid(data.uid)
     wanted = {_channel_of(data.uid, key) for key in data.channels}
-    rows = (await directory.rows(data.uid)).rows
-    rows = [row for row in rows if (row.channel_type, row.channel_id) in wanted]
-    heads, _ = await directory.heads(data.uid, [head_wanted(row, 1) for row in rows])
+    found = (await directory.rows(data.uid)).rows
+    rows = [one.row for one in found if _channel(one.row) in wanted]
+    views, _ = await directory.heads(data.uid, [head_wanted(row, 1) for row in rows])
     listed, deletes, unresolved = [], [], []
-    for row, head in zip(rows, heads, strict=True):
-        if head is None:
+    for row, view in zip(rows, views, strict=True):
+        if view is None:
             unresolved.append(_key(data.uid, row))
-        elif is_listed(row, head):
+            continue
+        head = decode_head(view)
+        if is_listed(row, head):
             listed.append(_listed(data.uid, row, head))
         else:
             deletes.append(_key(data.uid, row))
@@ -280,15 +282,22 @@ def conversation_router() -> Router:
 # ---- in common -----------------------------------------------------------------------------------
 
 
-async def _shown(
+async def _heads(
     directory: Directory, uid: str, rows: list[ConversationRow], messages: int
-) -> tuple[list[Shown], int]:
-    """Those of `rows` that the person sees, and what the channels' partitions promised."""
+) -> tuple[list[bytes], int]:
+    """The encoded `HeadView`s of `rows`, and what the channels' partitions promised."""
     messages = min(messages, max(1, limits.RECENTS_ASKED_MAX // max(1, len(rows))))
     wanted = [head_wanted(row, messages, WITH_SNAPSHOTS) for row in rows]
-    heads, promise = await directory.all_heads(uid, wanted)
-    both = zip(rows, heads, strict=True)
-    return [(row, head) for row, head in both if is_listed(row, head)], promise
+    return await directory.all_heads(uid, wanted)
+
+
+async def _seen(
+    directory: Directory, uid: str, rows: list[ConversationRow], messages: int
+) -> list[tuple[ConversationRow, HeadView]]:
+    """Those of `rows` that the person sees."""
+    heads, _ = await _heads(directory, uid, rows, messages)
+    both = zip(rows, map(decode_head, heads), strict=True)
+    return [(row, head) for row, head in both if is_listed(row, head)]
 
 
 async def _read(
@@ -311,50 +320,41 @@ async def _read(
     return Ok()
 
 
-class _Answers:
-    """How one call shows conversations in the shape of v2.2."""
+class _Showing:
+    """How one call shows conversations in the shape of v2.2: with the newest `count` messages of
+    each, down to what the caller knows of it."""
 
     def __init__(
-        self, uid: str, version: int, count: int, known: dict[tuple[int, str], int]
+        self,
+        directory: Directory,
+        finished: Finished,
+        uid: str,
+        count: int,
+        known: dict[tuple[int, str], int],
     ) -> None:
+        self._directory = directory
+        self._finished = finished
         self._uid = uid
-        self._version = version
         self._count = count
         self._known = known
-        self._wall_ms = wall_clock_ms()
 
-    def of(self, row: ConversationRow, head: HeadView) -> ConversationAnswer:
-        """One conversation with the newest of its messages, down to what the caller knows."""
-        kind = row.channel_type
-        name = channel_shown(kind, row.channel_id, self._uid)
-        messages = head.messages[-self._count :] if self._count else []
-        messages.reverse()
-        if self._known:
-            above = self._known.get((kind, name), 0)
-            messages = [message for message in messages if message.sequence > above]
-        recents = stored_messages(messages, head.streams, name, basic=False)
-        if recents:
-            number = recents[0].client_msg_no
-            if any(one.expire for one in recents):
-                both = zip(messages, recents, strict=True)
-                recents = [one for row_of, one in both if not self._is_over(row_of.hlc, one)]
-        else:
-            number = decode_send(head.messages[-1].operation).client_msg_no
-        return ConversationAnswer(
-            name,
-            kind,
-            unread_of(row, head),
-            seconds_of(head.last_hlc),
-            head.last_sequence,
-            number,
-            row.deleted,
-            read_to(row, head),
-            min(version_of(changed_at(row, head)), self._version),
-            recents,
-        )
+    async def of(self, rows: list[StoredRow], messages: int) -> tuple[list[Shown], int]:
+        """Those of `rows` that the person sees, read with so many messages, and what the channels'
+        partitions promised."""
+        uid, count, conversation = self._uid, self._count, self._finished.conversation
+        heads, promise = await _heads(self._directory, uid, [one.row for one in rows], messages)
+        wall_ms = wall_clock_ms()
+        shown = [
+            conversation(uid, one.packed, head, count, self._above(one.row), wall_ms)
+            for one, head in zip(rows, heads, strict=True)
+        ]
+        return [one for one in shown if one.is_listed], promise
 
-    def _is_over(self, hlc: int, message: StoredMessage) -> bool:
-        return is_over(hlc, message.expire, self._wall_ms)
+    def _above(self, row: ConversationRow) -> int:
+        if not self._known:
+            return 0
+        name = channel_shown(row.channel_type, row.channel_id, self._uid)
+        return self._known.get((row.channel_type, name), 0)
 
 
 def _listed(uid: str, row: ConversationRow, head: HeadView) -> ListedConversation:
@@ -381,9 +381,8 @@ def _listed(uid: str, row: ConversationRow, head: HeadView) -> ListedConversatio
     )
 
 
-def _newest_first(one: Shown) -> tuple[int, str]:
-    row, head = one
-    return -head.last_hlc, row.channel_id
+def _channel(row: ConversationRow) -> tuple[int, str]:
+    return row.channel_type, row.channel_id
 
 
 def _key(uid: str, row: ConversationRow) -> ChannelKey:

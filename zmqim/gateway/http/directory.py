@@ -9,7 +9,10 @@ that comes with a stamp below another partition's (`zmqim.chat.listing`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from functools import lru_cache, partial
+from typing import Final, NamedTuple, TypeVar
+
+from msgspec import Struct
 
 from zmqim import limits
 from zmqim.chat.channels import route_key_of_channel, route_key_of_user
@@ -24,34 +27,57 @@ from zmqim.chat.queries import (
 )
 from zmqim.chat.results import (
     CommandsPage,
-    ConversationsPage,
-    HeadsPage,
     HeadView,
     MessageRow,
+    PackedHeads,
     PendingCommands,
+    StoredConversations,
+    decode_head,
 )
-from zmqim.chat.rows import ConversationRow
+from zmqim.chat.rows import ConversationRow, decode_conversation
 from zmqim.gateway.http.asking import Asking
 from zmqim.gateway.http.bundling import Bundling, PageT, PartitionAsk
 from zmqim.gateway.http.problems import Problem, bad_request
 from zmqim.ring.partitions import partition_of
 
 WantedT = TypeVar("WantedT", HeadWanted, CommandsWanted)
+ROW_BYTES_MAX: Final = 256
+"""Rows up to this length are decoded once: some 10 MB for FINISHED_MAX of them. Longer ones, which
+have long names or many runs of commands, each time."""
 _NEVER = 1 << 63
 
 
-class Rows(NamedTuple):
-    """All rows of a person, in the order of their places, and what their partition promised."""
+class StoredRow(Struct, frozen=True, gc=False):
+    """A row of a person, and its bytes, which say whether it is the same as before."""
 
-    rows: list[ConversationRow]
+    row: ConversationRow
+    packed: bytes
+
+
+def stored_row(packed: bytes) -> StoredRow:
+    """The row whose bytes these are."""
+    return StoredRow(decode_conversation(packed), packed)
+
+
+class Rows(NamedTuple):
+    """Rows of a person, in the order of their places, what their partition promised, and where to
+    go on, b"" at the end."""
+
+    rows: list[StoredRow]
     promise: int
+    next: bytes = b""
 
 
 class Heads(NamedTuple):
-    """One view for each channel asked for, None where no leader answered; the lowest promise."""
+    """One encoded `HeadView` for each channel asked for, None where no leader answered; the lowest
+    promise."""
 
-    views: list[HeadView | None]
+    views: list[bytes | None]
     promise: int
+
+
+def _place(partitions: int, channel_type: int, channel_id: str) -> int:
+    return partition_of(route_key_of_channel(channel_type, channel_id), partitions)
 
 
 class Directory:
@@ -60,11 +86,12 @@ class Directory:
     def __init__(self, asking: Asking, partitions: int) -> None:
         self._asking = asking
         self._bundling = Bundling(asking)
-        self._partitions = partitions
+        self._known_row = lru_cache(limits.FINISHED_MAX)(stored_row)
+        self._place_of = lru_cache(limits.FINISHED_MAX)(partial(_place, partitions))
 
     async def rows(self, uid: str) -> Rows:
         """Every row of `uid`; `Problem` if there are too many or none answers."""
-        rows: list[ConversationRow] = []
+        rows: list[StoredRow] = []
         promise = _NEVER
         after = b""
         while True:
@@ -80,23 +107,28 @@ class Directory:
                     "ask page by page with /conversation/list",
                 )
 
-    async def page(self, uid: str, after: bytes, limit: int) -> ConversationsPage:
-        """Some rows of `uid`."""
+    async def page(self, uid: str, after: bytes, limit: int) -> Rows:
+        """Some rows of `uid`, from the place `after` on."""
         query = ConversationsQuery(uid, after, limit)
-        return await self._asking.read(route_key_of_user(uid), query, ConversationsPage)
+        page = await self._asking.read(route_key_of_user(uid), query, StoredConversations)
+        rows = [self._row(bytes(row)) for row in page.rows]
+        return Rows(rows, page.promise, page.next)
+
+    def _row(self, packed: bytes) -> StoredRow:
+        return self._known_row(packed) if len(packed) <= ROW_BYTES_MAX else stored_row(packed)
 
     async def heads(self, uid: str, wanted: Sequence[HeadWanted]) -> Heads:
         """How far the channels are, as `uid` sees them."""
-        views: list[HeadView | None] = [None] * len(wanted)
+        views: list[bytes | None] = [None] * len(wanted)
         promise = _NEVER
         told = await self._told(
-            wanted, lambda some: HeadsQuery(uid, some), HeadsPage, lambda page: len(page.heads)
+            wanted, lambda some: HeadsQuery(uid, some), PackedHeads, lambda page: len(page.heads)
         )
         for numbers, page in told:
             if isinstance(page, Problem):
                 continue
             for number, view in zip(numbers, page.heads, strict=False):
-                views[number] = view
+                views[number] = bytes(view)
             promise = min(promise, page.promise)
         return Heads(views, promise)
 
@@ -131,11 +163,14 @@ class Directory:
         """The places in `wanted` of the channels that a partition holds, by partition."""
         parts: dict[int, list[int]] = {}
         for number, one in enumerate(wanted):
-            key = route_key_of_channel(one.channel_type, one.channel_id)
-            parts.setdefault(partition_of(key, self._partitions), []).append(number)
+            place = self._place_of(one.channel_type, one.channel_id)
+            if place in parts:
+                parts[place].append(number)
+            else:
+                parts[place] = [number]
         return parts
 
-    async def all_heads(self, uid: str, wanted: Sequence[HeadWanted]) -> tuple[list[HeadView], int]:
+    async def all_heads(self, uid: str, wanted: Sequence[HeadWanted]) -> tuple[list[bytes], int]:
         """The same where nothing may be missing; `Problem` if a partition does not answer."""
         views, promise = await self.heads(uid, wanted)
         found = [view for view in views if view is not None]
@@ -181,7 +216,7 @@ class Directory:
     async def head(self, uid: str, channel_type: int, channel_id: str, leaving: int) -> HeadView:
         """One channel, and where to read to so that `leaving` messages are left unread."""
         wanted = HeadWanted(channel_type, channel_id, 0, leaving=leaving)
-        return (await self.all_heads(uid, [wanted]))[0][0]
+        return decode_head((await self.all_heads(uid, [wanted]))[0][0])
 
     async def write(
         self, change: MoveCursor | NoteCommands | AcknowledgeCommands | BindCommands

@@ -10,20 +10,30 @@ not go on from it.
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
 from zmqim.chat.channels import route_key_of_channel
 from zmqim.chat.operations import decode_send
 from zmqim.chat.queries import MessagesQuery
-from zmqim.chat.results import MessageRow, MessagesPage, StreamView
+from zmqim.chat.results import MessageRow, PackedMessages, StreamView
 from zmqim.gateway.http.asking import Asking
+from zmqim.gateway.http.finished import Finished, ShownMessage
 from zmqim.ids import expiry_of
 from zmqim.limits import PULL_MESSAGES_MAX
 
 EXPIRED_PAGES_MAX: Final = 16
 """Reads of up to PULL_MESSAGES_MAX messages or PULL_BYTES_MAX, one after the other."""
+
+
+class ShownPage(NamedTuple):
+    """A `MessagesPage` as a reader sees it."""
+
+    messages: list[ShownMessage]
+    more: bool
+    last_sequence: int
+    streams: list[StreamView]
 
 
 def wall_clock_ms() -> int:
@@ -33,32 +43,29 @@ def wall_clock_ms() -> int:
 
 def has_expired(row: MessageRow, wall_ms: int) -> bool:
     """Is the message over at `wall_ms`, milliseconds since 1970?"""
-    return is_over(row.hlc, decode_send(row.operation).expire, wall_ms)
+    return 0 < expiry_of(row.hlc, decode_send(row.operation).expire) <= wall_ms
 
 
-def is_over(hlc: int, expire: int, wall_ms: int) -> bool:
-    """The same of a message stamped `hlc` that lasts `expire` seconds, 0: for ever."""
-    return 0 < expiry_of(hlc, expire) <= wall_ms
-
-
-async def read_page(asking: Asking, query: MessagesQuery, wall_ms: int) -> MessagesPage:
-    """The page that `query` asks for, as of `wall_ms`."""
+async def read_page(
+    asking: Asking, finished: Finished, query: MessagesQuery, channel_id: str, wall_ms: int
+) -> ShownPage:
+    """The page that `query` asks for, as of `wall_ms`, for whom the channel has that id."""
     upwards = query.pull_mode == 1 and bool(query.start or query.end)
     key = route_key_of_channel(query.channel_type, query.channel_id)
-    kept: list[MessageRow] = []
+    kept: list[ShownMessage] = []
     streams: list[StreamView] = []
     asked = query
     for _ in range(EXPIRED_PAGES_MAX):
-        page = await asking.read(key, asked, MessagesPage)
-        rows = page.messages
+        page = await asking.read(key, asked, PackedMessages)
+        found = [finished.message(bytes(packed), channel_id) for packed in page.messages]
         streams += page.streams
-        alive = [row for row in rows if not has_expired(row, wall_ms)]
+        alive = [one for one in found if not 0 < one.until_ms <= wall_ms]
         kept = kept + alive if upwards else alive + kept
         if len(kept) > query.limit:
             kept = kept[: query.limit] if upwards else kept[-query.limit :]
-            return MessagesPage(kept, True, page.last_sequence, streams)
-        if not page.more or len(kept) == query.limit or len(alive) == len(rows):
-            return MessagesPage(kept, page.more, page.last_sequence, streams)
-        start = rows[-1].sequence + 1 if upwards else rows[0].sequence - 1
+            return ShownPage(kept, True, page.last_sequence, streams)
+        if not page.more or len(kept) == query.limit or len(alive) == len(found):
+            return ShownPage(kept, page.more, page.last_sequence, streams)
+        start = found[-1].sequence + 1 if upwards else found[0].sequence - 1
         asked = replace(asked, start=start, limit=PULL_MESSAGES_MAX, pull_mode=int(upwards))
-    return MessagesPage(kept, bool(kept), page.last_sequence, streams)
+    return ShownPage(kept, bool(kept), page.last_sequence, streams)

@@ -8,6 +8,7 @@ from litestar.params import Dependency
 
 from zmqim.gateway.http.asking import Asking
 from zmqim.gateway.http.directory import Directory
+from zmqim.gateway.http.finished import Finished
 from zmqim.gateway.http.senders import Senders
 from zmqim.gateway.plugin import GatewayPort
 
@@ -15,6 +16,8 @@ Given = Annotated[Asking, Dependency(skip_validation=True)]
 """The listener's `Asking`."""
 GivenDirectory = Annotated[Directory, Dependency(skip_validation=True)]
 """The conversations behind it."""
+GivenFinished = Annotated[Finished, Dependency(skip_validation=True)]
+"""What was shown before."""
 GivenSenders = Annotated[Senders, Dependency(skip_validation=True)]
 """Who may send."""
 GivenPort = Annotated[GatewayPort, Dependency(skip_validation=True)]

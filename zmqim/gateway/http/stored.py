@@ -27,7 +27,7 @@ _PERSON: Final = int(ChannelType.PERSON)
 _decode_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class HeaderAnswer(Struct):
+class HeaderAnswer(Struct, gc=False):
     """Flags of a stored message, 0 or 1 as the SDKs expect."""
 
     no_persist: int
@@ -75,7 +75,7 @@ class EventSyncHint(Struct):
     from_msg_event_seq: int
 
 
-class StoredMessage(Struct, omit_defaults=True):
+class StoredMessage(Struct, omit_defaults=True, gc=False):
     """One message of a history page. The last fields are of one with a stream alone: end to
     stream_data (1: ended; base64 of the text) say of its lane `main` what event_meta says too, as
     older SDKs read it."""
