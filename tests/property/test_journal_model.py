@@ -86,7 +86,7 @@ class JournalMachine(RuleBasedStateMachine):
         for partition in partitions:
             extent = self._extent(partition)
             new[partition] = self._new(extent.last + 1, count, size)
-            extents[partition] = extent._replace(last=extent.last + count)
+            extents[partition] = extent.up_to(extent.last + count)
         self._write(extents, new)
 
     @rule(partition=PARTITIONS, place=PLACES, count=st.integers(0, 12), size=SIZES)
@@ -94,14 +94,15 @@ class JournalMachine(RuleBasedStateMachine):
         """A leader has other entries, which come now or in a later batch."""
         extent = self._extent(partition)
         last = between(extent.first - 1, extent.last, place)
-        shorter = extent._replace(last=last + count)
+        shorter = extent.up_to(last + count)
         self._write({partition: shorter}, {partition: self._new(last + 1, count, size)})
 
     @rule(partition=PARTITIONS, place=PLACES)
     def forget_the_beginning(self, partition: int, place: float) -> None:
         extent = self._extent(partition)
         first = between(extent.first, extent.last + 1, place)
-        self._write({partition: extent._replace(first=first)}, {})
+        later = Extent(first, extent.last, extent.base_term, extent.base_chain)
+        self._write({partition: later}, {})
 
     @rule(partition=PARTITIONS, base=st.integers(0, 200), count=st.integers(0, 12), size=SIZES)
     def reset(self, partition: int, base: int, count: int, size: int) -> None:

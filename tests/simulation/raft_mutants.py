@@ -174,7 +174,7 @@ class ReadsBehindTheEnd(Replica):
         if self.replica == 1 and self.left:
             last = decode_entry(self.left[-1]).index
             self.disk = self.disk._replace(
-                extent=self.disk.extent._replace(last=last), bodies=self.disk.bodies + self.left
+                extent=self.disk.extent.up_to(last), bodies=self.disk.bodies + self.left
             )
         super().restart()
 

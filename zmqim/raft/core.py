@@ -191,22 +191,22 @@ class RaftCore:
         """A message of another replica of this group; not the rows of a snapshot. `leader_alive`:
         the leader of this term was heard lately, so nobody else gets a vote. Raises `WireError` for
         what no leader sends."""
-        match message:
-            case Append():
-                self._appended(message)
-            case AppendResult():
-                self._answered(now, message)
-            case VoteRequest():
-                self._asked_for_vote(message, leader_alive)
-            case VoteResult():
-                self._voted(wall_ms, message)
-            case SnapshotOffer():
-                self._offered(message)
-            case TimeoutNow(term=term, source=source):
-                if term == self.term and source == self.leader and self.may_stand:
-                    self.stand(wall_ms, transfer=True)
-            case _:
-                raise WireError(f"{type(message).__name__} is not for the core")
+        if type(message) is Append:
+            self._appended(message)
+        elif type(message) is AppendResult:
+            self._answered(now, message)
+        elif isinstance(message, VoteRequest):
+            self._asked_for_vote(message, leader_alive)
+        elif isinstance(message, VoteResult):
+            self._voted(wall_ms, message)
+        elif isinstance(message, SnapshotOffer):
+            self._offered(message)
+        elif isinstance(message, TimeoutNow):
+            is_right = message.term == self.term and message.source == self.leader
+            if is_right and self.may_stand:
+                self.stand(wall_ms, transfer=True)
+        else:
+            raise WireError(f"{type(message).__name__} is not for the core")
 
     def pulse(self, source: int, term: int, commit: int) -> bool:
         """`source` says that it leads in `term` and that `commit` is committed and held here; False
@@ -451,7 +451,8 @@ class RaftCore:
                 raise WireError(f"entry {match} does not continue the chain")
         match = max(match, self.commit)
         self._commit_up_to(min(append.commit, match))
-        self._late.append(AppendResult(*self._to(source), True, match))
+        number, group, me = self.identity
+        self._late.append(AppendResult(number, group, me, source, self.term, True, match))
 
     def _offered(self, offer: SnapshotOffer) -> None:
         """Whose rows are committed here needs none; that answer was lost, so it is given again."""

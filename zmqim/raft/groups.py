@@ -170,15 +170,14 @@ class Groups:
     def receive(self, now: int, wall_ms: int, source: NodeName, message: GroupBody) -> None:
         """A message of a group; what does not fit its group is dropped and counted."""
         core, kind = self.fenced(source, message), type(message)
-        if core is None or (
-            kind in (VoteRequest, TimeoutNow) and not self._votes(message.partition)
-        ):
+        is_asked = kind is VoteRequest or kind is TimeoutNow
+        if core is None or (is_asked and not self._votes(message.partition)):
             return
         before = (core.leader, core.hard_state.term, core.role)
         peer = self.peers.make(now, source)
         alive = kind is VoteRequest and self._leader_alive(now, core)
         # Only a vote or a hand-over may begin a term, whose NO-OP is stamped.
-        stamp = self.peers.stamp(wall_ms) if kind in (VoteResult, TimeoutNow) else 0
+        stamp = self.peers.stamp(wall_ms) if kind is VoteResult or kind is TimeoutNow else 0
         try:
             core.receive(now, stamp, message, leader_alive=alive)
         except WireError:

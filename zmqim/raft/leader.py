@@ -114,10 +114,10 @@ class Lead:
     def is_behind(self) -> bool:
         """Is there a follower that was not sent everything?"""
         last = self._log.last
-        return any(
-            progress.next <= last or progress.sending is not STREAMING
-            for progress in self.progress.values()
-        )
+        for progress in self.progress.values():
+            if progress.next <= last or progress.sending is not STREAMING:
+                return True
+        return False
 
     def needs_snapshot(self, replica: int) -> bool:
         """Can only a snapshot help it, and is none on its way?"""
@@ -159,8 +159,10 @@ class Lead:
 
     def saved(self) -> None:
         """Everything is on disk: what the followers have as well is not kept in memory."""
-        matches = [progress.match for progress in self.progress.values()]
-        self._log.trim_recent(min(matches, default=self._log.last))
+        needed = self._log.last
+        for progress in self.progress.values():
+            needed = min(needed, progress.match)
+        self._log.trim_recent(needed)
 
     def tick(self, now: int) -> bool:
         """Take what was sent long ago without an answer for lost; give up a hand-over.

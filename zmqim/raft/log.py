@@ -21,16 +21,40 @@ ReadBodies = Callable[[int, int, int], list[bytes]]
 """(first, last, bytes_max) → bodies of saved entries, at least one (JournalReader.read)."""
 
 
-class LogExtent(NamedTuple):
-    """Which entries exist: `first` to `last`; the base is the entry before `first`.
+class LogExtent:
+    """Which entries exist: `first` to `last`; the base is the entry before `first`. Never changed.
 
-    An empty log has `last` = `first` - 1.
+    An empty log has `last` = `first` - 1. A plain class, as one is made for each log in each turn
+    that writes to it (ADR 0008).
     """
 
-    first: int = 1
-    last: int = 0
-    base_term: int = 0
-    base_chain: int = 0
+    __slots__ = ("base_chain", "base_term", "first", "last")
+
+    def __init__(
+        self, first: int = 1, last: int = 0, base_term: int = 0, base_chain: int = 0
+    ) -> None:
+        self.first = first
+        self.last = last
+        self.base_term = base_term
+        self.base_chain = base_chain
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LogExtent) and self.fields == other.fields
+
+    def __hash__(self) -> int:
+        return hash(self.fields)
+
+    def __repr__(self) -> str:
+        return f"LogExtent{self.fields}"
+
+    @property
+    def fields(self) -> tuple[int, int, int, int]:
+        """All of it, in order."""
+        return self.first, self.last, self.base_term, self.base_chain
+
+    def up_to(self, last: int) -> LogExtent:
+        """The same with another end."""
+        return LogExtent(self.first, last, self.base_term, self.base_chain)
 
 
 class LogEnd(NamedTuple):
@@ -73,7 +97,7 @@ class Log:
     ) -> None:
         """`unapplied` are the entries from `applied` + 1 to `extent.last`."""
         assert applied + len(unapplied) == extent.last
-        self.first, self.last, self._base_term, self._base_chain = extent
+        self.first, self.last, self._base_term, self._base_chain = extent.fields
         self.last_term, self.chain, self.hlc = end
         self.applied = applied
         self.saved = extent.last

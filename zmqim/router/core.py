@@ -135,12 +135,12 @@ class RouterCore:
         if source not in self._linked:
             self.strays += 1
             return
-        if isinstance(message, Submit):
+        if isinstance(message, Notices):  # First: there is one for each partition and turn.
+            self._notices(now, source, message)
+        elif isinstance(message, Submit):
             self.routing.submit(source, message.items)
         elif isinstance(message, Outcomes):
             self.routing.outcomes(source, message.items)
-        elif isinstance(message, Notices):
-            self._notices(now, source, message)
         elif isinstance(message, Leading):
             for partition, term in message.groups:
                 self.routing.learn_leader(partition, source, term)

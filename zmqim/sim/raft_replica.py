@@ -199,7 +199,7 @@ class Replica:
         disk = self.disk
         if disk.is_damaged or disk.extent.last <= disk.rows.at:
             return False
-        extent = disk.extent._replace(last=disk.extent.last - 1)
+        extent = disk.extent.up_to(disk.extent.last - 1)
         self.disk = disk._replace(extent=extent, bodies=disk.bodies[:-1], is_damaged=True)
         self.restart()
         return True
@@ -326,7 +326,7 @@ def freeze(replica: Replica) -> Frozen:
         (core.hard_state, core.role, core.leader, core.serving, core.is_damaged, core.commit),
         tuple(core._configs),
         tuple(sorted(core._votes)),
-        (*log.extent, log.last_term, log.chain, log.hlc, log.applied, log.saved),
+        (*log.extent.fields, log.last_term, log.chain, log.hlc, log.applied, log.saved),
         tuple(log.tail),
         tuple(log._recent),
         lead,

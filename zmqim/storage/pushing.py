@@ -69,6 +69,14 @@ class Pushing:
         self._routers = {}
         self.look_at = 0
 
+    def acknowledged(self, now: int, group: Group | None, index: int) -> None:
+        """A router has taken care of the notices up to `index` of the partition, if it is led."""
+        if group is None or group.duties is None:
+            return
+        group.duties.notices.acknowledge(now, index)
+        due = 0 if group.notices_readable else group.book_at
+        self.look_at = min(self.look_at, due)
+
     # ---- the turn --------------------------------------------------------------------------------
 
     def note(self, group: Group) -> None:

@@ -91,7 +91,8 @@ def runs_of(batch: JournalBatch) -> list[Run]:
     for number, index, body in batch.entries:
         if number != asked:
             assert number in batch.extents, f"partition {number} has no extent"
-            lowest, last, _, _ = batch.extents[number]
+            extent = batch.extents[number]
+            lowest, last = extent.first, extent.last
             asked = number
         if not lowest <= index <= last:
             continue
@@ -107,11 +108,11 @@ def runs_of(batch: JournalBatch) -> list[Run]:
 
 def rows_of(batch: JournalBatch) -> Rows:
     """Everything in `batch` but its entries, as rows."""
-    state_key = _STATE_KEY.pack
+    state_key, extent_body = _STATE_KEY.pack, _EXTENT.pack
     rows: Rows = [
         (
             state_key(b"E", partition),
-            _EXTENT.pack(*extent),
+            extent_body(extent.first, extent.last, extent.base_term, extent.base_chain),
         )
         for partition, extent in batch.extents.items()
     ]

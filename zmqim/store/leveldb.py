@@ -234,13 +234,13 @@ class LevelFolder:
         assert os.getpid() == self._pid, "a forked process must not write to LevelDB"
         try:
             batch = self._database.write_batch(sync=True)
-            put = batch.put
+            put, checksum = batch.put, crc32
             for key, body in rows:
                 if body is None:
                     batch.delete(key)
                 else:
                     framed = FRAME_HEADER + body
-                    put(key, framed + crc32(framed, crc32(key)).to_bytes(4, "little"))
+                    put(key, framed + checksum(framed, checksum(key)).to_bytes(4, "little"))
             batch.write()
         except plyvel.Error as error:
             self._broken = _words(error)

@@ -29,11 +29,14 @@ from zmqim.store.interface import End
 
 SECTOR_BYTES: Final = 512
 SLOTS_PER_SECTOR: Final = 21
+SLOT_BYTES: Final = 24
 
 _SLOT: Final = Struct(">IQQI")
-_BODY: Final = Struct(">IQQ")
+_slot_into: Final = _SLOT.pack_into
+_body: Final = Struct(">IQQ").pack
 
-assert _SLOT.size * SLOTS_PER_SECTOR <= SECTOR_BYTES
+assert _SLOT.size == SLOT_BYTES
+assert SLOT_BYTES * SLOTS_PER_SECTOR <= SECTOR_BYTES
 
 
 class DurableMark:
@@ -131,21 +134,20 @@ class DurableMark:
         ends = {}
         for partition in range(partitions):
             stored, term, index, crc = _SLOT.unpack_from(self._content, _offset(partition))
-            if stored != partition or crc != crc32(_BODY.pack(partition, term, index)):
+            if stored != partition or crc != crc32(_body(partition, term, index)):
                 raise damaged(self._path, f"has a wrong slot for partition {partition}")
             ends[partition] = (term, index)
         return ends
 
 
 def _offset(partition: int) -> int:
-    sector, slot = divmod(partition, SLOTS_PER_SECTOR)
-    return sector * SECTOR_BYTES + slot * _SLOT.size
+    sector, slot = partition // SLOTS_PER_SECTOR, partition % SLOTS_PER_SECTOR
+    return sector * SECTOR_BYTES + slot * SLOT_BYTES
 
 
 def _put(content: bytearray, partition: int, term: int, index: int) -> None:
-    body = _BODY.pack(partition, term, index)
-    offset = _offset(partition)
-    content[offset : offset + _SLOT.size] = body + crc32(body).to_bytes(4, "big")
+    crc = crc32(_body(partition, term, index))
+    _slot_into(content, _offset(partition), partition, term, index, crc)
 
 
 def _empty(partitions: int) -> bytes:

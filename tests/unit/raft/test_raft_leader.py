@@ -326,7 +326,7 @@ def test_rows_are_installed_and_what_is_missing_behind_them_follows() -> None:
     assert (two.core.applied, two.core.commit, two.disk.extent) == (
         3,
         3,
-        one.disk.extent._replace(last=3),
+        one.disk.extent.up_to(3),
     )
     (sent,) = hears(one, holds(2, 1, 1, 3))[:1]
     assert (sent.prev_index, carried(sent)) == (3, [(4, 1, EntryKind.OPERATION)])

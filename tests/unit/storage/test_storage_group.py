@@ -18,7 +18,6 @@ from zmqim.bus.messages import (
 from zmqim.chat.results import Sent
 from zmqim.storage.pushing import BOOK_MS
 from zmqim.storage.sizes import Sizes
-from zmqim.store.interface import Extent
 
 
 def test_the_log_is_cut_only_behind_what_is_acknowledged() -> None:
@@ -33,7 +32,7 @@ def test_the_log_is_cut_only_behind_what_is_acknowledged() -> None:
     for n in range(40, 45):
         world.send(message("alice", "g", str(n)))
     assert group.raft.log.extent.first == 31
-    assert world.journal.load()[0].extent == Extent(*group.raft.log.extent)
+    assert world.journal.load()[0].extent == group.raft.log.extent
     world.restart()
     assert notices_in(world.sent)[0].index == 31
     again = world.send(message("alice", "g", "0"))[0]

@@ -1,0 +1,295 @@
+"""What a turn of three storages that feed each other costs, in microseconds of one core.
+
+Usage:
+  trio_turn.py [options]
+
+Options:
+  --per-turn N   Messages that a turn takes in, of all three [default: 64].
+  --turns N      Turns of each storage that are measured [default: 1000].
+  --channels N   Person channels, spread over the 64 partitions [default: 128].
+  --folder DIR   Where the stores are made and removed again [default: /dev/shm].
+  --profile      Print where the time goes (and distort the figures).
+  -h --help      Show this.
+
+Every partition has a replica on each of the three, and each leads a third. In a round everything
+that was sent arrives, decoded from the frames that the bus would carry, and each storage takes a
+turn: so a turn leads, follows, acknowledges and pushes, as under a steady load. Printed is the time
+of the main thread for a round, by part, for each message and for each partition that one of the
+three had to write to. Two runs with other numbers of messages a turn tell what a turn costs by
+itself; instructions are steadier than time (valgrind --tool=cachegrind --cache-sim=no, the
+difference between two numbers of turns).
+"""
+
+from __future__ import annotations
+
+import cProfile
+import pstats
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from time import thread_time
+
+from docopt import docopt
+
+from zmqim.bus.effects import Peer, Send, View
+from zmqim.bus.envelope import Codec
+from zmqim.bus.messages import (
+    Answer,
+    Answers,
+    Message,
+    NoticeAck,
+    Notices,
+    OutcomeCode,
+    Outcomes,
+    Propose,
+    Role,
+    RoutedItem,
+    Submit,
+)
+from zmqim.bus.outbox import Outbox
+from zmqim.chat.channels import person_channel_id
+from zmqim.chat.codes import ChannelType
+from zmqim.chat.encoding import encode
+from zmqim.chat.operations import SendMessage
+from zmqim.ids import ClusterId, Incarnation, NodeName, NodeUuid
+from zmqim.limits import PARTITIONS_DEFAULT
+from zmqim.meta.birth import BirthCore
+from zmqim.meta.record import born
+from zmqim.ring.document import RingDocument
+from zmqim.storage.core import StorageCore
+from zmqim.storage.effects import WriteJournal, WriteState
+from zmqim.storage.genesis import first_batch
+from zmqim.storage.stores import Stores
+from zmqim.store.disk import DiskRoom
+from zmqim.store.journal import open_journal
+from zmqim.store.mark import DurableMark
+from zmqim.store.rows import open_rows
+
+NAMES = tuple(NodeName(f"storage-{number}") for number in (1, 2, 3))
+ROUTER = NodeName("router-1")
+CLUSTER = ClusterId(bytes(16))
+WALL_MS = 1_750_000_000_000
+TURN_MS = 32
+PARTS = ("bus", "core", "journal", "rows")
+SETTLING_TURNS = 400
+"""Turns in which the three boot, elect, and give each partition to where it is at home."""
+
+
+class Place:
+    """A storage as the topology names it."""
+
+    def __init__(self, name: NodeName) -> None:
+        self.name = name
+        self.zone = ""
+        self.weight = 1
+
+
+class Clock:
+    """Adds the processor time between `start` and `stop` to a part's sum."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self._began = 0.0
+
+    def start(self) -> None:
+        self._began = thread_time()
+
+    def stop(self, part: str) -> None:
+        self.seconds[part] += thread_time() - self._began
+
+
+class Storage:
+    """A core over real stores, with the queues of its links."""
+
+    def __init__(self, name: NodeName, folder: Path, ring: RingDocument, clock: Clock) -> None:
+        self.name = name
+        self.me = Peer(name, Role.STORAGE, uuid_of(name), Incarnation(1))
+        self._clock = clock
+        folder.mkdir()
+        self.stores = Stores(
+            open_journal(folder / "raft", create=True),
+            open_rows(folder / "state", create=True),
+            DurableMark(folder / "durable.mark", ring.partitions + 1, create=True),
+            DiskRoom(folder),
+        )
+        places = [Place(one) for one in NAMES]
+        uuids: dict[str, bytes] = {one: uuid_of(one) for one in NAMES}
+        record = born(CLUSTER, ring, places, uuids).with_complete(True)
+        self.stores.journal.write(first_batch(record, self.me.node_uuid))
+        self.core = StorageCore(
+            self.me,
+            ring,
+            self.stores.rows,
+            self.stores.journal,
+            self.stores.journal.load(),
+            BirthCore(name, self.me.node_uuid, CLUSTER, ring, places, record),
+            Random(name),
+            0,
+            storages=places,
+            memory={},
+        )
+        header = Codec(CLUSTER, self.me.node_uuid, self.me.incarnation).header()
+        self.outboxes = {to: Outbox(header, b"") for to in (*NAMES, ROUTER) if to != name}
+        self.written = 0
+        """Partitions that were written to, a turn's sum."""
+
+    def turn(self, now: int) -> None:
+        """One turn as the shell performs it."""
+        core, clock = self.core, self._clock
+        clock.start()
+        effects = core.turn(now, WALL_MS + now)
+        clock.stop("core")
+        for effect in effects:
+            clock.start()
+            match effect:
+                case Send(to, message):
+                    self.outboxes[to].put(message)
+                    clock.stop("bus")
+                case WriteJournal(batch):
+                    self.stores.write_journal(batch, core.terms(batch.extents))
+                    clock.stop("journal")
+                    self.written += len(batch.extents)
+                case WriteState(rows):
+                    self.stores.write_rows(rows)
+                    clock.stop("rows")
+        clock.start()
+        core.next_wake()
+        clock.stop("core")
+
+
+class Trio:
+    """The three, and a router that takes everything over at once."""
+
+    def __init__(self, folder: Path, channels: int) -> None:
+        count = PARTITIONS_DEFAULT
+        turned = tuple(NAMES[first:] + NAMES[:first] for first in range(3))
+        ring = RingDocument(1, count, 3, 3, tuple(turned[number % 3] for number in range(count)))
+        self.clock = Clock()
+        self.storages = {name: Storage(name, folder / name, ring, self.clock) for name in NAMES}
+        self._codec = Codec(CLUSTER, uuid_of(ROUTER), Incarnation(1))
+        self._router = {name: Outbox(self._codec.header(), b"") for name in NAMES}
+        self._now = 0
+        self._random = Random(1)
+        self._request = 0
+        self.answered = 0
+        self._channels = [
+            (f"user-{2 * n:05}", f"user-{2 * n + 1:05}", n % count) for n in range(channels)
+        ]
+        for storage in self.storages.values():
+            for other in self.storages.values():
+                if other is not storage:
+                    storage.core.peer_up(0, other.me)
+            storage.core.peer_up(0, Peer(ROUTER, Role.ROUTER, uuid_of(ROUTER), Incarnation(1)))
+            storage.core.view_changed(0, View((), (ROUTER,), NAMES))
+        for _ in range(SETTLING_TURNS):
+            self.round(0)
+        led = [storage.core.led for storage in self.storages.values()]
+        assert max(led) - min(led) <= 1, f"the partitions are led {led}"
+
+    def propose(self, messages: int) -> None:
+        """The router's frames with that many messages by chance, the same in every run."""
+        items: dict[NodeName, list[RoutedItem]] = {}
+        for _ in range(messages):
+            one, other, partition = self._random.choice(self._channels)
+            if self._random.random() < 0.5:
+                one, other = other, one
+            self._request += 1
+            number = f"{self._request:032x}3"
+            channel = person_channel_id(one, other)
+            send = SendMessage(ChannelType.PERSON, channel, one, number, bytes(100), flags=2)
+            item = RoutedItem(7, self._request, partition, 0, encode(send))
+            items.setdefault(NAMES[partition % 3], []).append(item)
+        for name, asked in items.items():
+            self._router[name].put(Propose(asked))
+
+    def round(self, messages: int) -> None:
+        """Everything arrives, and each storage takes a turn."""
+        self._now += TURN_MS
+        clock = self.clock
+        self.propose(messages)
+        clock.start()
+        arrived: list[tuple[NodeName, NodeName, Message]] = []
+        for source, outboxes in [
+            (ROUTER, self._router),
+            *((name, storage.outboxes) for name, storage in self.storages.items()),
+        ]:
+            for to, outbox in outboxes.items():
+                while outbox.messages:
+                    _, found = self._codec.decode(outbox.next_frame())
+                    arrived += [(source, to, message) for message in found]
+                    outbox.taken()
+        clock.stop("bus")
+        clock.start()
+        for source, to, message in arrived:
+            if to != ROUTER:
+                self.storages[to].core.receive(self._now, source, message)
+        clock.stop("core")
+        for source, to, message in arrived:
+            if to == ROUTER:
+                self._take(source, message)
+        for storage in self.storages.values():
+            storage.turn(self._now)
+
+    def _take(self, source: NodeName, message: Message) -> None:
+        match message:
+            case Notices(partition=partition, term=term, items=items):
+                self._router[source].put(NoticeAck(partition, term, items[-1].index))
+            case Submit(items=items):
+                done = [Answer(item.request, OutcomeCode.DONE, b"") for item in items]
+                self._router[source].put(Answers(done))
+            case Outcomes(items=items):
+                assert all(not item.code for item in items)
+                self.answered += len(items)
+
+
+def uuid_of(name: NodeName) -> NodeUuid:
+    """A uuid made of the name."""
+    return NodeUuid(name.encode().ljust(16, b"-"))
+
+
+def measured(trio: Trio, turns: int, per_turn: int) -> None:
+    """Run it, and print the figures."""
+    trio.clock.seconds = dict.fromkeys(PARTS, 0.0)
+    for storage in trio.storages.values():
+        storage.written = 0
+    for _ in range(turns):
+        trio.round(per_turn)
+    parts = {part: second / turns * 1e6 for part, second in trio.clock.seconds.items()}
+    total = sum(parts.values())
+    written = sum(storage.written for storage in trio.storages.values()) / turns
+    figures = "  ".join(f"{part} {figure:.0f}" for part, figure in parts.items())
+    print(
+        f"{figures}  sum {total:.0f} µs a round; {total / max(per_turn, 1) / 3:.1f} µs per message"
+        f" and replica; {total / max(written, 1):.1f} µs for each of {written:.1f} partitions"
+        f" written to ({trio.answered} answered)"
+    )
+
+
+def profiled(call: Callable[[], None]) -> None:
+    """Call, and print where the time went."""
+    profile = cProfile.Profile()
+    profile.runcall(call)
+    pstats.Stats(profile, stream=sys.stdout).sort_stats("tottime").print_stats(70)
+
+
+def main() -> None:
+    arguments = docopt(__doc__ or "")
+    per_turn, turns = int(arguments["--per-turn"]), int(arguments["--turns"])
+    with TemporaryDirectory(prefix="trio_turn", dir=arguments["--folder"]) as folder:
+        trio = Trio(Path(folder), int(arguments["--channels"]))
+
+        def run() -> None:
+            measured(trio, turns, per_turn)
+
+        if arguments["--profile"]:
+            profiled(run)
+        else:
+            run()
+        for storage in trio.storages.values():
+            storage.stores.close()
+
+
+if __name__ == "__main__":
+    main()
