@@ -7,7 +7,7 @@ TOPOLOGY ?=
 INSTALLED := .venv/.installed
 COMPILED ?=
 JOBS ?= $(shell expr 2 \* $$(nproc))
-PYTEST := -m pytest -n $(JOBS) --dist loadgroup
+PYTEST := -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 ifeq ($(COMPILED),1)
 # What these targets start finds the compiled packages before the source.
 up bench chaos soak: private export PYTHONPATH := $(CURDIR)/.compiled$(if $(PYTHONPATH),:$(PYTHONPATH))
@@ -69,7 +69,7 @@ check: lint  ## lint, and whether every promise has its test
 	$(BIN)/python tools/promises.py --check
 
 coverage: $(INSTALLED)  ## branch coverage of the pure packages
-	$(BIN)/python $(PYTEST) --cov --cov-report= tests/unit tests/property
+	$(BIN)/python $(PYTEST) -n $$(nproc) --cov --cov-report= tests/unit tests/property
 	$(BIN)/python -m coverage report --fail-under=95 --skip-covered --include='zmqim/gossip/*,zmqim/ring/*,zmqim/raft/*,zmqim/chat/*,zmqim/wkproto/*,zmqim/jsonrpc/*,zmqim/bus/links.py,zmqim/*/core.py,zmqim/node/supervision.py'
 
 bench: $(INSTALLED) $(NEEDED)  ## load on a fresh quickstart; BENCH="idle --connections 10000" for another shape

@@ -16,9 +16,6 @@ from zmqim.version import is_compiled
 
 ClusterMaker = Callable[..., RunningCluster]
 
-REAL_PROCESSES = ("processes", "clients")
-"""Folders whose modules share clusters: one worker of `make test` runs the whole of a module."""
-
 
 def pytest_configure() -> None:
     # How long an example takes says how busy the machine is. A failure is to be seen again.
@@ -40,9 +37,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=apart)
         items[:] = [item for item in items if item not in apart]
     left_out.apply(items)
-    for item in items:
-        if item.path.parent.name in REAL_PROCESSES:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
