@@ -55,7 +55,7 @@ test-long: $(INSTALLED)  ## those that only go on where others showed an example
 	$(BIN)/python $(PYTEST) -m long
 
 test-compiled: .compiled/.installed  ## the same for the compiled code: what does not take it apart, and real processes
-	PYTHONPATH=$(CURDIR)/.compiled ZMQIM_COMPILED=1 $(BIN)/python -P $(PYTEST) \
+	PYTHONPATH=$(CURDIR)/.compiled ZMQIM_COMPILED=1 $(BIN)/python -P -m pytest \
 	    tests/unit tests/property tests/clients tests/processes/test_chaos.py tests/processes/test_gateway_plugin.py
 
 sim: $(INSTALLED)  ## the simulated cluster only: SEEDS (100) seeds, then the tests of the simulation
@@ -69,7 +69,7 @@ check: lint  ## lint, and whether every promise has its test
 	$(BIN)/python tools/promises.py --check
 
 coverage: $(INSTALLED)  ## branch coverage of the pure packages
-	$(BIN)/python $(PYTEST) -n $$(nproc) --cov --cov-report= tests/unit tests/property
+	$(BIN)/python -m coverage run -m pytest tests/unit tests/property
 	$(BIN)/python -m coverage report --fail-under=95 --skip-covered --include='zmqim/gossip/*,zmqim/ring/*,zmqim/raft/*,zmqim/chat/*,zmqim/wkproto/*,zmqim/jsonrpc/*,zmqim/bus/links.py,zmqim/*/core.py,zmqim/node/supervision.py'
 
 bench: $(INSTALLED) $(NEEDED)  ## load on a fresh quickstart; BENCH="idle --connections 10000" for another shape

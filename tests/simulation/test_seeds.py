@@ -1,6 +1,6 @@
 """The whole cluster in virtual time, again and again, each time with other troubles.
 
-A failure names its seed: ``python -m zmqim.sim [--small] --seeds 1 --first SEED`` runs it again.
+A failure names its seed: ``python -m zmqim.sim --seeds 1 --first SEED`` runs it again.
 """
 
 from __future__ import annotations
@@ -17,11 +17,8 @@ from zmqim.sim.run import run
 SEEDS = 100
 EVERY_TIME = 30
 """Of them in `make test`; the others are in `make test-long`."""
-SMALL_SEEDS = 200
-"""Three storages, two partitions: where replication itself is in trouble all the time."""
 LINES = (Path(__file__).parent / "seeds.txt").read_text().splitlines()
 KEPT = [int(line.split()[0]) for line in LINES if line[0].isdigit()]
-KEPT_SMALL = [int(line.split()[1]) for line in LINES if line.startswith("small ")]
 
 
 @pytest.mark.promise("P1")
@@ -49,20 +46,6 @@ KEPT_SMALL = [int(line.split()[1]) for line in LINES if line.startswith("small "
 def test_the_promises_hold_whatever_the_seed_does(seed: int) -> None:
     report = run(seed)
     again = f"python -m zmqim.sim --seeds 1 --first {seed}"
-    assert not report.violations, f"{report}\nagain: {again}"
-
-
-@pytest.mark.promise("P1")
-@pytest.mark.promise("P2")
-@pytest.mark.promise("P3")
-@pytest.mark.promise("P6")
-@pytest.mark.promise("P7")
-@pytest.mark.promise("P8")
-@pytest.mark.promise("P12")
-@pytest.mark.parametrize("seed", sorted({*range(SMALL_SEEDS), *KEPT_SMALL}))
-def test_the_promises_hold_in_the_small_world(seed: int) -> None:
-    report = run(seed, small=True)
-    again = f"python -m zmqim.sim --small --seeds 1 --first {seed}"
     assert not report.violations, f"{report}\nagain: {again}"
 
 

@@ -183,9 +183,9 @@ class MessagesBy(Value, tag=10, frozen=True):
 
 
 class FollowQuery(Value, tag=40, frozen=True):
-    """Messages that the log got after index `after` (-1: after the position of `name`). Answered by
-    `FollowedPage`, from what is committed here: no other leader is asked for, as the log up to
-    there is the same everywhere."""
+    """Messages that the log got after index `after`, or after the position of `name` if that is
+    higher. Answered by `FollowedPage`, from what is committed here: no other leader is asked for,
+    as the log up to there is the same everywhere."""
 
     name: str
     after: int = -1

@@ -115,7 +115,9 @@ def _standing(state: ChatState, query: FollowQuery) -> FollowedPage:
     position = state.followers.position(query.name)
     if position is None:
         return FollowedPage(-1)
-    return FollowedPage(position, position if query.after < 0 else query.after)
+    # Whoever moved the position beyond what is asked for told of all up to there: two that follow
+    # under one name for a moment miss nothing.
+    return FollowedPage(position, max(position, query.after))
 
 
 def _page_limit(limit: int) -> int:

@@ -98,6 +98,23 @@ def test_the_log_is_cut_only_behind_the_lowest_follower() -> None:
     assert world.core.groups[0].raft.log.extent.first > moved + 1
 
 
+def test_what_another_holder_of_the_name_told_is_left_out_and_not_missing() -> None:
+    """As when two gateways follow for one webhook: the slower one asks from where it was."""
+    world = _world()
+    world.write(KEY, Follow("v"))
+    for number in range(40):
+        world.send(message("alice", "g", str(number)))
+    began = _page(world).position
+    world.write(KEY, FollowerMoved("v", began + 30))
+    world.receive(NoticeAck(0, 1, 99))
+    world.turn(BOOK_MS)
+    world.turn()
+    assert world.core.groups[0].raft.log.extent.first > began + 6
+    page = _page(world, after=began + 5)
+    assert (page.lost_from, page.lost_upto) == (0, 0)
+    assert _numbers(page) == [str(number) for number in range(30, 40)]
+
+
 @pytest.fixture
 def small_logs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zmqim.storage.core.JOURNAL_BYTES_MAX", 10_000)
