@@ -52,3 +52,8 @@ def seconds_of(hlc: int) -> int:
 def expiry_of(hlc: int, expire: int) -> int:
     """When a message stamped `hlc` is over, in milliseconds since 1970; 0: never."""
     return (hlc >> HLC_COUNTER_BITS) + expire * 1000 if expire else 0
+
+
+def is_over(until_ms: int, wall_ms: int) -> bool:
+    """Is what lasts until then (0: for ever) over at `wall_ms`? Both milliseconds since 1970."""
+    return 0 < until_ms <= wall_ms

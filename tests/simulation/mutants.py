@@ -184,13 +184,14 @@ class Mutant(NamedTuple):
     """A fault. `rule` is how the text of the rule begins that has to find it.
 
     One that is no fault, since something else prevents what it allows, says so in `equivalent`;
-    then the hunt has to find nothing.
+    then the hunt has to find nothing. `is_slow`: hunted for seconds, so only in `make test-long`.
     """
 
     name: str
     rule: str
     hunt: Hunt
     equivalent: str = ""
+    is_slow: bool = False
 
 
 # ---- what leaves before which write --------------------------------------------------------------
@@ -662,10 +663,17 @@ MUTANTS: tuple[Mutant, ...] = (
         Directed(only_voter_dies_writing, CountsItselfBeforeSync),
     ),
     Mutant("journal unsynced", DAMAGED, _seeds(SyncsNoJournal, 3)),
-    Mutant("state batch unsynced", "I-1 ", _seeds(SyncsNoRows, 20)),
-    Mutant("Applied written before its rows", "I-1 ", _seeds(WritesAppliedFirst, 42)),
-    Mutant("a message applied otherwise", "I-13 storage-", _seeds(AppliesAMessageOtherwise, 2)),
-    Mutant("dedup kept in memory only", "I-3 ", _seeds(RemembersDuplicatesInMemory, 3)),
+    Mutant("state batch unsynced", "I-1 ", _seeds(SyncsNoRows, 20), is_slow=True),
+    Mutant("Applied written before its rows", "I-1 ", _seeds(WritesAppliedFirst, 42), is_slow=True),
+    Mutant(
+        "a message applied otherwise",
+        "I-13 storage-",
+        _seeds(AppliesAMessageOtherwise, 2),
+        is_slow=True,
+    ),
+    Mutant(
+        "dedup kept in memory only", "I-3 ", _seeds(RemembersDuplicatesInMemory, 3), is_slow=True
+    ),
     Mutant("sequence from a counter in memory", "I-1 ", _seeds(CountsInMemory, 3)),
     Mutant(
         "applied on one disk only",

@@ -91,13 +91,14 @@ class Mutant(NamedTuple):
     """A fault. `rule` is how the text of the rule begins that has to find it.
 
     One that is no fault, since something else prevents what it allows, says so in `equivalent`;
-    then the hunt has to find nothing.
+    then the hunt has to find nothing. `is_slow`: hunted for seconds, so only in `make test-long`.
     """
 
     name: str
     rule: str
     hunt: Hunt
     equivalent: str = ""
+    is_slow: bool = False
 
 
 @contextmanager
@@ -521,6 +522,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 *("3: arrives: VoteRequest", "1: arrives: VoteResult"),
             ),
         ),
+        is_slow=True,
     ),
     Mutant(
         "truncate to commit instead of conflict point",
@@ -545,6 +547,7 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
             schedule=(*_THREE_AHEAD, *_OTHER_LEADER),
         ),
+        is_slow=True,
     ),
     Mutant(
         "serve before NO-OP applied",
@@ -662,6 +665,7 @@ MUTANTS: tuple[Mutant, ...] = (
             patches=(Patch(Log, "holds", holds_anything),),
             schedule=(*_THREE_AHEAD, *_OTHER_LEADER),
         ),
+        is_slow=True,
     ),
     Mutant(
         "no chain check of entries",
@@ -673,6 +677,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         equivalent="the entry before them was compared with its chain, and a leader's log is whole;"
         " the check is for what no leader sends",
+        is_slow=True,
     ),
     Mutant(
         "stale leader answers reads",

@@ -5,6 +5,7 @@ The faults live here and in mutants.py, in subclasses; the product has no switch
 
 from __future__ import annotations
 
+import chosen
 import msgspec
 import pytest
 from msgspec.structs import replace
@@ -25,17 +26,6 @@ from zmqim.storage.core import StorageCore
 
 SEEDS = 100
 ALL_MUTANTS = (*MUTANTS, *READING_MUTANTS)
-SLOW = {
-    "an acknowledged command shown again",
-    "Applied written before its rows",
-    "dedup kept in memory only",
-    "a message applied otherwise",
-    "marks outlive reading",
-    "state batch unsynced",
-    "read positions go back",
-    "event ids not known again",
-}
-"""Found in the second or a later seed."""
 
 
 class TellsNoDigests(GatewayCore):
@@ -90,13 +80,7 @@ def test_a_planted_fault_is_found(cores: Cores, numbers: set[str]) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    "mutant",
-    [
-        pytest.param(one, id=one.name, marks=[pytest.mark.long] * (one.name in SLOW))
-        for one in ALL_MUTANTS
-    ],
-)
+@pytest.mark.parametrize("mutant", chosen.mutants(ALL_MUTANTS))
 def test_a_mutant_is_found_by_its_rule(mutant: Mutant) -> None:
     caught = mutant.hunt.run(mutant.rule)
     if mutant.equivalent:
@@ -108,7 +92,3 @@ def test_a_mutant_is_found_by_its_rule(mutant: Mutant) -> None:
 def test_the_product_comes_through_the_schedules_of_the_mutants() -> None:
     schedules = {one.hunt.schedule for one in MUTANTS if isinstance(one.hunt, Directed)}
     assert {schedule(StorageCore) for schedule in schedules} == {""}
-
-
-def test_the_slow_ones_are_mutants_of_the_table() -> None:
-    assert {one.name for one in ALL_MUTANTS} >= SLOW

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
+import chosen
 import pytest
 from raft_mutants import MUTANTS, Directed, Explored, Mutant
 
-SLOW = {
-    "commit counts old-term entries",
-    "no prev_term and no chain check",
-    "no prev_term check",
-    "no chain check of entries",
-}
-"""Found after seconds; the others at once."""
 
-
-@pytest.mark.parametrize(
-    "mutant",
-    [
-        pytest.param(one, id=one.name, marks=[pytest.mark.long] * (one.name in SLOW))
-        for one in MUTANTS
-    ],
-)
+@pytest.mark.parametrize("mutant", chosen.mutants(MUTANTS))
 def test_a_mutant_is_caught_by_the_rule_that_is_there_for_it(mutant: Mutant) -> None:
     caught = mutant.hunt.run()
     if mutant.equivalent:
@@ -58,7 +45,3 @@ def test_the_product_comes_through_the_bounds_of_the_mutants() -> None:
             states=max(1_000, caught.count if (caught := hunt.run()) else 0),
         )
         assert plain.run() is None, mutant.name
-
-
-def test_the_slow_ones_are_mutants_of_the_table() -> None:
-    assert {one.name for one in MUTANTS} >= SLOW

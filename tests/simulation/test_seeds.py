@@ -8,17 +8,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from chosen import KEPT
 
 from zmqim.sim.run import run
 
 SEEDS = 100
 EVERY_TIME = 30
 """Of them in `make test`; the others are in `make test-long`."""
-LINES = (Path(__file__).parent / "seeds.txt").read_text().splitlines()
-KEPT = [int(line.split()[0]) for line in LINES if line[0].isdigit()]
 
 
 @pytest.mark.promise("P1")

@@ -6,15 +6,12 @@ A failure names its seed: ``python -m zmqim.sim --small --seeds 1 --first SEED``
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from chosen import KEPT_SMALL
 
 from zmqim.sim.run import run
 
 SMALL_SEEDS = 200
-LINES = (Path(__file__).parent / "seeds.txt").read_text().splitlines()
-KEPT_SMALL = [int(line.split()[1]) for line in LINES if line.startswith("small ")]
 
 
 @pytest.mark.promise("P1")

@@ -42,9 +42,9 @@ from zmqim.chat.results import (
     MembersPage,
     MessageRow,
     MessagesPage,
+    PackedConversations,
     PendingCommands,
     Result,
-    StoredConversations,
     StreamView,
 )
 from zmqim.chat.state import ChatState
@@ -56,7 +56,7 @@ _UPWARDS: Final = 1
 _TOPIC: Final = int(ChannelType.COMMUNITY_TOPIC)
 
 
-def answer(state: ChatState, query: Query) -> Result | StoredConversations:
+def answer(state: ChatState, query: Query) -> Result | PackedConversations:
     """What the applied state says to `query`. An `OutboxQuery` is Done: whoever knows how far the
     outbox is asks only then. A `FollowQuery` learns where it stands: whoever holds the log adds
     what the log has. The parts of a `Together` are asked one by one."""
@@ -171,10 +171,10 @@ def _messages(state: ChatState, query: MessagesQuery) -> MessagesPage:
     return MessagesPage(found, more, visible, streams)
 
 
-def _conversations(state: ChatState, query: ConversationsQuery) -> StoredConversations:
+def _conversations(state: ChatState, query: ConversationsQuery) -> PackedConversations:
     limit = max(1, min(query.limit, CONVERSATIONS_PAGE_MAX))
     rows, following = state.conversations.page(query.uid, query.after, limit)
-    return StoredConversations(rows, following, state.applied.hlc)
+    return PackedConversations(rows, following, state.applied.hlc)
 
 
 def _heads(state: ChatState, query: HeadsQuery) -> HeadsPage:

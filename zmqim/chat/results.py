@@ -134,7 +134,7 @@ class ConversationsPage(Value, tag=20, frozen=True):
     promise: int
 
 
-class StoredConversations(Value, tag=20, frozen=True):
+class PackedConversations(Value, tag=20, frozen=True):
     """A `ConversationsPage` whose `ConversationRow`s are as they are stored, which is how they
     travel: whoever answers need not decode them."""
 

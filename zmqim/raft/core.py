@@ -451,8 +451,7 @@ class RaftCore:
                 raise WireError(f"entry {match} does not continue the chain")
         match = max(match, self.commit)
         self._commit_up_to(min(append.commit, match))
-        number, group, me = self.identity
-        self._late.append(AppendResult(number, group, me, source, self.term, True, match))
+        self._late.append(AppendResult(*self._to(source), True, match))
 
     def _offered(self, offer: SnapshotOffer) -> None:
         """Whose rows are committed here needs none; that answer was lost, so it is given again."""

@@ -205,18 +205,8 @@ async def conversation_list(
     rows = [one.row for one in page.rows]
     views, told = await directory.heads(data.uid, [head_wanted(row, 1) for row in rows])
     promise = min(start.promise, page.promise, told)
-    listed, deletes, unresolved = [], [], []
-    for row, view in zip(rows, views, strict=True):
-        if view is None:
-            unresolved.append(_key(data.uid, row))
-            continue
-        head = decode_head(view)
-        if changed_at(row, head) < start.since:
-            continue
-        elif is_listed(row, head):
-            listed.append(_listed(data.uid, row, head))
-        elif start.since:
-            deletes.append(_key(data.uid, row))
+    listed, gone, unresolved = _sorted_out(data.uid, rows, views, start.since)
+    deletes = gone if start.since else []
     done = not page.next
     following = "" if done else _Cursor(page.next, promise, start.since).text()
     coverage = str(version_of(promise)) if done else ""
@@ -233,17 +223,7 @@ async def conversation_retry(
     found = (await directory.rows(data.uid)).rows
     rows = [one.row for one in found if _channel(one.row) in wanted]
     views, _ = await directory.heads(data.uid, [head_wanted(row, 1) for row in rows])
-    listed, deletes, unresolved = [], [], []
-    for row, view in zip(rows, views, strict=True):
-        if view is None:
-            unresolved.append(_key(data.uid, row))
-            continue
-        head = decode_head(view)
-        if is_listed(row, head):
-            listed.append(_listed(data.uid, row, head))
-        else:
-            deletes.append(_key(data.uid, row))
-    return ConversationListAnswer(listed, deletes, unresolved, "", True, "")
+    return ConversationListAnswer(*_sorted_out(data.uid, rows, views, 0), "", True, "")
 
 
 @post("/conversations/activate", status_code=200)
@@ -355,6 +335,25 @@ class _Showing:
             return 0
         name = channel_shown(row.channel_type, row.channel_id, self._uid)
         return self._known.get((row.channel_type, name), 0)
+
+
+def _sorted_out(
+    uid: str, rows: list[ConversationRow], views: list[bytes | None], since: int
+) -> tuple[list[ListedConversation], list[ChannelKey], list[ChannelKey]]:
+    """Those that changed since then: what the person sees, what not, and what was not read."""
+    listed, gone, unresolved = [], [], []
+    for row, view in zip(rows, views, strict=True):
+        if view is None:
+            unresolved.append(_key(uid, row))
+            continue
+        head = decode_head(view)
+        if changed_at(row, head) < since:
+            continue
+        if is_listed(row, head):
+            listed.append(_listed(uid, row, head))
+        else:
+            gone.append(_key(uid, row))
+    return listed, gone, unresolved
 
 
 def _listed(uid: str, row: ConversationRow, head: HeadView) -> ListedConversation:

@@ -29,9 +29,9 @@ from zmqim.chat.results import (
     CommandsPage,
     HeadView,
     MessageRow,
+    PackedConversations,
     PackedHeads,
     PendingCommands,
-    StoredConversations,
     decode_head,
 )
 from zmqim.chat.rows import ConversationRow, decode_conversation
@@ -110,7 +110,7 @@ class Directory:
     async def page(self, uid: str, after: bytes, limit: int) -> Rows:
         """Some rows of `uid`, from the place `after` on."""
         query = ConversationsQuery(uid, after, limit)
-        page = await self._asking.read(route_key_of_user(uid), query, StoredConversations)
+        page = await self._asking.read(route_key_of_user(uid), query, PackedConversations)
         rows = [self._row(bytes(row)) for row in page.rows]
         return Rows(rows, page.promise, page.next)
 

@@ -20,7 +20,7 @@ from zmqim.chat.queries import MessagesQuery
 from zmqim.chat.results import MessageRow, PackedMessages, StreamView
 from zmqim.gateway.http.asking import Asking
 from zmqim.gateway.http.finished import Finished, ShownMessage
-from zmqim.ids import expiry_of
+from zmqim.ids import expiry_of, is_over
 from zmqim.limits import PULL_MESSAGES_MAX
 
 EXPIRED_PAGES_MAX: Final = 16
@@ -43,7 +43,7 @@ def wall_clock_ms() -> int:
 
 def has_expired(row: MessageRow, wall_ms: int) -> bool:
     """Is the message over at `wall_ms`, milliseconds since 1970?"""
-    return 0 < expiry_of(row.hlc, decode_send(row.operation).expire) <= wall_ms
+    return is_over(expiry_of(row.hlc, decode_send(row.operation).expire), wall_ms)
 
 
 async def read_page(
@@ -59,7 +59,7 @@ async def read_page(
         page = await asking.read(key, asked, PackedMessages)
         found = [finished.message(bytes(packed), channel_id) for packed in page.messages]
         streams += page.streams
-        alive = [one for one in found if not 0 < one.until_ms <= wall_ms]
+        alive = [one for one in found if not is_over(one.until_ms, wall_ms)]
         kept = kept + alive if upwards else alive + kept
         if len(kept) > query.limit:
             kept = kept[: query.limit] if upwards else kept[-query.limit :]

@@ -24,7 +24,7 @@ from zmqim.chat.results import HeadView, StreamView, decode_head, decode_message
 from zmqim.chat.rows import ConversationRow, decode_conversation
 from zmqim.gateway.http.conversation_shapes import ConversationAnswer
 from zmqim.gateway.http.stored import StoredMessage, channel_shown, stored_messages
-from zmqim.ids import expiry_of, seconds_of
+from zmqim.ids import expiry_of, is_over, seconds_of
 
 T = TypeVar("T")
 
@@ -130,7 +130,7 @@ def _answer(
     both = [
         (message, ends)
         for one, message in zip(messages, recents, strict=True)
-        if not 0 < (ends := expiry_of(one.hlc, message.expire)) <= wall_ms
+        if not is_over(ends := expiry_of(one.hlc, message.expire), wall_ms)
     ]
     answer = ConversationAnswer(
         name,
@@ -167,6 +167,6 @@ class Finished:
         if len(row) + len(head) > limits.FINISHED_BYTES_MAX:
             return shown(uid, row, head, count, above, wall_ms)
         found = self._shown(uid, row, head, count, above)
-        if 0 < found.until_ms <= wall_ms:
+        if is_over(found.until_ms, wall_ms):
             return shown(uid, row, head, count, above, wall_ms)
         return found
