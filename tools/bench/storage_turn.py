@@ -1,37 +1,54 @@
-"""What one message costs a storage, in microseconds of one core, without the bus.
+"""What a turn of storages that feed each other costs, in microseconds of one core.
 
 Usage:
   storage_turn.py [options]
 
 Options:
-  --per-turn N   Messages that a turn takes in [default: 40].
-  --messages N   Messages in all [default: 60000].
-  --channels N   Person channels, each in a partition of its own [default: 50].
+  --replicas N   Storages, of which each has all partitions and leads its share [default: 3].
+  --per-turn N   Messages that a round takes in, of all storages [default: 64].
+  --turns N      Turns of each storage that are measured [default: 1000].
+  --channels N   Person channels, spread over the 64 partitions [default: 128].
   --folder DIR   Where the stores are made and removed again [default: /dev/shm].
-  --profile      Print where the core's and the stores' time goes (and distort the figures).
+  --profile      Print where the time goes (and distort the figures).
   -h --help      Show this.
 
-A turn's messages come in pairs from connections by chance, as a gateway hands them on; the router
-acknowledges the notices of a turn in the next one. Printed is the processor time of the main
-thread per message, for the core (a turn from `Propose` to effects) and for the writes of journal
-and rows, and that of LevelDB's own thread for compaction.
+In a round everything that was sent arrives, decoded from the frames that the bus would carry, and
+each storage takes a turn: so a turn leads, follows, acknowledges and pushes, as under a steady
+load. Printed is the time of the main thread for a round, by part, that of LevelDB's own thread, and
+the sum for each message and for each partition that a storage had to write to. Two runs with other
+numbers of messages a turn tell what a turn costs by itself; instructions are steadier than time
+(valgrind --tool=cachegrind --cache-sim=no, the difference between two numbers of turns).
 """
 
 from __future__ import annotations
 
 import cProfile
 import pstats
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from time import perf_counter, process_time, thread_time
-from typing import NamedTuple
+from time import process_time, thread_time
 
 from docopt import docopt
 
 from zmqim.bus.effects import Peer, Send, View
-from zmqim.bus.messages import ItemKind, Message, NoticeAck, Notices, Propose, Role, RoutedItem
+from zmqim.bus.envelope import Codec
+from zmqim.bus.messages import (
+    Answer,
+    Answers,
+    Message,
+    NoticeAck,
+    Notices,
+    OutcomeCode,
+    Outcomes,
+    Propose,
+    Role,
+    RoutedItem,
+    Submit,
+)
+from zmqim.bus.outbox import Outbox
 from zmqim.chat.channels import person_channel_id
 from zmqim.chat.codes import ChannelType
 from zmqim.chat.encoding import encode
@@ -50,180 +67,234 @@ from zmqim.store.journal import open_journal
 from zmqim.store.mark import DurableMark
 from zmqim.store.rows import open_rows
 
-STORAGE, ROUTER = NodeName("storage-1"), NodeName("router-1")
-UUID, CLUSTER = NodeUuid(bytes(16)), ClusterId(bytes(16))
+ROUTER = NodeName("router-1")
+CLUSTER = ClusterId(bytes(16))
 WALL_MS = 1_750_000_000_000
-PAYLOAD = bytes(100)
-TURNS_MADE = 200
-"""Frames that are made at a time, so that their garbage is not the core's."""
+TURN_MS = 32
+PARTS = ("bus", "core", "journal", "rows")
+SETTLING_TURNS = 400
+"""Turns in which the storages boot, elect, and give each partition to where it is at home."""
 
 
-class Place(NamedTuple):
-    """The storage as the topology names it."""
+class Place:
+    """A storage as the topology names it."""
 
-    name: NodeName
-    zone: str = ""
-    weight: int = 1
+    def __init__(self, name: NodeName) -> None:
+        self.name = name
+        self.zone = ""
+        self.weight = 1
 
 
-class Load:
-    """Frames of messages by chance, the same in every run."""
+class Clock:
+    """Adds the processor time between `start` and `stop` to a part's sum."""
 
-    def __init__(self, channels: int) -> None:
-        self._random = Random(1)
-        self._channels = [
-            (f"user-{2 * n:05}", f"user-{2 * n + 1:05}", n % PARTITIONS_DEFAULT)
-            for n in range(channels)
-        ]
-        self._request = 0
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self._began = 0.0
 
-    def frame(self, size: int) -> Propose:
-        """One turn's messages."""
-        items: list[RoutedItem] = []
-        while len(items) < size:
-            one, other, partition = self._random.choice(self._channels)
-            if self._random.random() < 0.5:
-                one, other = other, one
-            channel = person_channel_id(one, other)
-            for _ in range(min(2, size - len(items))):
-                self._request += 1
-                number = f"{self._request:032x}3"
-                send = SendMessage(ChannelType.PERSON, channel, one, number, PAYLOAD, flags=2)
-                body = encode(send)
-                items.append(RoutedItem(7, self._request, partition, ItemKind.WRITE, body))
-        return Propose(items)
+    def start(self) -> None:
+        self._began = thread_time()
+
+    def stop(self, part: str) -> None:
+        self.seconds[part] += thread_time() - self._began
 
 
 class Storage:
-    """A core over real stores, and the time that its parts took."""
+    """A core over real stores, with the queues of its links."""
 
-    def __init__(self, folder: Path, channels: int) -> None:
-        partitions = PARTITIONS_DEFAULT
-        while partitions < channels:
-            partitions *= 2
-        ring = RingDocument(1, partitions, 1, 1, ((STORAGE,),) * partitions)
+    def __init__(self, name: NodeName, folder: Path, ring: RingDocument, clock: Clock) -> None:
+        self.name = name
+        self.me = Peer(name, Role.STORAGE, uuid_of(name), Incarnation(1))
+        self._clock = clock
+        folder.mkdir()
         self.stores = Stores(
             open_journal(folder / "raft", create=True),
             open_rows(folder / "state", create=True),
-            DurableMark(folder / "durable.mark", partitions + 1, create=True),
+            DurableMark(folder / "durable.mark", ring.partitions + 1, create=True),
             DiskRoom(folder),
         )
-        self.seconds = {"core": 0.0, "journal": 0.0, "rows": 0.0}
-        self.worst_ms = 0.0
-        self._now = 0
-        journal = self.stores.journal
-        places = (Place(STORAGE),)
-        record = born(CLUSTER, ring, places, {STORAGE: UUID}).with_complete(True)
-        journal.write(first_batch(record, UUID))
+        names = ring.placement[0]
+        places = [Place(one) for one in names]
+        uuids: dict[str, bytes] = {one: uuid_of(one) for one in names}
+        record = born(CLUSTER, ring, places, uuids).with_complete(True)
+        self.stores.journal.write(first_batch(record, self.me.node_uuid))
         self.core = StorageCore(
-            Peer(STORAGE, Role.STORAGE, UUID, Incarnation(1)),
+            self.me,
             ring,
             self.stores.rows,
-            journal,
-            journal.load(),
-            BirthCore(STORAGE, UUID, CLUSTER, ring, places, record),
-            Random(1),
+            self.stores.journal,
+            self.stores.journal.load(),
+            BirthCore(name, self.me.node_uuid, CLUSTER, ring, places, record),
+            Random(name),
             0,
             storages=places,
             memory={},
         )
-        while not self.core.serving:
-            self.turn([])
-        self.core.peer_up(0, Peer(ROUTER, Role.ROUTER, UUID, Incarnation(1)))
-        self.core.view_changed(0, View((), (ROUTER,), (STORAGE,)))
+        header = Codec(CLUSTER, self.me.node_uuid, self.me.incarnation).header()
+        self.outboxes = {to: Outbox(header, b"") for to in (*names, ROUTER) if to != name}
+        self.written = 0
+        """Partitions that were written to, a turn's sum."""
 
-    def turn(self, messages: list[Message]) -> list[Message]:
-        """One turn as the shell performs it; what the router is sent."""
-        began = perf_counter()
-        self._now += 1
-        core, stores = self.core, self.stores
-        with _Clock(self.seconds, "core"):
-            for message in messages:
-                core.receive(self._now, ROUTER, message)
-            effects = core.turn(self._now, WALL_MS + self._now)
-        sent = []
+    def turn(self, now: int) -> None:
+        """One turn as the shell performs it."""
+        core, clock = self.core, self._clock
+        clock.start()
+        effects = core.turn(now, WALL_MS + now)
+        clock.stop("core")
         for effect in effects:
+            clock.start()
             match effect:
+                case Send(to, message):
+                    self.outboxes[to].put(message)
+                    clock.stop("bus")
                 case WriteJournal(batch):
-                    with _Clock(self.seconds, "journal"):
-                        stores.write_journal(batch, core.terms(batch.extents))
+                    self.stores.write_journal(batch, core.terms(batch.extents))
+                    clock.stop("journal")
+                    self.written += len(batch.extents)
                 case WriteState(rows):
-                    with _Clock(self.seconds, "rows"):
-                        stores.write_rows(rows)
-                case Send():
-                    sent.append(effect.message)
-        self.worst_ms = max(self.worst_ms, (perf_counter() - began) * 1000)
-        return sent
+                    self.stores.write_rows(rows)
+                    clock.stop("rows")
+        clock.start()
+        core.next_wake()
+        clock.stop("core")
 
 
-class _Clock:
-    """Adds the processor time of a block to its sum."""
+class Cluster:
+    """The storages, and a router that takes everything over at once."""
 
-    def __init__(self, seconds: dict[str, float], name: str) -> None:
-        self._seconds = seconds
-        self._name = name
+    def __init__(self, folder: Path, replicas: int, channels: int) -> None:
+        count = PARTITIONS_DEFAULT
+        names = tuple(NodeName(f"storage-{number}") for number in range(1, replicas + 1))
+        turned = [names[first:] + names[:first] for first in range(replicas)]
+        placement = tuple(turned[number % replicas] for number in range(count))
+        self._ring = ring = RingDocument(1, count, replicas, replicas, placement)
+        self.clock = Clock()
+        self.storages = {name: Storage(name, folder / name, ring, self.clock) for name in names}
+        self._codec = Codec(CLUSTER, uuid_of(ROUTER), Incarnation(1))
+        self._router = {name: Outbox(self._codec.header(), b"") for name in names}
+        self._now = 0
+        self._random = Random(1)
+        self._request = 0
+        self.answered = 0
+        self._channels = [
+            (f"user-{2 * n:05}", f"user-{2 * n + 1:05}", n % count) for n in range(channels)
+        ]
+        for storage in self.storages.values():
+            for other in self.storages.values():
+                if other is not storage:
+                    storage.core.peer_up(0, other.me)
+            storage.core.peer_up(0, Peer(ROUTER, Role.ROUTER, uuid_of(ROUTER), Incarnation(1)))
+            storage.core.view_changed(0, View((), (ROUTER,), names))
+        for _ in range(SETTLING_TURNS):
+            self.round(0)
+        led = [storage.core.led for storage in self.storages.values()]
+        assert max(led) - min(led) <= 1, f"the partitions are led {led}"
 
-    def __enter__(self) -> None:
-        self._began = thread_time()
+    def propose(self, messages: int) -> None:
+        """The router's frames with that many messages by chance, the same in every run."""
+        items: dict[NodeName, list[RoutedItem]] = {}
+        for _ in range(messages):
+            one, other, partition = self._random.choice(self._channels)
+            if self._random.random() < 0.5:
+                one, other = other, one
+            self._request += 1
+            number = f"{self._request:032x}3"
+            channel = person_channel_id(one, other)
+            send = SendMessage(ChannelType.PERSON, channel, one, number, bytes(100), flags=2)
+            item = RoutedItem(7, self._request, partition, 0, encode(send))
+            items.setdefault(self._ring.placement[partition][0], []).append(item)
+        for name, asked in items.items():
+            self._router[name].put(Propose(asked))
 
-    def __exit__(self, *_: object) -> None:
-        self._seconds[self._name] += thread_time() - self._began
+    def round(self, messages: int) -> None:
+        """Everything arrives, and each storage takes a turn."""
+        self._now += TURN_MS
+        clock = self.clock
+        self.propose(messages)
+        clock.start()
+        arrived: list[tuple[NodeName, NodeName, Message]] = []
+        for source, outboxes in [
+            (ROUTER, self._router),
+            *((name, storage.outboxes) for name, storage in self.storages.items()),
+        ]:
+            for to, outbox in outboxes.items():
+                while outbox.messages:
+                    _, found = self._codec.decode(outbox.next_frame())
+                    arrived += [(source, to, message) for message in found]
+                    outbox.taken()
+        clock.stop("bus")
+        clock.start()
+        for source, to, message in arrived:
+            if to != ROUTER:
+                self.storages[to].core.receive(self._now, source, message)
+        clock.stop("core")
+        for source, to, message in arrived:
+            if to == ROUTER:
+                self._take(source, message)
+        for storage in self.storages.values():
+            storage.turn(self._now)
+
+    def _take(self, source: NodeName, message: Message) -> None:
+        match message:
+            case Notices(partition=partition, term=term, items=items):
+                self._router[source].put(NoticeAck(partition, term, items[-1].index))
+            case Submit(items=items):
+                done = [Answer(item.request, OutcomeCode.DONE, b"") for item in items]
+                self._router[source].put(Answers(done))
+            case Outcomes(items=items):
+                assert all(not item.code for item in items)
+                self.answered += len(items)
 
 
-def acks_of(sent: list[Message]) -> list[Message]:
-    """What a router answers that delivered every notice."""
-    return [
-        NoticeAck(message.partition, message.term, message.items[-1].index)
-        for message in sent
-        if isinstance(message, Notices)
-    ]
+def uuid_of(name: NodeName) -> NodeUuid:
+    """A uuid made of the name."""
+    return NodeUuid(name.encode().ljust(16, b"-"))
 
 
-def frames(load: Load, messages: int, per_turn: int) -> Iterator[list[Propose]]:
-    """All frames, some at a time."""
-    turns = max(messages // per_turn, 1)
-    for first in range(0, turns, TURNS_MADE):
-        yield [load.frame(per_turn) for _ in range(min(TURNS_MADE, turns - first))]
+def measured(cluster: Cluster, turns: int, per_turn: int) -> None:
+    """Run it, and print the figures."""
+    cluster.clock.seconds = dict.fromkeys(PARTS, 0.0)
+    for storage in cluster.storages.values():
+        storage.written = 0
+    began = process_time() - thread_time()
+    for _ in range(turns):
+        cluster.round(per_turn)
+    compaction = (process_time() - thread_time() - began) / turns * 1e6
+    parts = {part: second / turns * 1e6 for part, second in cluster.clock.seconds.items()}
+    total = sum(parts.values())
+    written = sum(storage.written for storage in cluster.storages.values()) / turns
+    figures = "  ".join(f"{part} {figure:.0f}" for part, figure in parts.items())
+    print(
+        f"{figures}  sum {total:.0f}, compaction {compaction:.0f} µs a round;"
+        f" {total / max(per_turn, 1) / len(cluster.storages):.1f} µs per message and replica;"
+        f" {total / max(written, 1):.1f} µs for each of {written:.1f} partitions"
+        f" written to ({cluster.answered} answered)"
+    )
 
 
-def offer(storage: Storage, load: Load, messages: int, per_turn: int) -> float:
-    """Run it all; the processor seconds of LevelDB's thread."""
-    acks: list[Message] = []
-    background = 0.0
-    for made in frames(load, messages, per_turn):
-        others = process_time() - thread_time()
-        for frame in made:
-            acks = acks_of(storage.turn([*acks, frame]))
-        background += process_time() - thread_time() - others
-    return background
-
-
-def profiled(call: Callable[[], float]) -> float:
+def profiled(call: Callable[[], None]) -> None:
     """Call, and print where the time went."""
     profile = cProfile.Profile()
-    result = profile.runcall(call)
-    pstats.Stats(profile).sort_stats("tottime").print_stats(45)
-    return result
+    profile.runcall(call)
+    pstats.Stats(profile, stream=sys.stdout).sort_stats("tottime").print_stats(70)
 
 
 def main() -> None:
     arguments = docopt(__doc__ or "")
-    per_turn, messages = int(arguments["--per-turn"]), int(arguments["--messages"])
-    channels = int(arguments["--channels"])
+    per_turn, turns = int(arguments["--per-turn"]), int(arguments["--turns"])
+    replicas = int(arguments["--replicas"])
     with TemporaryDirectory(prefix="storage_turn", dir=arguments["--folder"]) as folder:
-        load, storage = Load(channels), Storage(Path(folder), channels)
+        cluster = Cluster(Path(folder), replicas, int(arguments["--channels"]))
 
-        def run() -> float:
-            return offer(storage, load, messages, per_turn)
+        def run() -> None:
+            measured(cluster, turns, per_turn)
 
-        background = profiled(run) if arguments["--profile"] else run()
-        storage.stores.close()
-    parts = {name: seconds / messages * 1e6 for name, seconds in storage.seconds.items()}
-    figures = "  ".join(f"{name} {figure:5.2f}" for name, figure in parts.items())
-    print(
-        f"{figures}  sum {sum(parts.values()):5.2f}  compaction {background / messages * 1e6:5.2f}"
-        f" µs per message; longest turn {storage.worst_ms:.1f} ms"
-    )
+        if arguments["--profile"]:
+            profiled(run)
+        else:
+            run()
+        for storage in cluster.storages.values():
+            storage.stores.close()
 
 
 if __name__ == "__main__":
