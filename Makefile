@@ -55,7 +55,7 @@ test-long: $(INSTALLED)  ## those that only go on where others showed an example
 	$(BIN)/python $(PYTEST) -m long
 
 test-compiled: .compiled/.installed  ## the same for the compiled code: what does not take it apart, and real processes
-	PYTHONPATH=$(CURDIR)/.compiled ZMQIM_COMPILED=1 $(BIN)/python -P -m pytest \
+	PYTHONPATH=$(CURDIR)/.compiled ZMQIM_COMPILED=1 $(BIN)/python -P $(PYTEST) \
 	    tests/unit tests/property tests/clients tests/processes/test_chaos.py tests/processes/test_gateway_plugin.py
 
 sim: $(INSTALLED)  ## the simulated cluster only: SEEDS (100) seeds, then the tests of the simulation

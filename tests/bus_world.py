@@ -6,13 +6,12 @@ Run as a program it is one process of that cluster, to be killed:
 
 from __future__ import annotations
 
-import socket
 import sys
 import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from random import Random, randrange
+from random import Random
 
 from zmqim.bus.effects import Peer
 from zmqim.bus.endpoint import BusEvent, Endpoint
@@ -23,27 +22,6 @@ from zmqim.ring.document import ring_of
 from zmqim.topology import Topology, parse
 
 DEADLINE_S = 15.0
-
-
-PORTS_OF_A_TOPOLOGY = 10
-
-
-def free_port() -> int:
-    """The first of a run of ports that nobody has bound, below those of outgoing connections."""
-    while True:
-        first = randrange(10_000, 32_000)
-        if all(_is_free(first + number) for number in range(PORTS_OF_A_TOPOLOGY)):
-            return first
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def topology_text(

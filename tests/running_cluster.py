@@ -18,10 +18,8 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,10 +27,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tools.ports import free_ports
+
 UP_SECONDS_MAX = 40.0
 DOWN_SECONDS_MAX = 40.0
-PORTS = range(10_000, 32_000)
-"""Below the ports that the kernel gives to outgoing connections."""
 SCHEMES = ("wkproto", "ws", "http")
 
 
@@ -46,16 +44,6 @@ def wait_for(condition: Callable[[], Any], seconds: float, what: str | Callable[
             )
         time.sleep(0.02)
     return value
-
-
-def free_ports(count: int) -> list[int]:
-    """`count` ports of 127.0.0.1 of which each next one is free as well."""
-    found: list[int] = []
-    while len(found) < count:
-        port = random.choice(PORTS)
-        if not {port, port + 1, port - 1} & set(found) and _is_free(port) and _is_free(port + 1):
-            found.append(port)
-    return found
 
 
 def topology_text(
@@ -281,16 +269,6 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _environment(api_key: str = "") -> dict[str, str]:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from running_cluster import RunningCluster, free_ports, topology_text
+from running_cluster import RunningCluster, topology_text
+
+from tools.ports import free_port
 
 PAGE = Path(__file__).parents[2] / "docs" / "GATEWAYS.md"
 ClusterMaker = Callable[..., RunningCluster]
@@ -34,7 +36,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def address(plugin: None, new_cluster: ClusterMaker) -> tuple[RunningCluster, int]:
-    [port] = free_ports(1)
+    port = free_port()
     text = topology_text().replace("listeners = [", f'listeners = ["lines://127.0.0.1:{port}", ')
     return new_cluster(text).up(), port
 

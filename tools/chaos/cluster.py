@@ -12,7 +12,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.chaos.network import Net
+from tools.ports import free_ports
 from zmqim.commands import status
 from zmqim.errors import ZmqimError
 from zmqim.ring.document import RingDocument, ring_of
@@ -386,7 +386,7 @@ def has_ended(pid: int) -> bool:
 
 def _topology_text(net: Net | None, replicas: int, buffers: int) -> str:
     text = f'cluster = "chaos"\nid = "{secrets.token_hex(8)}"\nreplicas = {replicas}\n'
-    ports = iter(_free_ports(2 * len(PLACES)) if net is None else [])
+    ports = iter(free_ports(2 * len(PLACES)) if net is None else [])
     if net is not None:
         text += "insecure_bus = true\n"
     text += f"{LIMITS}write_buffer_bytes = {buffers}\n"
@@ -403,17 +403,3 @@ def _topology_text(net: Net | None, replicas: int, buffers: int) -> str:
             wkproto, http = (5100, 5001) if net else (next(ports), next(ports))
             text += f'listeners = ["wkproto://{at}:{wkproto}", "http://{at}:{http}"]\n'
     return text
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 of which each next one is free as well."""
-    found: list[int] = []
-    while len(found) < count:
-        with socket.socket() as one, socket.socket() as other:
-            port = 10_000 + secrets.randbelow(22_000)
-            with suppress(OSError):
-                one.bind(("127.0.0.1", port))
-                other.bind(("127.0.0.1", port + 1))
-                if not {port - 1, port, port + 1} & set(found):
-                    found.append(port)
-    return found

@@ -12,8 +12,9 @@ from zlib import crc32
 import bus_world
 import pytest
 import zmq
-from bus_world import BusWorld, free_port, now_ms, topology_text
+from bus_world import BusWorld, now_ms, topology_text
 
+from tools.ports import free_port
 from zmqim.bus.effects import Peer, Send, View
 from zmqim.bus.endpoint import Endpoint, ViewChanged, feed, perform_send
 from zmqim.bus.envelope import HEADER, PREFIX, Codec, append, seal

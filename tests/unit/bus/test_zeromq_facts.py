@@ -17,8 +17,8 @@ from random import Random
 
 import pytest
 import zmq
-from bus_world import free_port
 
+from tools.ports import free_port
 from zmqim.bus.envelope import Codec
 from zmqim.bus.messages import Hello
 from zmqim.bus.sockets import (
