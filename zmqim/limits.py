@@ -158,9 +158,9 @@ NOTICES_UNACKED_BYTES_MAX = 16 * MB
 NOTICE_REPEAT_MS = 1_000
 
 # ---- storage ---------------------------------------------------------------------------------
-PARTITIONS_DEFAULT = 64
+PARTITIONS_DEFAULT = 32
 PARTITIONS_MAX = 2_048
-"""11 bits of a message id."""
+"""At least four for each storage there may ever be (ADR 0016). 11 bits of a message id."""
 UNCOMMITTED_PARTITION_BYTES_MAX = 8 * MB
 UNCOMMITTED_BYTES_MAX = 64 * MB
 """Proposed but not committed. Above: BUSY."""

@@ -7,7 +7,8 @@ Options:
   --replicas N   Storages, of which each has all partitions and leads its share [default: 3].
   --per-turn N   Messages that a round takes in, of all storages [default: 64].
   --turns N      Turns of each storage that are measured [default: 1000].
-  --channels N   Person channels, spread over the 64 partitions [default: 128].
+  --partitions N  Partitions of the cluster [default: 64].
+  --channels N   Person channels, spread over the partitions [default: 128].
   --folder DIR   Where the stores are made and removed again [default: /dev/shm].
   --profile      Print where the time goes (and distort the figures).
   -h --help      Show this.
@@ -54,7 +55,6 @@ from zmqim.chat.codes import ChannelType
 from zmqim.chat.encoding import encode
 from zmqim.chat.operations import SendMessage
 from zmqim.ids import ClusterId, Incarnation, NodeName, NodeUuid
-from zmqim.limits import PARTITIONS_DEFAULT
 from zmqim.meta.birth import BirthCore
 from zmqim.meta.record import born
 from zmqim.ring.document import RingDocument
@@ -162,8 +162,7 @@ class Storage:
 class Cluster:
     """The storages, and a router that takes everything over at once."""
 
-    def __init__(self, folder: Path, replicas: int, channels: int) -> None:
-        count = PARTITIONS_DEFAULT
+    def __init__(self, folder: Path, replicas: int, count: int, channels: int) -> None:
         names = tuple(NodeName(f"storage-{number}") for number in range(1, replicas + 1))
         turned = [names[first:] + names[:first] for first in range(replicas)]
         placement = tuple(turned[number % replicas] for number in range(count))
@@ -284,7 +283,8 @@ def main() -> None:
     per_turn, turns = int(arguments["--per-turn"]), int(arguments["--turns"])
     replicas = int(arguments["--replicas"])
     with TemporaryDirectory(prefix="storage_turn", dir=arguments["--folder"]) as folder:
-        cluster = Cluster(Path(folder), replicas, int(arguments["--channels"]))
+        count, channels = int(arguments["--partitions"]), int(arguments["--channels"])
+        cluster = Cluster(Path(folder), replicas, count, channels)
 
         def run() -> None:
             measured(cluster, turns, per_turn)

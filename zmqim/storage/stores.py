@@ -130,9 +130,14 @@ def check_birth(folder: Path, birth: BirthRecord, topology: Topology, ring: Ring
     """Raise `UsageError` if the topology is not the one that this storage was born into."""
     if birth.cluster_id == topology.cluster_id and birth.ring_hash == ring.hash:
         return
+    if birth.partitions != ring.partitions:
+        raise UsageError(
+            f"{folder} was born with {birth.partitions} partitions, this topology has"
+            f" {ring.partitions}.",
+            hint=f"Set partitions = {birth.partitions}: their number is fixed once there is data.",
+        )
     raise UsageError(
-        f"{folder} was born with {birth.partitions} partitions placed otherwise than this topology"
-        f" places {ring.partitions}.",
+        f"{folder} was born with partitions placed otherwise than this topology places them.",
         hint="Put back cluster, id, replicas, partitions and the storages with their zones and"
         " weights as they were: this version moves data only to replace a storage by name.",
     )

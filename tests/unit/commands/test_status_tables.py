@@ -17,12 +17,14 @@ from zmqim.ring.document import ring_of
 from zmqim.topology import load, shipped
 
 TOPOLOGY = load(shipped("three-storages.toml"))
+COUNT = TOPOLOGY.partitions
+LAST = COUNT - 1
 HOMES = [owners[0] for owners in ring_of(TOPOLOGY).placement]
 EVERYBODY = [process.name for process in TOPOLOGY.processes()]
 
 
 def cluster(down: str = "") -> Answers:
-    """All 64 partitions led at home; of a storage that is down storage-1 or -2 takes over."""
+    """All partitions led at home; of a storage that is down storage-1 or -2 takes over."""
     found: Answers = {name: {"partitions": []} for name in NAMES if name != down}
     stand_in = "storage-1" if down != "storage-1" else "storage-2"
     for partition, home in [*enumerate(HOMES), ("meta", "storage-1")]:
@@ -55,17 +57,17 @@ def printed(found: dict[str, Any], every_partition: bool = False) -> str:
 
 def test_a_whole_cluster_is_a_line_a_process_a_line_a_storage_and_two_lines() -> None:
     found = together(cluster())
-    assert len(found["partitions"]) == 65
+    assert len(found["partitions"]) == COUNT + 1
     assert all(one["fully_replicated"] for one in found["partitions"])
     assert (found["problems"], found["notes"]) == ([], [])
     lines = printed(found).splitlines()
     assert len(lines) == 1 + 7 + 1 + 1 + 3 + 1 + 2
     assert lines[-2:] == [
-        "64 partitions: all fully replicated.",
+        f"{COUNT} partitions: all fully replicated.",
         "The meta group: storage-1 leads in term 1, fully replicated.",
     ]
     leads_of = {share["name"]: share["leads"] for share in found["storages"]}
-    assert sum(leads_of.values()) == 64
+    assert sum(leads_of.values()) == COUNT
     assert f"storage-2  {leads_of['storage-2']}" in printed(found)
 
 
@@ -73,19 +75,19 @@ def test_a_storage_that_died_is_a_few_sentences_and_its_leaders_are_away_from_ho
     found = together(cluster(down="storage-2"), "storage-2")
     away = HOMES.count(next(name for name in EVERYBODY if name == "storage-2"))
     shown = printed(found)
-    assert f"64 partitions: 0 fully replicated, {away} leaders away from home." in shown
-    assert "Not fully replicated: 0-63." in shown
+    assert f"{COUNT} partitions: 0 fully replicated, {away} leaders away from home." in shown
+    assert f"Not fully replicated: 0-{LAST}." in shown
     assert shown.splitlines()[-2:] == [
         "Problem: storage-2 is down.",
-        "Problem: 64 partitions and the meta group have 2 of 3 voters: storage-2 is down.",
+        f"Problem: {COUNT} partitions and the meta group have 2 of 3 voters: storage-2 is down.",
     ]
 
 
 def test_every_partition_is_shown_when_asked_for() -> None:
     lines = printed(together(cluster()), every_partition=True).splitlines()
-    (row,) = [line for line in lines if line.startswith("63 ")]
-    assert row.split()[:4] == ["63", HOMES[63], "1", "yes"]
-    assert f"{HOMES[63]} leader" in row
+    (row,) = [line for line in lines if line.startswith(f"{LAST} ")]
+    assert row.split()[:4] == [str(LAST), HOMES[LAST], "1", "yes"]
+    assert f"{HOMES[LAST]} leader" in row
 
 
 def test_how_far_a_replica_is_stands_beside_it() -> None:
@@ -102,16 +104,16 @@ def test_how_far_a_replica_is_stands_beside_it() -> None:
         "no     storage-1 leader  storage-2 snapshot -12,000  storage-3 replicating -7 (learner)"
         in shown
     )
-    (untold,) = [line for line in shown.splitlines() if line.startswith("63 ")]
-    assert untold.split() == ["63", "?", "?", "?"]
+    (untold,) = [line for line in shown.splitlines() if line.startswith(f"{LAST} ")]
+    assert untold.split() == [str(LAST), "?", "?", "?"]
 
 
 def test_before_any_storage_answers_nothing_is_called_whole() -> None:
     found = together({})
     assert {one["fully_replicated"] for one in found["partitions"]} == {None}
     shown = printed(found)
-    assert "64 partitions: 0 fully replicated." in shown
-    assert "Not known here: 0-63." in shown
+    assert f"{COUNT} partitions: 0 fully replicated." in shown
+    assert f"Not known here: 0-{LAST}." in shown
 
 
 def test_a_meta_group_without_leader_is_said() -> None:

@@ -151,6 +151,7 @@ def test_on_one_of_several_hosts_what_the_storages_elsewhere_hold_is_a_note() ->
     found = merged(TOPOLOGY, "left", supervisor(), views, ())
     assert {one["known_by"] for one in found["partitions"]} == {"nobody"}
     assert found["notes"] == [
-        "nothing is known here of 64 partitions: no storage that answers holds a replica."
+        f"nothing is known here of {TOPOLOGY.partitions} partitions:"
+        " no storage that answers holds a replica."
     ]
     assert found["problems"] == []

@@ -35,22 +35,22 @@ def test_the_document_survives_the_wire() -> None:
 def test_every_replica_is_a_voter_and_the_first_is_the_home_leader() -> None:
     ring = ring_of(THREE)
     names = {storage.name for storage in THREE.storages}
-    assert (ring.voters, ring.replicas, ring.partitions) == (3, 3, 64)
-    for number in range(64):
+    assert (ring.voters, ring.replicas, ring.partitions) == (3, 3, THREE.partitions)
+    for number in range(THREE.partitions):
         partition = PartitionId(number)
         voters = ring.voters_of(partition)
         assert set(voters) == names
         assert ring.leader_of(partition) == voters[0]
         assert partition in ring.led_by(voters[0])
     led = [len(ring.led_by(storage.name)) for storage in THREE.storages]
-    assert sum(led) == 64
+    assert sum(led) == THREE.partitions
     assert max(led) - min(led) <= 1
 
 
 def test_a_storage_holds_what_it_is_a_voter_of() -> None:
     ring = ring_of(changed("replicas = 3", "replicas = 2"))
     held = [ring.held_by(storage.name) for storage in THREE.storages]
-    assert sum(map(len, held)) == 2 * 64
+    assert sum(map(len, held)) == 2 * THREE.partitions
     for storage, partitions in zip(THREE.storages, held, strict=True):
         assert set(ring.led_by(storage.name)) < set(partitions)
         assert all(storage.name in ring.voters_of(partition) for partition in partitions)

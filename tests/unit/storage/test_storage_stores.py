@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
+import msgspec
 import pytest
 from storage_world import (
     STORAGE,
@@ -164,12 +165,13 @@ def test_the_first_start_writes_who_the_replicas_are_and_the_birth_record(
 
 def test_another_ring_than_at_birth_is_refused_in_words(tmp_path: Path, topology: Topology) -> None:
     folder = tmp_path / "storage-1"
-    folder.mkdir()
-    with opened(folder, topology):
-        pass
     other = dataclasses.replace(topology, partitions=8)
-    with pytest.raises(UsageError, match="born with 4 partitions"), opened(folder, other):
-        pass
+    with pytest.raises(UsageError, match=r"born with 4 partitions, .* has 8") as more:
+        check_birth(folder, _record(topology), other, ring_of(other))
+    assert "Set partitions = 4" in more.value.hint
+    moved = msgspec.structs.replace(_record(topology), ring_hash=bytes(32))
+    with pytest.raises(UsageError, match="placed otherwise"):
+        check_birth(folder, moved, topology, ring_of(topology))
 
 
 @pytest.mark.promise("P8")
