@@ -20,6 +20,7 @@ A failing seed is printed with what it broke and how to run it again. Exit code 
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -96,4 +97,5 @@ def _reports(seeds: Sequence[int], jobs: int, small: bool) -> Iterator[Iterable[
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the processes of --jobs stay
     sys.exit(main())

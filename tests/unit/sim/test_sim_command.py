@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from running_cluster import wait_for
 
 from zmqim.sim import __main__ as command
 from zmqim.sim.run import Report, run
 
 WORDS = ["--small", "--seeds", "2"]
+DEADLINE_S = 60.0
 
 
 def _lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -48,6 +53,24 @@ def test_what_failed_is_named_and_not_remembered(
     assert command.main([*WORDS, "--held", str(file)]) == 1
     assert file.read_text() == "small 1\n"
     assert "again: python -m zmqim.sim --small --seeds 1 --first 0" in capsys.readouterr().out
+
+
+def test_who_is_told_to_stop_leaves_no_process_behind() -> None:
+    words = [sys.executable, "-m", "zmqim.sim", "--small", "--jobs", "2"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True) as started:
+        assert started.stdout is not None
+        assert started.stdout.readline()  # so both are at work
+        started.terminate()
+        assert started.wait(DEADLINE_S) == 130
+    wait_for(lambda: _is_gone(started.pid), DEADLINE_S, "its processes ended too")
+
+
+def _is_gone(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 def test_what_is_no_number_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
