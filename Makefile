@@ -81,7 +81,7 @@ soak: $(INSTALLED) $(NEEDED) test-long  ## hours: test-long, SEEDS (10000) seeds
 	ZMQIM_HTTP_REQUESTS=$(or $(HTTP),10000) $(BIN)/python -m pytest tests/clients/test_http_document.py
 	ZMQIM_FUZZ_FRAMES=$(or $(FUZZ),50000) $(BIN)/python -m pytest tests/clients/test_fuzz.py
 	ZMQIM_POWER_CUTS=$(or $(CUTS),50) $(BIN)/python -m pytest tests/processes/test_power_cut.py
-	$(BIN)/python -m tools.chaos --netns --nemeses kill-leader --count $(or $(KILLS),100) --rate $(or $(RATE),2000) --buffers $$((64<<20)) --seconds 3600
+	$(BIN)/python -m tools.chaos --netns --nemeses kill-leader --count $(or $(KILLS),100) --calm 12 --rate $(or $(RATE),2000) --buffers $$((64<<20)) --seconds 3600
 	$(BIN)/python -m tools.chaos --netns --runs 6 --seconds 600 --rate $(or $(RATE),2000) --buffers $$((64<<20))
 
 chaos: $(INSTALLED) $(NEEDED)  ## trouble on real processes (root): CHAOS="--seed 7 --seconds 300"

@@ -134,7 +134,8 @@ def check_birth(folder: Path, birth: BirthRecord, topology: Topology, ring: Ring
         raise UsageError(
             f"{folder} was born with {birth.partitions} partitions, this topology has"
             f" {ring.partitions}.",
-            hint=f"Set partitions = {birth.partitions}: their number is fixed once there is data.",
+            hint=f"Set partitions = {birth.partitions} in the topology: their number is fixed once"
+            " there is data.",
         )
     raise UsageError(
         f"{folder} was born with partitions placed otherwise than this topology places them.",
