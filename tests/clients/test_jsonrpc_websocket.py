@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
+import socket
+import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -15,10 +18,13 @@ from running_cluster import wait_for
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from zmqim.gateway.listeners.client import CLOSE_GRACE_SECONDS
 from zmqim.wkproto.codec import ClientCodec
 from zmqim.wkproto.packets import Connect
 
 DEADLINE_SECONDS = 10.0
+CONTINUED, TEXT = 0, 1
+CLOSE_1000 = b"\x88\x02\x03\xe8"
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +171,43 @@ def test_a_message_above_1_mib_in_fragments_is_refused(user: OpenUser, pieces: i
         one.socket.send([" " * size] * pieces)
     assert "above 1048576 bytes" in one.answer("")["error"]["message"]
     assert one.close_code() == 1000
+
+
+def _piece(opcode: int, size: int) -> bytes:
+    """A frame of 64 KB or more behind which the message goes on, masked with zeros."""
+    return bytes([opcode, 0x80 | 127]) + size.to_bytes(8, "big") + bytes(4) + b" " * size
+
+
+def test_who_is_still_sending_reads_why_it_is_closed_and_says_the_last_word(cluster: Any) -> None:
+    host, _, port = cluster.ws.removeprefix("ws://").partition(":")
+    key = b64encode(secrets.token_bytes(16)).decode()
+    upgrade = (
+        f"GET / HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port)), DEADLINE_SECONDS) as tcp:
+        tcp.sendall(upgrade.encode())
+        assert b" 101 " in tcp.recv(4_096)
+        tcp.sendall(_piece(TEXT, 1 << 19) + _piece(CONTINUED, (1 << 19) + 1))
+        for _ in range(20):
+            time.sleep(0.02)
+            tcp.sendall(_piece(CONTINUED, 1 << 16))
+        told = b""
+        while CLOSE_1000 not in told:
+            told += tcp.recv(4_096)
+        assert b"the message is above" in told
+        began = time.monotonic()
+        tcp.sendall(b"\x88\x82" + bytes(4) + (1000).to_bytes(2, "big"))
+        assert tcp.recv(1) == b""
+        assert time.monotonic() - began < CLOSE_GRACE_SECONDS
+
+
+def test_who_never_says_the_last_word_is_hung_up_on(cluster: Any) -> None:
+    with connect(cluster.ws) as one:
+        one.protocol.receive_data = lambda data: None  # type: ignore[method-assign]
+        one.send('{"method": "nothing"}')
+        one.recv_events_thread.join(2 * CLOSE_GRACE_SECONDS)
+        assert not one.recv_events_thread.is_alive()
 
 
 def test_a_message_of_1_mib_is_read_and_its_payload_refused(user: OpenUser) -> None:

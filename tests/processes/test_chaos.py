@@ -15,6 +15,7 @@ sys.path.append(str(Path(__file__).parents[2]))
 from tools.chaos.cluster import clock_can_be_set
 from tools.chaos.run import Options, Outcome, run
 from tools.chaos.verdict import judge
+from zmqim.limits import PARTITIONS_DEFAULT
 from zmqim.sim.history import ChannelKey, History, Seen
 
 CLOCK = ("clock-jump",) if clock_can_be_set() else ()
@@ -68,8 +69,8 @@ def test_the_clock_of_a_host_jumped_meanwhile(outcome: Outcome) -> None:
 
 def test_every_replica_was_read_and_none_differs(outcome: Outcome) -> None:
     groups = {replica.partition for replica in outcome.replicas}
-    meta_group = 64
-    assert groups == {*range(64), meta_group}
+    meta_group = PARTITIONS_DEFAULT
+    assert groups == {*range(PARTITIONS_DEFAULT), meta_group}
     stored = {seen for rows in outcome.history.stored.values() for seen in rows}
     held = {
         seen for replica in outcome.replicas for rows in replica.messages.values() for seen in rows

@@ -105,10 +105,13 @@ class _Connection(WSListener):
             self.close(CloseReason.UNAVAILABLE)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """A message, or a fragment of one."""
+        """A message, or a fragment of one; what comes after our close counts no more."""
         kind = frame.msg_type
         wkproto = self._wkproto
-        if wkproto is not None and kind in _BINARY:
+        if transport.is_close_frame_sent:
+            if kind == WSMsgType.CLOSE:
+                transport.disconnect()
+        elif wkproto is not None and kind in _BINARY:
             if not wkproto.take(frame.get_payload_as_bytes()):
                 self.close(CloseReason.BAD_BYTES)
         elif kind in _DATA:
@@ -157,26 +160,34 @@ class _Connection(WSListener):
         self._client.leave()
         self._transport = None
 
+    @property
+    def _talking(self) -> WSTransport | None:
+        """The transport, until it is closed by either side."""
+        transport = self._transport
+        if transport is None or transport.is_disconnected or transport.is_close_frame_sent:
+            return None
+        return transport
+
     # ---- the gateway tells -------------------------------------------------------------------
 
     def deliver(self, packets: Sequence[FromServer]) -> None:
         """One message a packet."""
-        transport = self._transport
-        if transport is not None and not transport.is_disconnected:
+        transport = self._talking
+        if transport is not None:
             kind = self._kind
             for frame in self._client.frames_of(packets):
                 transport.send(kind, frame)
 
     def close(self, reason: CloseReason) -> None:
-        """Close when the client has read what was said, or after the grace."""
+        """Say so, and hang up once the client said the same, or after the grace. To hang up at once
+        on a client that is still sending would take from it what it has not read (RFC 6455 7.1)."""
         self._client.session = 0
-        transport = self._transport
-        if transport is None or transport.is_disconnected or transport.is_close_frame_sent:
+        transport = self._talking
+        if transport is None:
             return
         transport.send_close(WSCloseCode.TRY_AGAIN_LATER if reason.temporary else WSCloseCode.OK)
-        if transport.underlying_transport.get_write_buffer_size():
-            asyncio.get_running_loop().call_later(CLOSE_GRACE_SECONDS, self.abort)
-        transport.disconnect()
+        transport.underlying_transport.resume_reading()
+        asyncio.get_running_loop().call_later(CLOSE_GRACE_SECONDS, self.abort)
 
     def abort(self) -> None:
         """Drop the connection now."""
@@ -185,8 +196,8 @@ class _Connection(WSListener):
 
     def set_reading(self, on: bool) -> None:
         """Stop or go on reading."""
-        transport = self._transport
-        if transport is None or transport.is_disconnected:
+        transport = self._talking
+        if transport is None:
             return
         stream = transport.underlying_transport
         if on:
