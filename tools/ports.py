@@ -15,13 +15,14 @@ BLOCKS = range(10_000, 32_000, BLOCK)
 """Below the ports that the kernel gives to outgoing connections."""
 
 
-def free_ports(count: int, in_a_row: int = 2) -> list[int]:
-    """`count` ports that nobody has bound; nor those after each, `in_a_row` with it."""
-    return [free_port(in_a_row) for _ in range(count)]
+def free_ports(count: int) -> list[int]:
+    """`count` ports that nobody has bound, each with the next one."""
+    return [free_port(2) for _ in range(count)]
 
 
 def free_port(in_a_row: int = 10) -> int:
-    """One of them, with room for a small topology; an OSError when none is left in the block."""
+    """The first of so many that nobody has bound (room for a small topology); an OSError when there
+    are none in the block."""
     for _ in range(BLOCK):
         ports = [next(_own_block) for _ in range(in_a_row)]
         if ports[-1] - ports[0] == in_a_row - 1 and all(map(_is_free, ports)):

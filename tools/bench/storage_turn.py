@@ -4,14 +4,14 @@ Usage:
   storage_turn.py [options]
 
 Options:
-  --replicas N   Storages, of which each has all partitions and leads its share [default: 3].
-  --per-turn N   Messages that a round takes in, of all storages [default: 64].
-  --turns N      Turns of each storage that are measured [default: 1000].
-  --partitions N  Partitions of the cluster [default: 64].
-  --channels N   Person channels, spread over the partitions [default: 128].
-  --folder DIR   Where the stores are made and removed again [default: /dev/shm].
-  --profile      Print where the time goes (and distort the figures).
-  -h --help      Show this.
+  --replicas N    Storages, of which each has all partitions and leads its share [default: 3].
+  --per-turn N    Messages that a round takes in, of all storages [default: 64].
+  --turns N       Turns of each storage that are measured [default: 1000].
+  --partitions N  Partitions of the cluster [default: 32].
+  --channels N    Person channels, spread over the partitions [default: 128].
+  --folder DIR    Where the stores are made and removed again [default: /dev/shm].
+  --profile       Print where the time goes (and distort the figures).
+  -h --help       Show this.
 
 In a round everything that was sent arrives, decoded from the frames that the bus would carry, and
 each storage takes a turn: so a turn leads, follows, acknowledges and pushes, as under a steady
