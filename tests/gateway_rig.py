@@ -33,6 +33,7 @@ from zmqim.gateway.core import GatewayCore
 from zmqim.gateway.effects import CloseClient, Effect, ToClient
 from zmqim.gateway.plugin import CloseReason
 from zmqim.gateway.tokens import token_hash
+from zmqim.ring.document import RingDocument
 from zmqim.topology_values import Limits
 from zmqim.wkproto.packets import Connect, FromServer, Recv, Recvack
 from zmqim.wkproto.packets import Send as SendPacket
@@ -84,9 +85,8 @@ class Rig:
 
     def __init__(self, partitions: int = PARTITIONS, **bounds: int) -> None:
         self.now = 1_000
-        self.core = GatewayCore(
-            "gateway-1", NODE_UUID, partitions, Limits(**bounds), Random(1), self.now
-        )
+        ring = RingDocument(1, partitions, 1, 1, (("storage-1",),) * partitions)
+        self.core = GatewayCore("gateway-1", NODE_UUID, ring, Limits(**bounds), Random(1), self.now)
         self.frame = 0
         self.system_uids: list[str] | None = []
         self.asked: list[Item] = []

@@ -11,7 +11,7 @@ from zmqim.ids import NodeName, PartitionId
 from zmqim.ring.partitions import partition_of
 from zmqim.ring.placement import Placement, Share, placed, rebalanced
 from zmqim.ring.quotas import quotas
-from zmqim.ring.routers import router_of
+from zmqim.ring.routers import Servants, owner_of
 
 PARTITIONS = st.sampled_from([8, 16, 64])
 REPLICAS = st.integers(1, 4)
@@ -147,10 +147,25 @@ def test_twice_the_partitions_split_each_in_two(key: bytes, bits: int) -> None:
 
 @settings(max_examples=50)
 @given(st.sets(st.text(min_size=1), min_size=2, max_size=6), st.integers(0, 63))
-def test_a_router_that_goes_takes_only_its_own_partitions(names: set[str], number: int) -> None:
+def test_an_owner_that_goes_takes_only_its_own_partitions(names: set[str], number: int) -> None:
     partition = PartitionId(number)
     live = sorted(NodeName(name) for name in names)
-    served = router_of(partition, live)
+    owner = owner_of(partition, live)
     for gone in live:
         rest = [name for name in live if name != gone]
-        assert (router_of(partition, rest) == served) == (gone != served)
+        assert (owner_of(partition, rest) == owner) == (gone != owner)
+
+
+@given(st.lists(st.sampled_from("abcde"), min_size=1, max_size=64), st.integers(1, 7))
+def test_routers_serve_as_many_partitions_each_of_few_homes(homes: list[str], count: int) -> None:
+    live = tuple(NodeName(f"router-{number}") for number in range(count))
+    servants = Servants(tuple((NodeName(home),) for home in homes))
+    served: dict[NodeName, list[str]] = {router: [] for router in live}
+    for partition, home in enumerate(homes):
+        asked = servants.of(partition, live)
+        assert sorted(asked) == list(live)
+        served[asked[0]].append(home)
+    sizes = [len(of) for of in served.values()]
+    assert max(sizes) - min(sizes) <= 1
+    # Blocks in a row: of all (router, home) pairs there are hardly more than homes and routers.
+    assert sum(len(set(of)) for of in served.values()) < len(set(homes)) + count

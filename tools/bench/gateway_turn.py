@@ -39,6 +39,7 @@ from zmqim.gateway.core import GatewayCore
 from zmqim.gateway.effects import Effect, ToClient
 from zmqim.gateway.tokens import token_hash
 from zmqim.ids import Incarnation, Milliseconds, NodeName, NodeUuid
+from zmqim.ring.document import RingDocument
 from zmqim.topology_values import Limits
 from zmqim.wkproto.codec import ENTROPY_BYTES, ClientCodec, ServerCodec
 from zmqim.wkproto.crypto import KEY_BYTES
@@ -49,6 +50,7 @@ PAYLOAD = bytes(100)
 ROUTER = NodeName("router-1")
 HLC = 1_700_000_000_000 << 16
 SALT = bytes(16)
+RING = RingDocument(1, 64, 1, 1, ((NodeName("storage-1"),),) * 64)
 PARTS = ("decode", "core", "encode")
 
 
@@ -58,7 +60,7 @@ class Bench:
     def __init__(self, connections: int) -> None:
         self.now = Milliseconds(1_000)
         self.core = GatewayCore(
-            NodeName("gateway-1"), NodeUuid(bytes(16)), 64,
+            NodeName("gateway-1"), NodeUuid(bytes(16)), RING,
             Limits(sends_per_second=10**9, send_burst=10**9), Random(1), self.now,
         )  # fmt: skip
         self.servers: dict[int, ServerCodec] = {}

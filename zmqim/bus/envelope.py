@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from struct import Struct
 from typing import ClassVar, Final, NamedTuple
-from zlib import crc32
 
 import msgspec
+from zlib_ng.zlib_ng import crc32
 
 from zmqim.bus.codes import MESSAGE_CODES
 from zmqim.bus.messages import Message

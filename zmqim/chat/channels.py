@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final
-from zlib import crc32
+
+from zlib_ng.zlib_ng import crc32
 
 from zmqim.chat.codes import ChannelType
 from zmqim.limits import UID_BYTES_MAX

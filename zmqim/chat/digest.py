@@ -14,14 +14,23 @@ from xxhash import xxh3_64_intdigest
 
 from zmqim.limits import DIGEST_NOTES_KEPT
 
-U64: Final = (1 << 64) - 1
-FACTOR: Final = 0x9E37_79B9_7F4A_7C15
-"""Odd, so that the product with it loses nothing; its bits are those of the golden ratio."""
+DIGEST_MASK: Final = (1 << 40) - 1
+"""A digest has 40 bits, so that folding stays below 2^62: above, each step of the sum would make a
+large integer. That two replicas differ unseen has a chance of 2^-40 a fault."""
+FACTOR: Final = 0x1E_3779
+"""Odd, so that the product with it loses nothing; its 21 bits are those of the golden ratio."""
+_ID_FOLD: Final = 24
 
 
 def fold(digest: int, outcome: bytes) -> int:
     """`digest` with one more outcome, encoded."""
-    return ((digest ^ xxh3_64_intdigest(outcome)) * FACTOR) & U64
+    return ((digest ^ (xxh3_64_intdigest(outcome) & DIGEST_MASK)) * FACTOR) & DIGEST_MASK
+
+
+def fold_message(digest: int, message_id: int, sequence: int) -> int:
+    """`digest` with one more message that was stored."""
+    mixed = (digest ^ message_id ^ (message_id >> _ID_FOLD)) & DIGEST_MASK
+    return (mixed * FACTOR + sequence) & DIGEST_MASK
 
 
 class DigestNotes:

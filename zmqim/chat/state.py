@@ -31,7 +31,7 @@ from zmqim.chat.channels import members_channel
 from zmqim.chat.codes import ChannelType, MessageFlag, Reason, Stranger
 from zmqim.chat.commands import Commands
 from zmqim.chat.conversations import Conversations, begun
-from zmqim.chat.digest import FACTOR, U64, DigestNotes, fold
+from zmqim.chat.digest import DigestNotes, fold, fold_message
 from zmqim.chat.encoding import encode
 from zmqim.chat.followers import Followers
 from zmqim.chat.heads import Channel, Heads
@@ -296,7 +296,7 @@ class ChatState:
         applied = self.applied
         message_id = next_message_id(applied.last_message_id, hlc, self._partition)
         applied.last_message_id = message_id
-        applied.digest = ((applied.digest ^ message_id) * FACTOR + sequence) & U64
+        applied.digest = fold_message(applied.digest, message_id, sequence)
         messages.put(log, message_id, hlc, payload, key)
         if quiet:
             return _NOTICED

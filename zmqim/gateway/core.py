@@ -56,6 +56,7 @@ from zmqim.gateway.sessions import OPEN, Phase, Session, Sessions
 from zmqim.gateway.system_uids import SystemUids
 from zmqim.gateway.wheel import Wheel
 from zmqim.ids import Milliseconds, NodeName, NodeUuid
+from zmqim.ring.document import RingDocument
 from zmqim.topology_values import Limits
 from zmqim.wkproto.packets import (
     BadSend,
@@ -85,20 +86,20 @@ class GatewayCore:
         self,
         name: NodeName,
         node_uuid: NodeUuid,
-        partitions: int,
+        ring: RingDocument,
         bounds: Limits,
         random: Random,
         now: Milliseconds,
         node_id: int = 0,
     ) -> None:
-        """`partitions` of the ring; `bounds` what the topology says of limits; `node_id` what
+        """`bounds` is what the topology says of limits; `node_id` what
         clients are told of this gateway (0: a part of the node uuid)."""
         self.name = name
         self.counters = Counters()
         number = int.from_bytes(node_uuid[:ORIGIN_BYTES])
         origin = number << 32
         self._wheel = Wheel()
-        self._routers = Routers(partitions)
+        self._routers = Routers(ring)
         numbers = Numbers()
         self._sessions = Sessions(bounds, self.counters.count)
         self._requests = Requests(self._routers, self._wheel, numbers)
@@ -133,7 +134,9 @@ class GatewayCore:
             self.counters,
             node_id or number,
         )
-        self._questions = Questions(self._requests, self._routers, self._wheel, numbers, partitions)
+        self._questions = Questions(
+            self._requests, self._routers, self._wheel, numbers, ring.partitions
+        )
         self._presence.start(now)
         self._questions.probe(now)
         self._system.read(now)

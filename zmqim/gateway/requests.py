@@ -20,8 +20,9 @@ from zmqim.chat.results import UserRow, decode_result
 from zmqim.errors import WireError
 from zmqim.gateway.wheel import Wheel
 from zmqim.ids import NodeName, PartitionId
+from zmqim.ring.document import RingDocument
 from zmqim.ring.partitions import partition_of
-from zmqim.ring.routers import router_of, routers_of
+from zmqim.ring.routers import Servants, owner_of
 
 DONE: Final = int(OutcomeCode.DONE)
 BUSY: Final = int(OutcomeCode.BUSY)
@@ -60,13 +61,14 @@ class Numbers:
 class Routers:
     """The routers that can be asked now, and what this turn has for each of them."""
 
-    def __init__(self, partitions: int) -> None:
+    def __init__(self, ring: RingDocument) -> None:
         self.live: tuple[NodeName, ...] = ()
         """Linked and alive as gossip sees it, sorted; linked ones alone while gossip sees none."""
         self._preferred: tuple[NodeName, ...] = ()
         """Those of them that are not suspected; all where everyone is."""
         self._suspected: tuple[NodeName, ...] = ()
-        self._partitions = partitions
+        self._partitions = ring.partitions
+        self._servants = Servants(ring.placement)
         self._linked: dict[NodeName, None] = {}
         self._seen: tuple[NodeName, ...] = ()
         self._by_partition: dict[int, tuple[NodeName, ...]] = {}
@@ -105,7 +107,7 @@ class Routers:
     def owner_of(self, partition: int) -> NodeName | None:
         """The router that rendezvous names for the partition among the live ones, None without any:
         logins have one owner, who stays it while it is only suspected."""
-        return router_of(PartitionId(partition), self.live)
+        return owner_of(PartitionId(partition), self.live)
 
     def router_for(self, partition: int, tries: int) -> NodeName | None:
         """Whom to ask about the partition, None without any: every router routes everything, so a
@@ -115,8 +117,8 @@ class Routers:
         """
         routers = self._by_partition.get(partition)
         if routers is None:
-            among = PartitionId(partition), self._preferred
-            routers = self._by_partition[partition] = routers_of(*among)
+            routers = self._servants.of(partition, self._preferred)
+            self._by_partition[partition] = routers
         return routers[tries // limits.ROUTER_TRIES % len(routers)] if routers else None
 
     def submit(self, router: NodeName, items: Sequence[Item]) -> None:

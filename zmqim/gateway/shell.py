@@ -122,17 +122,18 @@ class Shell:
         self._loop.set_exception_handler(self._fault)
         now = _now()
         topology = context.topology
+        ring = ring_of(topology)
         random = Random(secrets.randbits(64))
         self._core = GatewayCore(
             context.me.name,
             context.identity.node_uuid,
-            topology.partitions,
+            ring,
             topology.limits,
             random,
             now,
             topology.gateway_number(context.me.name),
         )
-        self._endpoint = Endpoint(context.identity, topology, ring_of(topology), random, now)
+        self._endpoint = Endpoint(context.identity, topology, ring, random, now)
         self._listeners: list[tuple[str, Listener, str]] = []
         """(scheme, the plug-in, what clients connect to)."""
         self._watchers: list[Callable[[SessionChanged], None]] = []

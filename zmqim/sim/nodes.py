@@ -422,7 +422,7 @@ class GatewayNode(Node[GatewayCore]):
         return self.cluster.cores.gateway(
             self.name,
             self._uuid,
-            self.cluster.topology.partitions,
+            self.cluster.ring,
             self.cluster.topology.limits,
             self.world.fork(),
             self.now(),

@@ -127,7 +127,7 @@ class StorageCore:
         self.digests = Digests(self.holdings, self.replicas)
         self._sizes = sizes
         self.proposals = Proposals(ring.partitions, self.groups, self.replicas, journal)
-        self.pushing = Pushing(journal)
+        self.pushing = Pushing(journal, ring.placement)
         self._inbox: list[tuple[NodeName, Replicated]] = []
         self._incoming: list[tuple[NodeName, list[RoutedItem]]] = []
         self._touched: dict[int, Group] = {}

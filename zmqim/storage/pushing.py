@@ -9,9 +9,10 @@ from zmqim.bus.effects import Send, View
 from zmqim.bus.messages import Item, NoticeItem, Notices
 from zmqim.chat.encoding import encode
 from zmqim.chat.operations import Notified, OutboxDone
-from zmqim.ids import NodeName, PartitionId
+from zmqim.ids import NodeName
 from zmqim.raft.peers import NEVER
-from zmqim.ring.routers import router_of
+from zmqim.ring.placement import Placement
+from zmqim.ring.routers import Servants
 from zmqim.storage.effects import Effect
 from zmqim.storage.group import Group
 from zmqim.storage.items import submits_of
@@ -25,7 +26,7 @@ _NO_VIEW: Final = View((), (), ())
 class Pushing:
     """Which router serves a partition, and what it is owed."""
 
-    def __init__(self, journal: JournalReader) -> None:
+    def __init__(self, journal: JournalReader, placement: Placement) -> None:
         self.busy: dict[int, Group] = {}
         """Partitions with something to be sent, repeated or booked."""
         self.look_at = 0
@@ -33,6 +34,7 @@ class Pushing:
         self.linked: set[NodeName] = set()
         """Routers with a link."""
         self._journal = journal
+        self._servants = Servants(placement)
         self._seen = _NO_VIEW
         self._routers: dict[int, NodeName | None] = {}
         self._live: list[NodeName] = []
@@ -60,7 +62,7 @@ class Pushing:
     def router(self, partition: int) -> NodeName | None:
         """Who serves the partition: of the linked routers, one that gossip sees alive."""
         if partition not in self._routers:
-            self._routers[partition] = router_of(PartitionId(partition), self._live)
+            self._routers[partition] = next(iter(self._servants.of(partition, self._live)), None)
         return self._routers[partition]
 
     def _place(self) -> None:

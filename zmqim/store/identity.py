@@ -18,7 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from zlib import crc32
+
+from zlib_ng.zlib_ng import crc32
 
 from zmqim.errors import UsageError
 from zmqim.ids import ClusterId, Incarnation, NodeUuid

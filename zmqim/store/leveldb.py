@@ -19,9 +19,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from zlib import crc32
 
 import plyvel
+from zlib_ng.zlib_ng import crc32
 
 from zmqim.errors import AlreadyRunning, DamagedData, DiskError, UsageError, ZmqimError
 from zmqim.store.damage import damaged, file_in, file_of_failed_opening, files_around

@@ -20,7 +20,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from struct import Struct
 from typing import Final
-from zlib import crc32
+
+from zlib_ng.zlib_ng import crc32
 
 from zmqim.errors import DamagedData
 from zmqim.store.damage import damaged

@@ -8,7 +8,7 @@ from zmqim.chat.channels import person_channel_id, route_key_of_channel, route_k
 from zmqim.ids import NodeName, PartitionId
 from zmqim.ring.partitions import partition_of
 from zmqim.ring.placement import Share, placed
-from zmqim.ring.routers import router_of
+from zmqim.ring.routers import Servants, owner_of
 
 # key, partition of 64, partition of 2048
 POSITIONS = [
@@ -101,11 +101,26 @@ def test_no_storage_places_nothing() -> None:
     assert placed(2, 1, []) == ((), ())
 
 
-def test_known_partitions_keep_their_routers() -> None:
-    assert [router_of(PartitionId(number), ROUTERS) for number in range(8)] == [
+def test_known_partitions_keep_their_owners() -> None:
+    assert [owner_of(PartitionId(number), ROUTERS) for number in range(8)] == [
         f"router-{number}" for number in (1, 2, 3, 2, 1, 3, 2, 3)
     ]
 
 
 def test_without_a_live_router_there_is_none() -> None:
-    assert router_of(PartitionId(1), ()) is None
+    assert owner_of(PartitionId(1), ()) is None
+    assert Servants((("a",),)).of(0, ()) == ()
+
+
+def test_partitions_of_one_home_go_to_one_router() -> None:
+    """Three storages with four partitions each: two routers serve six of them, and share one."""
+    servants = Servants((("a",), ("b",), ("c",)) * 4)
+    served = [servants.of(number, ("router-1", "router-2"))[0] for number in range(12)]
+    assert served[0::3] == ["router-1"] * 4
+    assert sorted(served[1::3]) == ["router-1"] * 2 + ["router-2"] * 2
+    assert served[2::3] == ["router-2"] * 4
+
+
+def test_the_next_router_to_ask_is_another_one() -> None:
+    servants = Servants((("a",), ("b",), ("c",)))
+    assert servants.of(1, ROUTERS) == (ROUTERS[1], ROUTERS[2], ROUTERS[0])

@@ -35,7 +35,7 @@ from zmqim.limits import (
     WEBHOOK_POLLS_PER_SECOND_MAX,
     WEBHOOK_POSTS_MAX,
 )
-from zmqim.ring.routers import router_of
+from zmqim.ring.routers import owner_of
 from zmqim.webhook_settings import GAP, MESSAGE_OFFLINE, MESSAGE_STORED, WebhookSettings
 
 
@@ -91,7 +91,7 @@ class Following:
         live = self._port.view().gateways
         me = NodeName(self._port.name)
         able = [name for name in self._sharing if name in live or name == me]
-        return router_of(PartitionId(partition), able) == me
+        return owner_of(PartitionId(partition), able) == me
 
     async def _follow(self, place: Place) -> None:
         loop = asyncio.get_running_loop()
