@@ -36,7 +36,6 @@ from zmqim.limits import (
     HAND_AWAY_MS,
     HAND_HOME_MS,
     LEADER_LOST_MS,
-    LEADER_SILENCE_MS,
     NODE_HEARTBEAT_MS,
     QUORUM_SILENCE_MS,
 )
@@ -286,8 +285,7 @@ class Groups:
         if gap > 2 * NODE_HEARTBEAT_MS:
             # We were stopped or starved: silence of the others until now says nothing.
             for peer in self.peers.by_name.values():
-                peer.pulse_at = max(peer.pulse_at, now - LEADER_SILENCE_MS // 2)
-                peer.echo_at = max(peer.echo_at, now - QUORUM_SILENCE_MS // 2)
+                peer.excuse(now)
         due = [partition for partition, when in self._stand_at.items() if when <= now]
         for partition in due:
             self._stand(now, wall_ms, partition)
@@ -377,14 +375,7 @@ class Groups:
         if name is None:
             return False
         peer = self.peers.by_name[name]
-        is_heard = peer.is_linked and now - peer.pulse_at < LEADER_SILENCE_MS
-        return is_heard and core.identity.partition in peer.held.groups
-
-    def _is_silent(self, now: int, peer: Peer) -> bool:
-        if not peer.is_linked:
-            return now - peer.changed_at >= LEADER_LOST_MS
-        patience = LEADER_SILENCE_MS * (2 if peer.is_seen else 1)
-        return now - peer.pulse_at >= patience
+        return peer.leads(now) and core.identity.partition in peer.held.groups
 
     def _follow_up(self, now: int, core: RaftCore, before: tuple[int, int, Role]) -> None:
         partition = core.identity.partition
@@ -453,7 +444,7 @@ class Groups:
     def _watch_leaders(self, now: int) -> None:
         """The groups of a silent process stand, one after the other."""
         for peer in self.peers.by_name.values():
-            if peer.held.groups and self._is_silent(now, peer):
+            if peer.held.groups and peer.is_silent(now):
                 self._stand_for(now, peer)
 
     def _stand_for(self, now: int, peer: Peer) -> None:

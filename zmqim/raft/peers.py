@@ -11,7 +11,13 @@ from typing import Final
 
 from zmqim.bus.replication import GroupPulse
 from zmqim.ids import NodeName, NodeUuid
-from zmqim.limits import CLOCK_JUMP_MS, QUORUM_SILENCE_MS, UNKNOWN_REPLICAS_MAX
+from zmqim.limits import (
+    CLOCK_JUMP_MS,
+    LEADER_LOST_MS,
+    LEADER_SILENCE_MS,
+    QUORUM_SILENCE_MS,
+    UNKNOWN_REPLICAS_MAX,
+)
 from zmqim.raft.config import Place
 from zmqim.raft.core import RaftCore
 from zmqim.raft.pulses import HeldPulses, ToldPulses
@@ -40,6 +46,22 @@ class Peer:
         self.clock_ahead_ms = 0
         self.told = ToldPulses()
         self.held = HeldPulses()
+
+    def leads(self, now: int) -> bool:
+        """Was it heard lately, in what it leads?"""
+        return self.is_linked and now - self.pulse_at < LEADER_SILENCE_MS
+
+    def is_silent(self, now: int) -> bool:
+        """Is it time to elect somebody in its place?"""
+        if not self.is_linked:
+            return now - self.changed_at >= LEADER_LOST_MS
+        patience = LEADER_SILENCE_MS * (2 if self.is_seen else 1)
+        return now - self.pulse_at >= patience
+
+    def excuse(self, now: int) -> None:
+        """We were not there to hear it: it is waited for half as long again."""
+        self.pulse_at = max(self.pulse_at, now - LEADER_SILENCE_MS // 2)
+        self.echo_at = max(self.echo_at, now - QUORUM_SILENCE_MS // 2)
 
 
 class Peers:

@@ -40,7 +40,7 @@ from zmqim.bus.replication import (
 )
 from zmqim.chat.view import RowView
 from zmqim.ids import NodeName
-from zmqim.limits import FOLLOWED_LOG_BYTES_MAX, FOLLOWER_APPLY_MS, JOURNAL_BYTES_MAX
+from zmqim.limits import FOLLOWER_APPLY_MS
 from zmqim.meta.birth import BirthCore
 from zmqim.meta.boot import Boot
 from zmqim.raft.groups import Groups
@@ -62,6 +62,7 @@ from zmqim.storage.pushing import Pushing
 from zmqim.storage.registry import MetaGroup, Registry, boot_request
 from zmqim.storage.replica import Replica
 from zmqim.storage.reporting import GroupStatus, status_of
+from zmqim.storage.shortening import Shortening
 from zmqim.storage.sizes import Sizes
 from zmqim.store.interface import JournalReader, LoadedPartition, RowStore
 
@@ -101,7 +102,6 @@ class StorageCore:
         self._birth = birth
         self.me = me
         self._ring = ring
-        self._journal = journal
         self._view = RowView(rows)
         self.replicas = Groups(me.name, random, now)
         self.replicas.meta_group = record.meta_group
@@ -125,7 +125,6 @@ class StorageCore:
         self.offering = Offering(self.holdings, self.replicas, rows, sizes, now)
         self.installing = Installing(self.holdings, self.replicas, self._garbage)
         self.digests = Digests(self.holdings, self.replicas)
-        self._sizes = sizes
         self.proposals = Proposals(ring.partitions, self.groups, self.replicas, journal)
         self.pushing = Pushing(journal, ring.placement)
         self._inbox: list[tuple[NodeName, Replicated]] = []
@@ -135,8 +134,7 @@ class StorageCore:
         """Followers with something to apply: that can wait a little, for larger writes."""
         self._apply_at = NEVER
         self._gathering = Gathering(self._view, sizes.rows_wait_ms)
-        self._log_bytes = 0
-        """What the logs of all partitions keep, as far as this life wrote it."""
+        self._shortening = Shortening(self.groups, self.replicas, journal, sizes.entries_kept)
         self._leading = LeadingTold()
         self._counters = dict.fromkeys(_COUNTED, 0)
 
@@ -332,7 +330,8 @@ class StorageCore:
         effects += self.registry.take_sends()
         effects += self.installing.pulls(now)
         effects += self.offering.chunks(now)
-        self._shorten(held)
+        self._shortening.shorten(held.values())
+        self._look_for_notices()
         for number in self.holdings.drop_removed(held):
             self._lagging.pop(number, None)
             self.pushing.busy.pop(number, None)
@@ -415,7 +414,7 @@ class StorageCore:
             held[replica.partition] = replica
             if isinstance(replica, Group):
                 touched[replica.partition] = replica
-        self._log_bytes -= self.installing.take_forgotten()
+        self._shortening.bytes_kept -= self.installing.take_forgotten()
         entries = batch.entries
         for partition, group in held.items():
             raft = group.raft
@@ -425,7 +424,7 @@ class StorageCore:
             entries.extend([(partition, index, body) for index, body in unsaved.entries])
             size = sum([len(body) for _, body in unsaved.entries])
             group.size.grow(raft.last, size)
-            self._log_bytes += size
+            self._shortening.bytes_kept += size
             batch.extents[partition] = unsaved.extent
             if unsaved.is_truncated:
                 batch.lowered[partition] = (raft.log.last_term, raft.last)
@@ -473,28 +472,9 @@ class StorageCore:
         group.state.heads.trim()
         self.pushing.note(group)
 
-    def _shorten(self, held: Mapping[int, Replica]) -> None:
-        """Forget entries that nobody needs any more; it is told with the next write."""
-        if self._log_bytes > JOURNAL_BYTES_MAX:
-            is_halved = self._halve_a_log(past_followers=False)
-            if not is_halved and self._log_bytes > FOLLOWED_LOG_BYTES_MAX:
-                self._halve_a_log(past_followers=True)
-        for replica in held.values():
-            if replica.is_log_long(self._sizes.entries_kept):
-                before = replica.size.bytes_kept
-                needed = self.replicas.needed_by_live(replica.partition)
-                replica.cut_log(self._journal, needed, self._sizes.entries_kept)
-                self._log_bytes += replica.size.bytes_kept - before
+    def _look_for_notices(self) -> None:
+        """Notices that are in the log only can be read once their rows are stored."""
         for replica in self._gathering.written():
             chat = self.groups.get(replica.partition)
             if chat is not None and chat.notices_readable:
                 self.pushing.look_at = 0
-
-    def _halve_a_log(self, *, past_followers: bool) -> bool:
-        """Forget the older half of the largest log that can do without it; is there one?"""
-        for group in sorted(self.groups.values(), key=lambda group: -group.size.bytes_kept):
-            before = group.size.bytes_kept
-            if group.halve_log(self._journal, past_followers=past_followers):
-                self._log_bytes += group.size.bytes_kept - before
-                return True
-        return False

@@ -160,8 +160,8 @@ def test_members_are_read_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_the_log_has_no_more_is_told_as_a_gap_before_what_follows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("zmqim.storage.core.JOURNAL_BYTES_MAX", 10_000)
-    monkeypatch.setattr("zmqim.storage.core.FOLLOWED_LOG_BYTES_MAX", 20_000)
+    monkeypatch.setattr("zmqim.storage.shortening.JOURNAL_BYTES_MAX", 10_000)
+    monkeypatch.setattr("zmqim.storage.shortening.FOLLOWED_LOG_BYTES_MAX", 20_000)
     monkeypatch.setattr("zmqim.storage.log_size.STRETCH_BYTES", 1_000)
     gateway = Gateway(events=("msg.notify",))
     gateway.world.add("g", "ada")

@@ -145,7 +145,7 @@ def test_heads_that_reads_brought_into_memory_are_dropped(monkeypatch: pytest.Mo
 def test_the_longest_log_is_halved_when_all_together_are_too_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("zmqim.storage.core.JOURNAL_BYTES_MAX", 20_000)
+    monkeypatch.setattr("zmqim.storage.shortening.JOURNAL_BYTES_MAX", 20_000)
     monkeypatch.setattr("zmqim.storage.log_size.STRETCH_BYTES", 1_000)
     world = StorageWorld(ring(1))
     world.add("g", "alice")

@@ -117,8 +117,8 @@ def test_what_another_holder_of_the_name_told_is_left_out_and_not_missing() -> N
 
 @pytest.fixture
 def small_logs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zmqim.storage.core.JOURNAL_BYTES_MAX", 10_000)
-    monkeypatch.setattr("zmqim.storage.core.FOLLOWED_LOG_BYTES_MAX", 20_000)
+    monkeypatch.setattr("zmqim.storage.shortening.JOURNAL_BYTES_MAX", 10_000)
+    monkeypatch.setattr("zmqim.storage.shortening.FOLLOWED_LOG_BYTES_MAX", 20_000)
     monkeypatch.setattr("zmqim.storage.log_size.STRETCH_BYTES", 1_000)
 
 

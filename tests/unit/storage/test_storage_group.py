@@ -96,7 +96,7 @@ def test_a_leader_keeps_what_a_linked_follower_lacks_and_not_what_a_lost_one_doe
 
 
 def test_a_follower_counts_and_cuts_its_own_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zmqim.storage.core.JOURNAL_BYTES_MAX", 20_000)
+    monkeypatch.setattr("zmqim.storage.shortening.JOURNAL_BYTES_MAX", 20_000)
     monkeypatch.setattr("zmqim.storage.log_size.STRETCH_BYTES", 1_000)
     trio = Trio()
     trio.add("g", "alice")
