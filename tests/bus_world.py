@@ -16,7 +16,7 @@ from random import Random
 from zmqim.bus.effects import Peer
 from zmqim.bus.endpoint import BusEvent, Endpoint
 from zmqim.bus.link_events import PeerDown, PeerUp, Received
-from zmqim.bus.messages import Message, NoticeAck
+from zmqim.bus.messages import DeliverAck, Message
 from zmqim.ids import Incarnation, Milliseconds, NodeName, NodeUuid, WallMilliseconds
 from zmqim.ring.document import ring_of
 from zmqim.topology import Topology, parse
@@ -106,13 +106,13 @@ class BusWorld:
 
 
 def serve(path: str, name: str) -> None:
-    """Echo every NoticeAck until killed."""
+    """Echo every DeliverAck until killed."""
     endpoint = endpoint_of(name, parse(Path(path).read_text(), path))
     print("bound", flush=True)
     while True:
         wall = WallMilliseconds(time.time_ns() // 1_000_000)
         for event in endpoint.turn(now_ms(), wall):
-            if isinstance(event, Received) and isinstance(event.message, NoticeAck):
+            if isinstance(event, Received) and isinstance(event.message, DeliverAck):
                 endpoint.send(now_ms(), event.source, event.message)
         endpoint.flush(now_ms())
         endpoint.wait(max(0, endpoint.next_wake(now_ms()) - now_ms()))

@@ -5,11 +5,11 @@ Time is virtual and goes in steps of 10 ms; within a step everything that can ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
-from zmqim.bus.replication import NodeHeartbeat, NodeHeartbeatEcho
+from zmqim.bus.replication import AppendResults, Appends, NodeHeartbeat, NodeHeartbeatEcho
 from zmqim.ids import NodeName, NodeUuid
 from zmqim.raft.config import GroupConfig
 from zmqim.raft.core import RaftCore
@@ -48,15 +48,24 @@ class Storage:
         wall = WALL_MS + now + self.wall_ahead
         groups.tick(now, wall)
         touched, groups.touched = groups.touched, set()
-        out: list[tuple[NodeName, Any]] = list(groups.early(now, sorted(touched)))
+        out = one_by_one(groups.early(now, sorted(touched)))
         replica.collect()
         replica.flush()
         replica.saved()
         out += groups.rounds(now, wall)
-        out += groups.late(sorted(touched))
+        out += one_by_one(groups.late(sorted(touched)))
         out += groups.take_echoes()
         replica.apply()
         return out
+
+
+def one_by_one(sends: Iterable[tuple[NodeName, Any]]) -> list[tuple[NodeName, Any]]:
+    """What travels in lists, each as the group said it: so that a link may lose one of them."""
+    found: list[tuple[NodeName, Any]] = []
+    for name, message in sends:
+        is_list = isinstance(message, Appends | AppendResults)
+        found += [(name, one) for one in (message.items if is_list else [message])]
+    return found
 
 
 class Rig:

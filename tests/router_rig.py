@@ -10,6 +10,9 @@ from zmqim.bus.messages import (
     Body,
     Delivery,
     Message,
+    NoticeAck,
+    NoticeAcks,
+    NoticeBatches,
     NoticeItem,
     Notices,
     PresenceDigest,
@@ -181,11 +184,17 @@ class Rig:
         return self.say(gateway, PresenceDigest([]))
 
 
-def notices(partition: int, previous: int, *items: tuple[int, Notice], term: int = 1) -> Notices:
-    """A leader's batch of (index, notice)."""
-    return Notices(
-        partition, term, previous, [NoticeItem(index, encode(notice)) for index, notice in items]
-    )
+def notices(
+    partition: int, previous: int, *items: tuple[int, Notice], term: int = 1
+) -> NoticeBatches:
+    """A leader's batch of (index, notice), alone."""
+    bodies = [NoticeItem(index, encode(notice)) for index, notice in items]
+    return NoticeBatches([Notices(partition, term, previous, bodies)])
+
+
+def ack_of(partition: int, term: int, index: int) -> NoticeAcks:
+    """The acknowledgement of one partition's notices."""
+    return NoticeAcks([NoticeAck(partition, term, index)])
 
 
 def to(sends: list[Send], name: NodeName, kind: type[Body]) -> list[Message]:

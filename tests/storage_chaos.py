@@ -12,9 +12,9 @@ from random import Random
 
 import msgspec
 from storage_trio import NAMES, Trio
-from storage_world import GROUP, ROUTER, message, notices_in, result_of
+from storage_world import GROUP, ROUTER, ack_of, message, notices_in, result_of
 
-from zmqim.bus.messages import NoticeAck, OutcomeCode, RoutedItem
+from zmqim.bus.messages import OutcomeCode, RoutedItem
 from zmqim.chat.notices import MessageNotice, Notice
 from zmqim.chat.operations import decode_send
 from zmqim.chat.queries import MessagesQuery
@@ -106,7 +106,7 @@ class Chaos:
             self.reads.append((trio.ask(name, EVERYTHING), set(self.acknowledged())))
         notices = trio.notices(name)
         if notices and random.random() < 0.3:
-            acknowledged = NoticeAck(0, trio.group(name).raft.term, random.choice(notices))
+            acknowledged = ack_of(0, trio.group(name).raft.term, random.choice(notices))
             trio[name].core.receive(trio.now, ROUTER, acknowledged)
 
     def boot(self) -> None:

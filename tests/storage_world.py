@@ -17,6 +17,9 @@ from zmqim.bus.messages import (
     Item,
     ItemKind,
     Message,
+    NoticeAck,
+    NoticeAcks,
+    NoticeBatches,
     NoticeItem,
     Notices,
     Outcome,
@@ -280,10 +283,22 @@ def outcomes_in(sent: list[Send]) -> list[Outcome]:
     ]
 
 
-def notices_in(sent: list[Send]) -> list[NoticeItem]:
+def batches_in(sent: list[Send]) -> list[Notices]:
     return [
-        item for send in sent if isinstance(send.message, Notices) for item in send.message.items
+        batch
+        for send in sent
+        if isinstance(send.message, NoticeBatches)
+        for batch in send.message.items
     ]
+
+
+def notices_in(sent: list[Send]) -> list[NoticeItem]:
+    return [item for batch in batches_in(sent) for item in batch.items]
+
+
+def ack_of(partition: int, term: int, index: int) -> NoticeAcks:
+    """A router took over what that partition told up to `index`."""
+    return NoticeAcks([NoticeAck(partition, term, index)])
 
 
 def submits_in(sent: list[Send]) -> list[Item]:

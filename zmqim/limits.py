@@ -102,8 +102,8 @@ TURN_BYTES_MAX = 8 * MB
 time under load. The rest stays in ZeroMQ for the next turn."""
 BATCH_ITEMS_MAX = 4_096
 BATCH_BYTES_MAX = 4 * MB
-"""Items of one Submit/Propose/Deliver, and bytes of a frame of several messages. Above: the rest
-goes into a further one."""
+"""Items of one Submit/Propose/Deliver/Appends, and bytes of a frame of several messages. Above: the
+rest goes into a further one."""
 LINK_SILENCE_MS_MAX = 3_000
 """A link without any frame for so long is down; both ends send Ping each LINK_PING_MS."""
 LINK_PING_MS = 1_000
@@ -492,7 +492,7 @@ assert PAYLOAD_BYTES_MAX < STREAM_BYTES_MAX < PULL_BYTES_MAX < BUS_FRAME_BYTES_M
 assert STREAM_FOLD_EVENTS < STREAM_EVENTS_MAX
 assert CONNACK_DEADLINE_MS < CONNECT_DEADLINE_MS
 assert NOT_LEADER_RETRY_MS < LEADER_RETRY_MS_MAX < REQUEST_RETRY_MS < SEND_DEADLINE_MS
-assert PARTITIONS_DEFAULT <= PARTITIONS_MAX <= 2**11
+assert PARTITIONS_DEFAULT <= PARTITIONS_MAX <= 2**11 < BATCH_ITEMS_MAX  # Acks, one for each
 assert HEARTBEAT_MS * 4 < LINK_SILENCE_MS_MAX
 assert SEND_WINDOW_BYTES_MAX <= BATCH_BYTES_MAX
 assert 4 * NODE_HEARTBEAT_MS < LEADER_SILENCE_MS <= QUORUM_SILENCE_MS

@@ -23,7 +23,8 @@ from zmqim.bus.messages import (
     Dirty,
     Message,
     MissingPlan,
-    NoticeAck,
+    NoticeAcks,
+    NoticeBatches,
     NoticeItem,
     Notices,
     Outcome,
@@ -204,7 +205,8 @@ class FanoutModel(RuleBasedStateMachine):
         previous = self.sent if self.sent > self.acked else 0
         self.sent = len(self.log)
         if batch:
-            self.perform(self.rig.say(STORAGE_2, Notices(PARTITION, 1, previous, batch)))
+            notices = Notices(PARTITION, 1, previous, batch)
+            self.perform(self.rig.say(STORAGE_2, NoticeBatches([notices])))
 
     @rule()
     def leader_repeats(self) -> None:
@@ -255,9 +257,10 @@ class FanoutModel(RuleBasedStateMachine):
 
     def perform(self, sends: list[Send]) -> None:
         for send in sends:
-            if isinstance(send.message, NoticeAck):
-                assert send.message.index <= self.sent
-                self.acked = max(self.acked, send.message.index)
+            if isinstance(send.message, NoticeAcks):
+                (ack,) = send.message.items
+                assert ack.index <= self.sent
+                self.acked = max(self.acked, ack.index)
             elif isinstance(send.message, Propose):
                 for item in send.message.items:
                     query = decode_query(item.body)

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from storage_world import StorageWorld, message, ring
+from storage_world import StorageWorld, ack_of, message, ring
 from webhook_gateway import Gateway
 
-from zmqim.bus.messages import NoticeAck
 from zmqim.chat.results import Sent
 from zmqim.limits import WEBHOOK_BOOK_MS
 from zmqim.storage.sizes import Sizes
@@ -107,7 +106,7 @@ class WebhookMachine(RuleBasedStateMachine):
     def routers_acknowledge(self) -> None:
         """So only followers hold the logs back."""
         for partition, group in self.world.core.groups.items():
-            self.world.receive(NoticeAck(partition, group.raft.term, group.raft.last))
+            self.world.receive(ack_of(partition, group.raft.term, group.raft.last))
         self.world.turn(1_000)
         self.world.turn()
 

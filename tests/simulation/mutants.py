@@ -27,8 +27,8 @@ from storage_world import (
 )
 
 from zmqim.bus.effects import Send
-from zmqim.bus.messages import ItemKind, Notices, OutcomeCode, Outcomes, Propose
-from zmqim.bus.replication import AppendResult
+from zmqim.bus.messages import ItemKind, NoticeBatches, OutcomeCode, Outcomes, Propose
+from zmqim.bus.replication import AppendResults
 from zmqim.chat.applied import read_applied
 from zmqim.chat.encoding import encode
 from zmqim.chat.operations import SendMessage
@@ -211,14 +211,15 @@ class AcknowledgesBeforeSync(StorageCore):
     """Routers hear what was done before it is durable."""
 
     def turn(self, now: int, wall_ms: int) -> list[Effect]:
-        return _moved(super().turn(now, wall_ms), lambda one: _is_message(one, Outcomes, Notices))
+        kinds = (Outcomes, NoticeBatches)
+        return _moved(super().turn(now, wall_ms), lambda one: _is_message(one, *kinds))
 
 
 class AnswersLeadersBeforeSync(StorageCore):
     """A follower says that it holds entries before it does."""
 
     def turn(self, now: int, wall_ms: int) -> list[Effect]:
-        return _moved(super().turn(now, wall_ms), lambda one: _is_message(one, AppendResult))
+        return _moved(super().turn(now, wall_ms), lambda one: _is_message(one, AppendResults))
 
 
 class CountsItselfBeforeSync(StorageCore):

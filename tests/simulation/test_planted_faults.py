@@ -13,7 +13,7 @@ from mutants import MUTANTS, Directed, Mutant
 from reading_mutants import READING_MUTANTS
 
 from zmqim.bus.effects import Send
-from zmqim.bus.messages import Message, NoticeItem, Notices, PresenceDigest
+from zmqim.bus.messages import Message, NoticeBatches, NoticeItem, Notices, PresenceDigest
 from zmqim.chat.encoding import encode
 from zmqim.chat.notices import MembersNotice, MessageNotice, Notice
 from zmqim.gateway.core import GatewayCore
@@ -43,10 +43,14 @@ class NeverHearsOfRemovals(RouterCore):
     """Reads the members of a channel once and believes them for ever."""
 
     def receive(self, now: Milliseconds, source: NodeName, message: Message) -> None:
-        if isinstance(message, Notices):
-            items = [kept for item in message.items if (kept := _forgetting(item)) is not None]
-            message = Notices(message.partition, message.term, message.previous, items)
+        if isinstance(message, NoticeBatches):
+            message = NoticeBatches([_without_removals(batch) for batch in message.items])
         super().receive(now, source, message)
+
+
+def _without_removals(batch: Notices) -> Notices:
+    items = [kept for item in batch.items if (kept := _forgetting(item)) is not None]
+    return Notices(batch.partition, batch.term, batch.previous, items)
 
 
 def _forgetting(item: NoticeItem) -> NoticeItem | None:

@@ -41,7 +41,8 @@ from zmqim.bus.messages import (
     Answers,
     Message,
     NoticeAck,
-    Notices,
+    NoticeAcks,
+    NoticeBatches,
     OutcomeCode,
     Outcomes,
     Propose,
@@ -235,8 +236,9 @@ class Cluster:
 
     def _take(self, source: NodeName, message: Message) -> None:
         match message:
-            case Notices(partition=partition, term=term, items=items):
-                self._router[source].put(NoticeAck(partition, term, items[-1].index))
+            case NoticeBatches(items=batches):
+                acks = [NoticeAck(one.partition, one.term, one.items[-1].index) for one in batches]
+                self._router[source].put(NoticeAcks(acks))
             case Submit(items=items):
                 done = [Answer(item.request, OutcomeCode.DONE, b"") for item in items]
                 self._router[source].put(Answers(done))

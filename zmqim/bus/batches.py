@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from zmqim import limits
+from zmqim.bus.messages import NoticeBatches, Notices
+from zmqim.bus.replication import Append, AppendResult, AppendResults, Appends
 
 ValueT = TypeVar("ValueT")
 
@@ -33,3 +35,20 @@ def runs_in_frames(runs: Sequence[Sequence[ValueT]], sizes: list[int]) -> list[l
             total = size
         part.extend(run)
     return parts
+
+
+def appends_of(appends: list[Append]) -> list[Appends]:
+    """`appends`, which are for one storage, cut so that each part fits one frame."""
+    sizes = [sum([len(entry) for entry in append.entries]) for append in appends]
+    return [Appends(part) for part in in_frames(appends, sizes)]
+
+
+def results_of(results: list[AppendResult]) -> list[AppendResults]:
+    """The same of the answers to one storage; they are small, so that their number decides."""
+    return [AppendResults(part) for part in in_frames(results, [0] * len(results))]
+
+
+def notices_of(batches: list[Notices]) -> list[NoticeBatches]:
+    """The same of what is for one router."""
+    sizes = [sum([len(item.body) for item in batch.items]) for batch in batches]
+    return [NoticeBatches(part) for part in in_frames(batches, sizes)]

@@ -20,8 +20,8 @@ from zmqim.bus.messages import (
     Login,
     LoginAck,
     MissingPlan,
-    NoticeAck,
-    Notices,
+    NoticeAcks,
+    NoticeBatches,
     OnlineAnswer,
     OnlineQuery,
     Outcomes,
@@ -39,8 +39,8 @@ from zmqim.bus.messages import (
     Withdraw,
 )
 from zmqim.bus.replication import (
-    Append,
-    AppendResult,
+    AppendResults,
+    Appends,
     BirthOffer,
     BirthStatus,
     BootRequest,
@@ -74,9 +74,9 @@ MESSAGE_CODES: Final[dict[type[Body], int]] = {
     Answers: 17,
     Propose: 18,
     Outcomes: 19,
-    Notices: 20,
-    NoticeAck: 21,
     LeaderMoved: 22,
+    NoticeBatches: 23,
+    NoticeAcks: 24,
     Login: 32,
     LoginAck: 33,
     Announce: 34,
@@ -95,8 +95,6 @@ MESSAGE_CODES: Final[dict[type[Body], int]] = {
     UserChanged: 53,
     VoteRequest: 64,
     VoteResult: 65,
-    Append: 66,
-    AppendResult: 67,
     TimeoutNow: 68,
     SnapshotOffer: 69,
     SnapshotPull: 70,
@@ -106,6 +104,8 @@ MESSAGE_CODES: Final[dict[type[Body], int]] = {
     Leading: 74,
     DigestReport: 75,
     DigestWrong: 76,
+    Appends: 77,
+    AppendResults: 78,
     BirthStatus: 80,
     BirthOffer: 81,
     BootRequest: 82,
@@ -114,3 +114,7 @@ MESSAGE_CODES: Final[dict[type[Body], int]] = {
     ChangeGroup: 85,
     ChangeResult: 86,
 }
+RETIRED_CODES: Final = frozenset((20, 21, 66, 67))
+"""Of messages that are no more: Notices, NoticeAck, Append and AppendResult travel in lists."""
+
+assert RETIRED_CODES.isdisjoint(MESSAGE_CODES.values())

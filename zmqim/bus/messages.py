@@ -10,8 +10,8 @@ Who sends what:
                        DeliverAck, OnlineQuery, MissingPlan
     router → gateway   Answers, LeaderMoved, LoginAck, Kick, Deliver, Dirty, Plan, PresenceDiffers,
                        OnlineAnswer, UserChanged
-    router → storage   Propose, NoticeAck
-    storage → router   Outcomes, Notices, Submit (outbox: operations for other partitions)
+    router → storage   Propose, NoticeAcks
+    storage → router   Outcomes, NoticeBatches, Submit (outbox: operations for other partitions)
     storage ↔ storage  zmqim.bus.replication
     everyone           Hello, Welcome, JoinRefused, WhoAreYou, Ping, Goodbye, PushPull;
                        Heartbeat (PUB)
@@ -291,6 +291,18 @@ class NoticeAck(Body, frozen=True):
     partition: int
     term: int
     index: int
+
+
+class NoticeBatches(Body, frozen=True):
+    """A turn's notices for one router, of all partitions that it serves."""
+
+    items: list[Notices]
+
+
+class NoticeAcks(Body, frozen=True):
+    """A turn's acknowledgements for one storage."""
+
+    items: list[NoticeAck]
 
 
 # ---- presence and fan-out -----------------------------------------------------------------------

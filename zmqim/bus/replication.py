@@ -4,8 +4,8 @@ Every message of a group names the partition, the history it belongs to (`group`
 of the group uuid), and the replica ids of both ends: a replica that was removed, or one of another
 history, is not taken for a voter. Whatever does not fit is dropped and counted.
 
-    leader → follower   Append, TimeoutNow, SnapshotOffer, SnapshotChunk, DigestWrong
-    follower → leader   AppendResult, SnapshotPull, DigestReport
+    leader → follower   Appends, TimeoutNow, SnapshotOffer, SnapshotChunk, DigestWrong
+    follower → leader   AppendResults, SnapshotPull, DigestReport
     candidate ↔ voter   VoteRequest, VoteResult
     storage ↔ storage   NodeHeartbeat, NodeHeartbeatEcho (one a pair of processes, for all groups)
     storage → router    Leading
@@ -93,6 +93,18 @@ class AppendResult(GroupBody, frozen=True):
     match: int
     refused: int = 0
     damaged: bool = False
+
+
+class Appends(Body, frozen=True):
+    """A turn's Appends for one storage, of all groups: each is judged by itself."""
+
+    items: list[Append]
+
+
+class AppendResults(Body, frozen=True):
+    """A turn's answers to one storage, of all groups: each is judged by itself."""
+
+    items: list[AppendResult]
 
 
 class TimeoutNow(GroupBody, frozen=True):
@@ -297,6 +309,6 @@ GroupMessage = (
     | DigestReport
     | DigestWrong
 )
-"""What `zmqim.raft` speaks, group by group."""
+"""What `zmqim.raft` speaks, group by group; Append and AppendResult travel in lists."""
 MetaMessage = BootRequest | BootResult | GroupReports | ChangeGroup | ChangeResult
 """What the meta group and the leaders of groups speak, once there is a cluster."""

@@ -15,9 +15,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
+from zmqim.bus.batches import appends_of, results_of
 from zmqim.bus.replication import (
     Append,
     AppendResult,
+    AppendResults,
+    Appends,
     GroupBody,
     GroupMessage,
     GroupPulse,
@@ -311,9 +314,9 @@ class Groups:
 
     # ---- sending ---------------------------------------------------------------------------------
 
-    def early(self, now: int, touched: Iterable[int]) -> list[tuple[NodeName, GroupMessage]]:
+    def early(self, now: int, touched: Iterable[int]) -> list[tuple[NodeName, Appends]]:
         """Appends of the groups that were touched: to be sent before the own write."""
-        found: list[tuple[NodeName, GroupMessage]] = []
+        found: dict[NodeName, list[Append]] = {}
         for partition in touched:
             core = self.cores[partition]
             if core.lead is None:
@@ -322,10 +325,10 @@ class Groups:
                 self.touched.add(partition)
             names = self.peers.reached(core)
             for append in core.take_early(now, names):
-                found.append((names[append.target], append))
+                found.setdefault(names[append.target], []).append(append)
             for name in names.values():
                 self.peers.by_name[name].told.dirty.add(partition)
-        return found
+        return [(name, part) for name, appends in found.items() for part in appends_of(appends)]
 
     def rounds(self, now: int, wall_ms: int) -> list[tuple[NodeName, NodeHeartbeat]]:
         """A heartbeat for everyone who follows us, if it is time or a read waits for one."""
@@ -343,16 +346,25 @@ class Groups:
                 found.append((name, told.heartbeat(self._round, wall_ms, pulses)))
         return found
 
-    def late(self, touched: Iterable[int]) -> list[tuple[NodeName, GroupMessage]]:
-        """Votes and answers of the groups that were touched: once everything is saved."""
-        found: list[tuple[NodeName, GroupMessage]] = []
+    def late(self, touched: Iterable[int]) -> list[tuple[NodeName, AppendResults | GroupMessage]]:
+        """Answers of the groups that were touched, then votes and hand-overs: once everything is
+        saved. (Who stands after it answered its leader says it in this order.)"""
+        results: dict[NodeName, list[AppendResult]] = {}
+        others: list[tuple[NodeName, GroupMessage]] = []
         for partition in touched:
             core = self.cores[partition]
             for message in core.take_late():
                 name = self.peers.name_of(core, message.target)
-                if name is not None:
-                    found.append((name, message))
-        return found
+                if name is None:
+                    continue
+                if type(message) is AppendResult:
+                    results.setdefault(name, []).append(message)
+                else:
+                    others.append((name, message))
+        found: list[tuple[NodeName, AppendResults | GroupMessage]] = []
+        for name, answers in results.items():
+            found += [(name, part) for part in results_of(answers)]
+        return found + others
 
     def take_echoes(self) -> list[tuple[NodeName, NodeHeartbeatEcho]]:
         """Answers to heartbeats: once everything is saved."""

@@ -22,6 +22,7 @@ from zmqim.bus.messages import (
     LoginAck,
     Message,
     MissingPlan,
+    NoticeBatches,
     Notices,
     OnlineAnswer,
     OnlineQuery,
@@ -135,8 +136,9 @@ class RouterCore:
         if source not in self._linked:
             self.strays += 1
             return
-        if isinstance(message, Notices):  # First: there is one for each partition and turn.
-            self._notices(now, source, message)
+        if type(message) is NoticeBatches:
+            for batch in message.items:
+                self._notices(now, source, batch)
         elif isinstance(message, Submit):
             self.routing.submit(source, message.items)
         elif isinstance(message, Outcomes):

@@ -25,6 +25,7 @@ from zmqim.bus.messages import (
     Message,
     MissingPlan,
     NoticeAck,
+    NoticeAcks,
     NoticeItem,
     Notices,
     Outcome,
@@ -374,6 +375,7 @@ class Fanout:
                 yield Send(link.name, message)
         if not self._settled:
             return
+        acks: dict[NodeName, list[NoticeAck]] = {}
         settled = list(self._settled)
         self._settled.clear()
         for partition in settled:
@@ -386,7 +388,10 @@ class Fanout:
             if acked > stream.acked or stream.answer:
                 stream.acked = acked
                 stream.answer = False
-                yield Send(stream.source, NoticeAck(partition, stream.term, acked))
+                ack = NoticeAck(partition, stream.term, acked)
+                acks.setdefault(stream.source, []).append(ack)
+        for storage, items in acks.items():
+            yield Send(storage, NoticeAcks(items))
 
     def counters(self) -> dict[str, int]:
         """Counts since the start, for metrics."""

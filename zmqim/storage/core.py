@@ -17,15 +17,15 @@ from zmqim.bus.effects import Peer, Send, View
 from zmqim.bus.messages import (
     Answers,
     Message,
-    NoticeAck,
+    NoticeAcks,
     OutcomeCode,
     Propose,
     Role,
     RoutedItem,
 )
 from zmqim.bus.replication import (
-    Append,
-    AppendResult,
+    AppendResults,
+    Appends,
     BirthOffer,
     BirthStatus,
     DigestReport,
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 
 BOOT_START_BYTES: Final = 16
 _COUNTED: Final = ("journal_entries", "journal_syncs", "strays", "stale_lives", "outbox_refused")
-Replicated = GroupBody | NodeHeartbeat | NodeHeartbeatEcho | MetaMessage
+Replicated = Appends | AppendResults | GroupBody | NodeHeartbeat | NodeHeartbeatEcho | MetaMessage
 """What storages say to each other."""
 
 
@@ -170,11 +170,12 @@ class StorageCore:
 
     def receive(self, now: int, source: NodeName, message: Message) -> None:
         """A message of a linked process."""
-        # Nearly all are of these three types; to ask whether one is no instance takes far longer.
-        if type(message) is NoticeAck:
-            self.pushing.acknowledged(now, self.groups.get(message.partition), message.index)
+        # Most are of these three types; to ask whether one is no instance takes far longer.
+        if type(message) is NoticeAcks:
+            for ack in message.items:
+                self.pushing.acknowledged(now, self.groups.get(ack.partition), ack.index)
             return
-        if type(message) is Append or type(message) is AppendResult:
+        if type(message) is Appends or type(message) is AppendResults:
             self._inbox.append((source, message))
             return
         match message:
@@ -297,7 +298,7 @@ class StorageCore:
         effects += self.registry.turn(now, wall_ms)
         touched, meta = self._take_touched()
         held: dict[int, Replica] = {**touched, **meta}
-        effects += [Send(to, append) for to, append in self.replicas.early(now, held)]
+        effects += [Send(to, appends) for to, appends in self.replicas.early(now, held)]
         effects += [Send(to, beat) for to, beat in self.replicas.rounds(now, wall_ms)]
         self.offering.note(held.values())
         self._append(held, touched, effects)
@@ -320,12 +321,13 @@ class StorageCore:
         outcomes, proposals.outcomes = proposals.outcomes, {}
         for source, told in outcomes.items():
             effects.extend(Send(source, frame) for frame in frames_of(told))
-        effects += pushing.push_transient(proposals.transient, self.groups)
+        notices = pushing.transient(proposals.transient, self.groups)
         proposals.transient = {}
         if looking:
             pushing.look_at = NEVER
         can_book = not proposals.is_disk_full
-        pushing.push(now, pushing.busy if looking else touched, effects, can_book=can_book)
+        owing = pushing.busy if looking else touched
+        pushing.push(now, owing, notices, effects, can_book=can_book)
         effects += self._leading.tell(touched, pushing.linked)
         effects += self.registry.take_sends()
         effects += self.installing.pulls(now)
@@ -343,10 +345,10 @@ class StorageCore:
         inbox, self._inbox = self._inbox, []
         replicas = self.replicas
         for source, message in inbox:
-            if type(message) is Append or type(message) is AppendResult:
-                self._hear(now, wall_ms, source, message)
-                continue
             match message:
+                case Appends() | AppendResults():
+                    for item in message.items:
+                        self._hear(now, wall_ms, source, item)
                 case SnapshotChunk():
                     self.installing.received(now, source, message)
                 case SnapshotPull():

@@ -92,7 +92,7 @@ class NoticeQueue:
             self._router = None
 
     def take(self, now: int, router: NodeName | None, term: int) -> list[Notices]:
-        """Frames for `router` with what it was not sent yet, or not for too long."""
+        """Batches for `router` with what it was not sent yet, or not for too long."""
         if router != self._router:
             self._router = router
             self._sent = 0
@@ -104,13 +104,13 @@ class NoticeQueue:
             self._progress_at = now
         items, sent = self._items, self._sent
         previous = items[sent - 1].index if sent else 0
-        frames = []
+        batches = []
         unsent = list(islice(items, sent, None))
         for chunk in in_frames(unsent, [len(item.body) for item in unsent]):
-            frames.append(Notices(self._partition, term, previous, chunk))
+            batches.append(Notices(self._partition, term, previous, chunk))
             previous = chunk[-1].index
         self._sent = len(items)
-        return frames
+        return batches
 
     def due_at(self) -> int:
         """When `take` must be called for a repetition; NEVER without one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from zmqim.bus.batches import notices_of
 from zmqim.bus.effects import Send, View
 from zmqim.bus.messages import Item, NoticeItem, Notices
 from zmqim.chat.encoding import encode
@@ -104,22 +105,29 @@ class Pushing:
                 raft.propose(encode(OutboxDone(duties.outbox_logged)), wall_ms)
         return booked
 
-    def push_transient(
+    def transient(
         self, transient: Mapping[int, list[NoticeItem]], terms: Mapping[int, Group]
-    ) -> list[Effect]:
-        """Notices of messages that are not logged; without a router they are lost."""
-        effects: list[Effect] = []
+    ) -> dict[NodeName, list[Notices]]:
+        """Notices of messages that are not logged, by router; without one they are lost."""
+        found: dict[NodeName, list[Notices]] = {}
         for partition, items in transient.items():
             router = self.router(partition)
             if router is not None:
                 term = terms[partition].raft.term
-                effects.append(Send(router, Notices(partition, term, 0, items)))
-        return effects
+                found.setdefault(router, []).append(Notices(partition, term, 0, items))
+        return found
 
     def push(
-        self, now: int, groups: Mapping[int, Group], effects: list[Effect], *, can_book: bool
+        self,
+        now: int,
+        groups: Mapping[int, Group],
+        batches: dict[NodeName, list[Notices]],
+        effects: list[Effect],
+        *,
+        can_book: bool,
     ) -> None:
-        """Notices and outbox rows of `groups` to the routers that serve their partitions."""
+        """Notices and outbox rows of `groups` to the routers that serve their partitions, behind
+        the `batches` that are on their way there."""
         submits: dict[NodeName, list[Item]] = {}
         idle = []
         for partition, group in groups.items():
@@ -135,13 +143,16 @@ class Pushing:
                     group.read_notices(self._journal)
                 if not duties.outbox.idle:
                     submits.setdefault(router, []).extend(duties.outbox.take(now))
-            for frame in notices.take(now, router, group.raft.term):
+            taken = notices.take(now, router, group.raft.term)
+            if taken:
                 assert router is not None
-                effects.append(Send(router, frame))
+                batches.setdefault(router, []).extend(taken)
             if group.busy or duties.outbox_asked:
                 self.look_at = min(self.look_at, self._due_at(group, router, can_book))
             else:
                 idle.append(partition)
+        for router, told in batches.items():
+            effects += [Send(router, frame) for frame in notices_of(told)]
         for router, owed in submits.items():
             if owed:
                 effects += [Send(router, frame) for frame in submits_of(owed)]

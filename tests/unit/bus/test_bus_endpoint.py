@@ -20,11 +20,11 @@ from zmqim.bus.endpoint import Endpoint, ViewChanged, feed, perform_send
 from zmqim.bus.envelope import HEADER, PREFIX, Codec, append, seal
 from zmqim.bus.link_events import PeerDown, PeerUp, Received
 from zmqim.bus.messages import (
+    DeliverAck,
     Goodbye,
     Hello,
     Load,
     Message,
-    NoticeAck,
     Propose,
     Role,
     RoutedItem,
@@ -70,11 +70,11 @@ def test_a_cluster_finds_itself_and_carries_messages(world: BusWorld) -> None:
     for source, to in (("gateway-1", "router-1"), ("router-1", "storage-1"),
                        ("storage-1", "router-2"), ("router-2", "router-1")):  # fmt: skip
         for number in range(100):
-            assert world.send(source, to, NoticeAck(1, 1, number))
+            assert world.send(source, to, DeliverAck(number))
         world.until(lambda to=to: len(world.received(to)) == 100)  # type: ignore[misc]
-        assert world.received(to) == [NoticeAck(1, 1, number) for number in range(100)]
+        assert world.received(to) == [DeliverAck(number) for number in range(100)]
         world.events[to].clear()
-    assert not world.send("gateway-1", "storage-1", NoticeAck(1, 1, 1))
+    assert not world.send("gateway-1", "storage-1", DeliverAck(1))
     assert world.endpoints["gateway-1"].counters()["sends_without_link"] == 1
     assert [problem for one in world.endpoints.values() for problem in one.problems()] == []
 
@@ -128,11 +128,11 @@ def test_a_killed_process_is_missed_at_once_and_its_next_life_is_linked_within_s
         for round_no in range(3):
             took = world.until(lambda: victim in world.peers(witness))
             assert round_no == 0 or took < LINK_SILENCE_MS_MAX / 1000 + 0.5
-            assert world.send(witness, victim, NoticeAck(1, 1, round_no))
-            world.until(lambda n=round_no: NoticeAck(1, 1, n) in world.received(witness))  # type: ignore[misc]
+            assert world.send(witness, victim, DeliverAck(round_no))
+            world.until(lambda n=round_no: DeliverAck(n) in world.received(witness))  # type: ignore[misc]
             child.kill()
             assert world.until(lambda: victim not in world.peers(witness)) < 1.0
-            assert not world.send(witness, victim, NoticeAck(1, 1, 0))
+            assert not world.send(witness, victim, DeliverAck(0))
             child = Killed(path, victim)
     finally:
         child.kill()
@@ -145,14 +145,14 @@ def test_commands_for_a_past_life_are_dropped_after_the_reconnect(world: BusWorl
     router, gateway = world.endpoints["router-1"], world.endpoints["gateway-1"]
     life = router._me
     stale = gateway._codec.encode(
-        NoticeAck(1, 1, 1), life.node_uuid, Incarnation(life.incarnation + 1), 1
+        DeliverAck(1), life.node_uuid, Incarnation(life.incarnation + 1), 1
     )
-    past = gateway._codec.encode(NoticeAck(1, 1, 2), life.node_uuid, life.incarnation, 0)
+    past = gateway._codec.encode(DeliverAck(2), life.node_uuid, life.incarnation, 0)
     for frame in (stale, past):
         assert gateway._sockets.send_dialed(NodeName("router-1"), frame) is Sent.TAKEN
-    world.send("gateway-1", "router-1", NoticeAck(1, 1, 3))
+    world.send("gateway-1", "router-1", DeliverAck(3))
     world.until(lambda: world.received("router-1"))
-    assert world.received("router-1") == [NoticeAck(1, 1, 3)]
+    assert world.received("router-1") == [DeliverAck(3)]
     assert router.counters()["stale_frame"] == 2
 
 
@@ -235,9 +235,9 @@ def test_hostile_frames_are_counted_and_disturb_nobody(
         b"",
         b"GET / HTTP/1.1\r\n\r\n" * 10,
         head + b"\x91\xc3" + crc32(head + b"\x91\xc3").to_bytes(4, "big"),
-        sound.encode(NoticeAck(1, 1, 1))[:-1] + b"!",
+        sound.encode(DeliverAck(1))[:-1] + b"!",
         sound.encode(hello),
-        sound.encode(NoticeAck(1, 1, 1)),
+        sound.encode(DeliverAck(1)),
     ):
         stranger.socket.send(frame)
     wanted = {"bad_length", "bad_magic", "bad_version", "bad_checksum", "bad_hello"}
@@ -280,7 +280,7 @@ def test_what_a_turn_says_to_a_peer_is_one_frame(world: BusWorld) -> None:
     world.until(lambda: len(router.members()) == 3)
     world.turn()
     before = router.counters()["frames_sent"]
-    said = [NoticeAck(1, 1, number) for number in range(20)]
+    said = [DeliverAck(number) for number in range(20)]
     for message in said:
         assert router.send(now_ms(), name, message)
     assert router.counters()["frames_sent"] == before
@@ -297,14 +297,14 @@ def test_a_bad_message_takes_the_rest_of_its_frame_with_it_and_not_the_link(
     router, gateway = world.endpoints["router-1"], world.endpoints["gateway-1"]
     life = router._me
     frame = bytearray(gateway._codec.header(life.node_uuid, life.incarnation, 1))
-    append(frame, NoticeAck(1, 1, 1))
+    append(frame, DeliverAck(1))
     frame += PREFIX.pack(99, 1) + b"\x90"
-    append(frame, NoticeAck(1, 1, 2))
+    append(frame, DeliverAck(2))
     seal(frame)
     assert gateway._sockets.send_dialed(NodeName("router-1"), frame) is Sent.TAKEN
-    assert world.send("gateway-1", "router-1", NoticeAck(1, 1, 3))
-    world.until(lambda: NoticeAck(1, 1, 3) in world.received("router-1"))
-    assert world.received("router-1") == [NoticeAck(1, 1, 1), NoticeAck(1, 1, 3)]
+    assert world.send("gateway-1", "router-1", DeliverAck(3))
+    world.until(lambda: DeliverAck(3) in world.received("router-1"))
+    assert world.received("router-1") == [DeliverAck(1), DeliverAck(3)]
     assert router.counters()["bad_type"] == 1
     assert world.peers("router-1") == {"gateway-1"}
 
@@ -330,12 +330,12 @@ def test_what_waits_for_a_lost_link_is_dropped_and_counted(world: BusWorld) -> N
     started(world, topology_text(free_port()), "router-1", "gateway-1")
     router, name = world.endpoints["router-1"], NodeName("gateway-1")
     for number in range(3):
-        assert router.send(now_ms(), name, NoticeAck(1, 1, number))
+        assert router.send(now_ms(), name, DeliverAck(number))
     router._links.disconnected(now_ms(), name)
     world.turn()
     assert PeerDown(name) in world.events["router-1"]
     assert router.counters()["messages_dropped_with_link"] == 3
-    assert not router.send(now_ms(), name, NoticeAck(1, 1, 3))
+    assert not router.send(now_ms(), name, DeliverAck(3))
     world.until(lambda: "gateway-1" in world.peers("router-1"))
     assert world.received("gateway-1") == []
 
@@ -346,15 +346,15 @@ def test_a_peer_that_comes_up_and_leaves_in_one_frame_was_there(world: BusWorld)
     router = Codec(ClusterId(gateway._codec._cluster), uuid, Incarnation(1))
     frame = bytearray(router.header(life.node_uuid, life.incarnation, 1))
     append(frame, Welcome(name, Role.ROUTER, uuid, 1, b"", b"{}"))
-    append(frame, NoticeAck(1, 1, 1))
+    append(frame, DeliverAck(1))
     append(frame, Goodbye())
     seal(frame)
     gateway._take(now_ms(), FromDialed(name, frame))
     world.turn()
     told = [one for one in world.events["gateway-1"] if not isinstance(one, ViewChanged)]
     peer = Peer(name, Role.ROUTER, uuid, Incarnation(1))
-    assert told == [PeerUp(peer), Received(name, NoticeAck(1, 1, 1)), PeerDown(name)]
-    assert not gateway.send(now_ms(), name, NoticeAck(1, 1, 2))
+    assert told == [PeerUp(peer), Received(name, DeliverAck(1)), PeerDown(name)]
+    assert not gateway.send(now_ms(), name, DeliverAck(2))
 
 
 def test_two_processes_with_one_address_are_told_apart_by_the_port(world: BusWorld) -> None:
@@ -368,7 +368,7 @@ def test_sleeping_ends_with_a_message_and_with_what_waits(world: BusWorld) -> No
     started(world, topology_text(free_port()))
     storage = world.endpoints["storage-1"]
     world.turn()
-    assert world.send("router-1", "storage-1", NoticeAck(1, 1, 1))
+    assert world.send("router-1", "storage-1", DeliverAck(1))
     begin = time.monotonic()
     while not world.received("storage-1"):
         storage.wait(max(0, storage.next_wake(now_ms()) - now_ms()))
@@ -402,7 +402,7 @@ class Recorder:
 def test_events_reach_the_core_and_refused_sends_come_back_to_it(world: BusWorld) -> None:
     started(world, topology_text(free_port()))
     core, now, name = Recorder(), now_ms(), NodeName("storage-1")
-    message, view = NoticeAck(1, 1, 1), View((), (), ())
+    message, view = DeliverAck(1), View((), (), ())
     peer = next(e.peer for e in world.events["router-1"] if isinstance(e, PeerUp))
     feed(core, now, [PeerUp(peer), Received(name, message), ViewChanged(view), PeerDown(name)])
     assert perform_send(world.endpoints["router-1"], core, now, Send(name, message))

@@ -6,7 +6,7 @@ from zlib import crc32
 
 import pytest
 
-from zmqim.bus.codes import MESSAGE_CODES
+from zmqim.bus.codes import MESSAGE_CODES, RETIRED_CODES
 from zmqim.bus.envelope import (
     HEADER,
     NO_NODE,
@@ -137,3 +137,11 @@ def test_fields_that_a_later_version_adds_at_the_end_are_skipped() -> None:
         message(MESSAGE_CODES[type(one)], body) for one, body in zip(longer, bodies, strict=True)
     ]
     assert list(CODEC.decode(sealed(*parts))[1]) == longer
+
+
+def test_types_that_were_retired_are_not_taken_for_anything() -> None:
+    assert {20, 21, 66, 67} == RETIRED_CODES
+    for code in RETIRED_CODES:
+        _, messages = CODEC.decode(sealed(message(code, b"\x90")))
+        with pytest.raises(BadType):
+            next(messages)

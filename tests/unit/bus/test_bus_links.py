@@ -26,11 +26,11 @@ from zmqim.bus.link_events import (
 from zmqim.bus.link_table import TRANSITIONS, Occurrence, State
 from zmqim.bus.links import Links, dials
 from zmqim.bus.messages import (
+    DeliverAck,
     Goodbye,
     Hello,
     JoinRefused,
     Message,
-    NoticeAck,
     Ping,
     Role,
     Welcome,
@@ -46,7 +46,7 @@ from zmqim.limits import (
     MEMBERS_MAX,
 )
 
-DATA = NoticeAck(1, 1, 1)
+DATA = DeliverAck(1)
 ROLES = {
     "gateway-1": Role.GATEWAY,
     "gateway-2": Role.GATEWAY,
@@ -573,14 +573,14 @@ def ends(wire: Wire, way: int) -> tuple[End, End]:
 def test_messages_of_a_frame_are_received_in_order(way: int) -> None:
     wire = joined_by(("gateway-1", "router-1"))
     source, target = ends(wire, way)
-    sent: list[Message] = [NoticeAck(1, 1, number) for number in range(5)]
+    sent: list[Message] = [DeliverAck(number) for number in range(5)]
     sent[3:3] = [Ping(False)]
     found = give(wire, source, source.header(target.me, 1), *sent)
     name = source.me.name
     assert found == [
-        *[Received(name, NoticeAck(1, 1, number)) for number in range(3)],
+        *[Received(name, DeliverAck(number)) for number in range(3)],
         Transmit(name, Ping(True)),
-        *[Received(name, NoticeAck(1, 1, number)) for number in (3, 4)],
+        *[Received(name, DeliverAck(number)) for number in (3, 4)],
     ]
 
 

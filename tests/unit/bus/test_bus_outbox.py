@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from zmqim.bus.envelope import OVERHEAD_BYTES, Codec
-from zmqim.bus.messages import Item, Message, NoticeAck, PresenceDiffers, Submit
+from zmqim.bus.messages import DeliverAck, Item, Message, PresenceDiffers, Submit
 from zmqim.bus.outbox import Outbox
 from zmqim.ids import ClusterId, Incarnation, NodeUuid
 from zmqim.limits import (
@@ -49,7 +49,7 @@ def sized(frame_bytes: int, number: int = 0) -> Submit:
 
 def test_what_a_turn_says_is_one_frame() -> None:
     box = outbox()
-    said: list[Message] = [NoticeAck(1, 1, 1), PresenceDiffers([3]), NoticeAck(1, 1, 2)]
+    said: list[Message] = [DeliverAck(1), PresenceDiffers([3]), DeliverAck(2)]
     for message in said:
         assert box.put(message) == ""
     assert box.messages == 3
@@ -60,12 +60,12 @@ def test_what_a_turn_says_is_one_frame() -> None:
 
 def test_a_frame_that_was_not_taken_stays_as_it_is_and_later_messages_follow_it() -> None:
     box = outbox()
-    box.put(NoticeAck(1, 1, 1))
+    box.put(DeliverAck(1))
     first = bytes(box.next_frame())
-    box.put(NoticeAck(1, 1, 2))
-    box.put(NoticeAck(1, 1, 3))
+    box.put(DeliverAck(2))
+    box.put(DeliverAck(3))
     assert box.next_frame() == first
-    assert taken_from(box) == [[NoticeAck(1, 1, 1)], [NoticeAck(1, 1, 2), NoticeAck(1, 1, 3)]]
+    assert taken_from(box) == [[DeliverAck(1)], [DeliverAck(2), DeliverAck(3)]]
 
 
 def test_frames_of_several_messages_have_at_most_batch_bytes_and_fill_them() -> None:
@@ -80,13 +80,13 @@ def test_frames_of_several_messages_have_at_most_batch_bytes_and_fill_them() -> 
     larger = sized(BATCH_BYTES_MAX - half + OVERHEAD_BYTES - 4, 2)
     box.put(one)
     box.put(larger)
-    box.put(NoticeAck(1, 1, 1))
-    assert taken_from(box) == [[one], [larger, NoticeAck(1, 1, 1)]]
+    box.put(DeliverAck(1))
+    assert taken_from(box) == [[one], [larger, DeliverAck(1)]]
 
 
 def test_a_message_above_batch_bytes_travels_alone_up_to_the_largest_frame() -> None:
     box = outbox()
-    small, large = NoticeAck(1, 1, 1), sized(BUS_FRAME_BYTES_MAX)
+    small, large = DeliverAck(1), sized(BUS_FRAME_BYTES_MAX)
     for message in (small, large, small, large, large):
         assert box.put(message) == ""
     assert taken_from(box) == [[small], [large], [small], [large], [large]]
@@ -94,20 +94,20 @@ def test_a_message_above_batch_bytes_travels_alone_up_to_the_largest_frame() -> 
 
 def test_a_message_above_the_largest_frame_is_refused_and_leaves_no_trace() -> None:
     box = outbox()
-    assert box.put(NoticeAck(1, 1, 1)) == ""
+    assert box.put(DeliverAck(1)) == ""
     assert box.put(sized(BUS_FRAME_BYTES_MAX + 1)) == "sends_too_large"
-    assert box.put(NoticeAck(1, 1, 2)) == ""
-    assert taken_from(box) == [[NoticeAck(1, 1, 1), NoticeAck(1, 1, 2)]]
+    assert box.put(DeliverAck(2)) == ""
+    assert taken_from(box) == [[DeliverAck(1), DeliverAck(2)]]
 
 
 def test_the_queue_holds_so_many_messages_and_no_more() -> None:
     box = outbox()
     for number in range(PEER_QUEUE_MESSAGES_MAX):
-        assert box.put(NoticeAck(1, 1, number)) == ""
-    assert box.put(NoticeAck(1, 1, 0)) == "sends_queue_full"
+        assert box.put(DeliverAck(number)) == ""
+    assert box.put(DeliverAck(0)) == "sends_queue_full"
     assert box.messages == PEER_QUEUE_MESSAGES_MAX
     [found] = taken_from(box)
-    assert found == [NoticeAck(1, 1, number) for number in range(PEER_QUEUE_MESSAGES_MAX)]
+    assert found == [DeliverAck(number) for number in range(PEER_QUEUE_MESSAGES_MAX)]
 
 
 @pytest.mark.parametrize("size", [2 * MB, 7 * MB])
@@ -123,8 +123,8 @@ def test_the_queue_holds_so_many_bytes_and_no_more(size: int) -> None:
     assert box.put(message) == "sends_queue_full"
     assert box.put(sized(room + OVERHEAD_BYTES - 5)) == ""
     assert box.bytes == PEER_QUEUE_BYTES_MAX
-    assert box.put(NoticeAck(1, 1, 1)) == "sends_queue_full"
+    assert box.put(DeliverAck(1)) == "sends_queue_full"
     box.next_frame()
     box.taken()
-    assert box.put(NoticeAck(1, 1, 1)) == ""
-    assert taken_from(box)[-1][-1] == NoticeAck(1, 1, 1)
+    assert box.put(DeliverAck(1)) == ""
+    assert taken_from(box)[-1][-1] == DeliverAck(1)

@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from storage_world import message, private
+from storage_world import ack_of, message, private
 from webhook_gateway import OTHER, Gateway
 
-from zmqim.bus.messages import NoticeAck
 from zmqim.chat.channels import members_channel, route_key_of_channel
 from zmqim.chat.codes import ChannelType
 from zmqim.chat.operations import AddMembers, FollowerMoved, SendMessage, Unfollow
@@ -169,7 +168,7 @@ def test_what_the_log_has_no_more_is_told_as_a_gap_before_what_follows(
     began = gateway.position()
     for number in range(60):
         gateway.world.send(message("ada", "g", str(number), bytes(1_000)))
-        gateway.world.receive(NoticeAck(0, 1, 999))
+        gateway.world.receive(ack_of(0, 1, 999))
     gateway.world.turn(1_000)
     gateway.world.turn()
     first = gateway.world.core.groups[0].raft.log.extent.first

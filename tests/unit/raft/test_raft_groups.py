@@ -11,10 +11,11 @@ from raft_trio import append, asks, holds
 
 from zmqim.bus.replication import (
     Append,
-    AppendResult,
+    AppendResults,
     GroupPulse,
     NodeHeartbeat,
     NodeHeartbeatEcho,
+    TimeoutNow,
     VoteRequest,
 )
 from zmqim.limits import (
@@ -252,6 +253,19 @@ def test_an_error_of_the_wire_is_counted() -> None:
     assert rig[2].groups.counters["fenced"] == 1
 
 
+def test_who_answers_its_leader_and_then_stands_says_it_in_this_order() -> None:
+    rig = led()
+    groups = rig[2].groups
+    groups.receive(rig.now, WALL_MS, ONE, append(rig[1].replica, 2, 1, 1))
+    groups.receive(rig.now, WALL_MS, ONE, TimeoutNow(PARTITION, GROUP, 1, 2, 1))
+    late = groups.late([PARTITION])
+    assert [(name, type(message)) for name, message in late] == [
+        (ONE, AppendResults),
+        (ONE, VoteRequest),
+        (THREE, VoteRequest),
+    ]
+
+
 @pytest.mark.promise("P6")
 def test_a_leader_that_was_removed_says_so_and_another_leads_soon() -> None:
     rig = led()
@@ -344,9 +358,9 @@ def test_a_leader_that_no_configuration_here_names_is_answered() -> None:
     foreign = replace(message, source=7, term=9)
     groups.peer_up(rig.now, name_of(7), rig[1].uuid)
     groups.receive(rig.now, WALL_MS, name_of(7), foreign)
-    assert [(name, type(m), m.target) for name, m in groups.late([PARTITION])] == [
-        (name_of(7), AppendResult, 7)
-    ]
+    ((name, answers),) = groups.late([PARTITION])
+    assert isinstance(answers, AppendResults)
+    assert (name, [one.target for one in answers.items]) == (name_of(7), [7])
     groups.peer_down(rig.now, name_of(7))
     groups.receive(rig.now, WALL_MS, name_of(7), foreign)
     assert groups.late([PARTITION]) == []

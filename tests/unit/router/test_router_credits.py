@@ -9,6 +9,7 @@ from router_rig import (
     STORAGE_1,
     STORAGE_2,
     Rig,
+    ack_of,
     delivery,
     entry,
     members,
@@ -26,7 +27,6 @@ from zmqim.bus.messages import (
     Dirty,
     DirtyChannel,
     MissingPlan,
-    NoticeAck,
     UserChanged,
     Withdraw,
 )
@@ -68,7 +68,7 @@ def test_without_credit_messages_become_one_mark_that_is_sent_when_half_is_free(
         Send(GATEWAY_1, Deliver(1, [delivery(notice, [2, 1]) for _, notice in chat(1, 4)]))
     ]
     assert commit(rig, *chat(7, 7)) == []
-    ack = Send(STORAGE_2, NoticeAck(PARTITION, 1, 7))
+    ack = Send(STORAGE_2, ack_of(PARTITION, 1, 7))
     dirty = Dirty(2, [DirtyChannel(1, "bob@ann", False, 5, 7, [2, 1])])
     assert rig.say(GATEWAY_1, DeliverAck(1)) == [Send(GATEWAY_1, dirty), ack]
     assert commit(rig, *chat(8, 8)) == [
@@ -83,7 +83,7 @@ def test_while_marks_wait_nothing_overtakes_them(rig: Rig) -> None:
     commit(rig, *chat(3, 3))
     commit(rig, *chat(4, 4))
     commit(rig, *chat(5, 5))
-    assert rig.say(GATEWAY_1, DeliverAck(1)) == [Send(STORAGE_2, NoticeAck(PARTITION, 1, 1))]
+    assert rig.say(GATEWAY_1, DeliverAck(1)) == [Send(STORAGE_2, ack_of(PARTITION, 1, 1))]
     assert commit(rig, *chat(6, 6)) == []
     dirty = Dirty(5, [DirtyChannel(1, "bob@ann", False, 5, 6, [2, 1])])
     assert rig.say(GATEWAY_1, DeliverAck(2))[0] == Send(GATEWAY_1, dirty)
@@ -92,7 +92,7 @@ def test_while_marks_wait_nothing_overtakes_them(rig: Rig) -> None:
 def test_transient_messages_without_credit_are_dropped(rig: Rig) -> None:
     commit(rig, *chat(1, 4))
     assert commit(rig, (0, message("bob@ann", 0))) == []
-    assert rig.say(GATEWAY_1, DeliverAck(1)) == [Send(STORAGE_2, NoticeAck(PARTITION, 1, 4))]
+    assert rig.say(GATEWAY_1, DeliverAck(1)) == [Send(STORAGE_2, ack_of(PARTITION, 1, 4))]
 
 
 def test_a_mark_of_a_command_message_says_so(rig: Rig) -> None:
@@ -166,8 +166,8 @@ def test_what_was_on_its_way_when_a_link_broke_is_pulled_when_it_stands_again(ri
     ban = UserNotice("bob", False, True)
     rig.say(STORAGE_2, notices(PARTITION, 0, (3, ban)))
     rig.core.peer_down(rig.now, GATEWAY_1)
-    assert rig.turn() == [Send(STORAGE_2, NoticeAck(PARTITION, 1, 3))]
-    assert commit(rig, *chat(4, 4)) == [Send(STORAGE_2, NoticeAck(PARTITION, 1, 4))]
+    assert rig.turn() == [Send(STORAGE_2, ack_of(PARTITION, 1, 3))]
+    assert commit(rig, *chat(4, 4)) == [Send(STORAGE_2, ack_of(PARTITION, 1, 4))]
     rig.core.peer_up(rig.now, peer(GATEWAY_1))
     dirty = Dirty(1, [DirtyChannel(1, "bob@ann", False, 1, 4, [2, 1])])
     changed = UserChanged(2, "bob", False, True, None, 12)
@@ -181,7 +181,7 @@ def test_a_ban_that_came_while_the_link_was_down_waits_for_it(rig: Rig) -> None:
     rig.core.peer_down(rig.now, GATEWAY_1)
     ban = UserNotice("bob", True, False)
     assert rig.say(STORAGE_2, notices(PARTITION, 0, (3, ban))) == [
-        Send(STORAGE_2, NoticeAck(PARTITION, 1, 3))
+        Send(STORAGE_2, ack_of(PARTITION, 1, 3))
     ]
     rig.core.peer_up(rig.now, peer(GATEWAY_1))
     assert rig.turn() == [Send(GATEWAY_1, UserChanged(1, "bob", True, False, None, 12))]
@@ -216,7 +216,7 @@ def test_frames_that_the_bus_refused_go_again_in_order_and_nothing_overtakes(rig
         two,
         Send(GATEWAY_1, dirty),
     ]
-    assert rig.say(GATEWAY_1, DeliverAck(3)) == [Send(STORAGE_2, NoticeAck(PARTITION, 1, 3))]
+    assert rig.say(GATEWAY_1, DeliverAck(3)) == [Send(STORAGE_2, ack_of(PARTITION, 1, 3))]
 
 
 def test_refused_frames_of_gateways_that_are_gone_are_nobodys(rig: Rig) -> None:
@@ -254,7 +254,7 @@ def test_a_turn_beyond_the_bounds_of_a_frame_makes_a_second_one(
     sends = commit(rig, *chat(1, 3))
     assert [send.message.frame for send in sends] == [1, 2]  # type: ignore[union-attr]
     assert rig.say(GATEWAY_1, DeliverAck(1)) == []
-    assert rig.say(GATEWAY_1, DeliverAck(2)) == [Send(STORAGE_2, NoticeAck(PARTITION, 1, 3))]
+    assert rig.say(GATEWAY_1, DeliverAck(2)) == [Send(STORAGE_2, ack_of(PARTITION, 1, 3))]
 
 
 def test_a_session_that_ended_is_not_in_the_next_mark(rig: Rig) -> None:

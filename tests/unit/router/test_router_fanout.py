@@ -12,6 +12,7 @@ from router_rig import (
     STORAGE_2,
     STORAGE_3,
     Rig,
+    ack_of,
     delivery,
     entry,
     members,
@@ -29,6 +30,8 @@ from zmqim.bus.messages import (
     Delivery,
     LeaderMoved,
     NoticeAck,
+    NoticeAcks,
+    NoticeBatches,
     NoticeItem,
     Notices,
     Outcome,
@@ -111,13 +114,13 @@ def test_an_index_is_acknowledged_when_every_gateway_concerned_took_its_frame() 
     rig.say(STORAGE_2, notices(PARTITION, 0, (7, message("bob@ann", 1))))
     rig.say(STORAGE_2, notices(PARTITION, 7, (8, message("cid@bob", 1))))
     assert rig.say(GATEWAY_2, DeliverAck(2)) == []
-    assert rig.say(GATEWAY_1, DeliverAck(1)) == [Send(STORAGE_2, NoticeAck(PARTITION, 1, 8))]
+    assert rig.say(GATEWAY_1, DeliverAck(1)) == [Send(STORAGE_2, ack_of(PARTITION, 1, 8))]
 
 
 def test_a_message_for_nobody_online_is_acknowledged_in_the_same_turn() -> None:
     rig = rig_with_people()
     assert rig.say(STORAGE_2, notices(PARTITION, 0, (7, message("x@y", 1)))) == [
-        Send(STORAGE_2, NoticeAck(PARTITION, 1, 7))
+        Send(STORAGE_2, ack_of(PARTITION, 1, 7))
     ]
 
 
@@ -125,15 +128,15 @@ def test_what_was_out_already_is_not_pushed_twice_but_acknowledged_again() -> No
     rig = rig_with_people()
     one = notices(PARTITION, 0, (7, message("cid@bob", 1)))
     rig.say(STORAGE_2, one)
-    assert rig.say(STORAGE_2, one) == [Send(STORAGE_2, NoticeAck(PARTITION, 1, 0))]
+    assert rig.say(STORAGE_2, one) == [Send(STORAGE_2, ack_of(PARTITION, 1, 0))]
     rig.say(GATEWAY_2, DeliverAck(1))
-    assert rig.say(STORAGE_2, one) == [Send(STORAGE_2, NoticeAck(PARTITION, 1, 7))]
+    assert rig.say(STORAGE_2, one) == [Send(STORAGE_2, ack_of(PARTITION, 1, 7))]
 
 
 def test_behind_a_gap_nothing_is_taken_and_the_leader_hears_how_far_we_are() -> None:
     rig = rig_with_people()
     assert rig.say(STORAGE_2, notices(PARTITION, 6, (7, message("cid@bob", 1)))) == [
-        Send(STORAGE_2, NoticeAck(PARTITION, 1, 0))
+        Send(STORAGE_2, ack_of(PARTITION, 1, 0))
     ]
     assert rig.core.counters()["notice_gaps"] == 1
 
@@ -148,10 +151,10 @@ def test_a_new_leader_takes_over_and_the_old_one_is_not_heard_any_more() -> None
         Send(GATEWAY_1, moved),
         Send(GATEWAY_2, moved),
         Send(GATEWAY_2, Deliver(2, [delivery(two, [3, 2])])),
-        Send(STORAGE_1, NoticeAck(PARTITION, 2, 0)),
+        Send(STORAGE_1, ack_of(PARTITION, 2, 0)),
     ]
     assert rig.say(STORAGE_2, notices(PARTITION, 9, (10, one), term=1)) == []
-    assert rig.say(GATEWAY_2, DeliverAck(2)) == [Send(STORAGE_1, NoticeAck(PARTITION, 2, 9))]
+    assert rig.say(GATEWAY_2, DeliverAck(2)) == [Send(STORAGE_1, ack_of(PARTITION, 2, 9))]
 
 
 def test_transient_messages_are_pushed_and_never_acknowledged() -> None:
@@ -165,10 +168,22 @@ def test_transient_messages_are_pushed_and_never_acknowledged() -> None:
 
 def test_a_notice_that_cannot_be_read_is_counted_and_passed() -> None:
     rig = rig_with_people()
-    batch = Notices(PARTITION, 1, 0, [NoticeItem(7, b"\xc1")])
-    assert rig.say(STORAGE_2, batch) == [Send(STORAGE_2, NoticeAck(PARTITION, 1, 7))]
+    batch = NoticeBatches([Notices(PARTITION, 1, 0, [NoticeItem(7, b"\xc1")])])
+    assert rig.say(STORAGE_2, batch) == [Send(STORAGE_2, ack_of(PARTITION, 1, 7))]
     assert rig.core.counters()["notices_bad"] == 1
-    assert rig.say(STORAGE_2, Notices(999, 1, 0, [])) == []
+    assert rig.say(STORAGE_2, NoticeBatches([Notices(999, 1, 0, [])])) == []
+
+
+def test_acknowledgements_for_one_leader_travel_together_and_a_bad_partition_stops_no_other() -> (
+    None
+):
+    rig = rig_with_people()
+    one, two = (notices(n, 0, (7, message("x@y", 1))).items[0] for n in (1, 3))
+    bad = [Notices(partition, 1, 0, []) for partition in (-1, 999)]
+    acks = [NoticeAck(partition, 1, 7) for partition in (1, 3)]
+    assert rig.say(STORAGE_2, NoticeBatches([bad[0], one, bad[1], two])) == [
+        Send(STORAGE_2, NoticeAcks(acks))
+    ]
 
 
 def test_a_group_message_waits_for_the_members_and_those_behind_it_for_their_turn() -> None:
@@ -251,7 +266,7 @@ def test_events_wait_for_the_members_like_messages_and_come_in_their_order() -> 
     assert page(rig, sends, 5, ["bob"]) == [
         Send(GATEWAY_2, Deliver(1, [told, delivery(one, [2])])),
     ]
-    assert rig.say(GATEWAY_2, DeliverAck(1)) == [Send(STORAGE_2, NoticeAck(PARTITION, 1, 8))]
+    assert rig.say(GATEWAY_2, DeliverAck(1)) == [Send(STORAGE_2, ack_of(PARTITION, 1, 8))]
 
 
 def test_events_of_a_large_channel_go_by_its_list() -> None:
@@ -272,7 +287,7 @@ def test_an_event_leaves_no_mark_where_there_is_no_link() -> None:
     event = EventNotice(1, "bob@cid", 0, b"events")
     rig.core.peer_down(rig.now, GATEWAY_2)
     assert rig.say(STORAGE_2, notices(PARTITION, 0, (7, event))) == [
-        Send(STORAGE_2, NoticeAck(PARTITION, 1, 7))
+        Send(STORAGE_2, ack_of(PARTITION, 1, 7))
     ]
     assert rig.core.counters()["dirty_marked"] == 0
 
@@ -377,7 +392,7 @@ def test_a_channel_whose_members_cannot_be_had_holds_nobody_up(
     assert isinstance(send.message, Propose)
     request = send.message.items[0].request
     assert rig.say(STORAGE_2, Outcomes([Outcome(0, request, PARTITION, code, result)])) == [
-        Send(STORAGE_2, NoticeAck(PARTITION, 1, 7))
+        Send(STORAGE_2, ack_of(PARTITION, 1, 7))
     ]
 
 
@@ -412,7 +427,7 @@ def test_a_change_of_a_user_goes_to_the_gateways_that_hold_it() -> None:
     assert rig.say(STORAGE_2, notices(PARTITION, 0, (7, notice))) == [
         Send(GATEWAY_2, UserChanged(1, "bob", True, False, -1, 12))
     ]
-    assert rig.say(GATEWAY_2, DeliverAck(1)) == [Send(STORAGE_2, NoticeAck(PARTITION, 1, 7))]
+    assert rig.say(GATEWAY_2, DeliverAck(1)) == [Send(STORAGE_2, ack_of(PARTITION, 1, 7))]
 
 
 def test_a_command_message_goes_to_the_members_of_its_channel() -> None:
@@ -433,7 +448,7 @@ def test_a_leader_that_floods_is_not_listened_to_before_its_queue_moves() -> Non
     assert rig.core.gauges()["notices_waiting"] == NOTICES_UNACKED_MAX
     page(rig, sends, 5, [])
     assert rig.say(STORAGE_2, notices(PARTITION, NOTICES_UNACKED_MAX, more)) == [
-        Send(STORAGE_2, NoticeAck(PARTITION, 1, NOTICES_UNACKED_MAX + 1))
+        Send(STORAGE_2, ack_of(PARTITION, 1, NOTICES_UNACKED_MAX + 1))
     ]
 
 
@@ -459,7 +474,7 @@ def test_a_new_router_begins_once_every_gateway_agrees_with_it() -> None:
     rig.say(STORAGE_2, notices(PARTITION, 0, (7, one)))
     rig.wait(PRESENCE_SETTLE_MS_MIN)
     assert rig.digest(GATEWAY_1) == []
-    assert rig.digest(GATEWAY_2) == [Send(STORAGE_2, NoticeAck(PARTITION, 1, 7))]
+    assert rig.digest(GATEWAY_2) == [Send(STORAGE_2, ack_of(PARTITION, 1, 7))]
 
 
 def test_the_storage_that_sends_notices_is_the_leader_that_is_asked() -> None:
@@ -499,7 +514,7 @@ def test_a_dead_gateway_holds_no_acknowledgement_up() -> None:
     rig.say(STORAGE_2, notices(PARTITION, 0, (7, message("bob@ann", 1))))
     rig.say(GATEWAY_2, DeliverAck(1))
     rig.core.peer_down(rig.now, GATEWAY_1)
-    assert rig.turn() == [Send(STORAGE_2, NoticeAck(PARTITION, 1, 7))]
+    assert rig.turn() == [Send(STORAGE_2, ack_of(PARTITION, 1, 7))]
     rig.core.view_changed(rig.now, View((GATEWAY_2,), (ROUTER,), (STORAGE_2,)))
     assert rig.say(STORAGE_2, notices(PARTITION, 7, (8, message("ann@x", 1)))) == [
         Send(GATEWAY_2, Deliver(2, [delivery(message("ann@x", 1), [1])]))

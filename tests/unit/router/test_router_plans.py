@@ -10,6 +10,7 @@ from router_rig import (
     STORAGE_1,
     STORAGE_2,
     Rig,
+    ack_of,
     delivery,
     entry,
     members,
@@ -27,7 +28,6 @@ from zmqim.bus.messages import (
     DirtyChannel,
     Message,
     MissingPlan,
-    NoticeAck,
     Outcome,
     Outcomes,
     Plan,
@@ -263,6 +263,6 @@ def test_a_large_channel_whose_members_were_missed_gets_a_new_list() -> None:
     assert sends == [
         Send(GATEWAY_1, Plan(plan, 2, True, [], [])),
         Send(GATEWAY_2, Plan(plan, 2, True, [], [])),
-        Send(STORAGE_2, NoticeAck(PARTITION, 1, 12)),
+        Send(STORAGE_2, ack_of(PARTITION, 1, 12)),
     ]
     assert plan_in(rig.commit(chat(2, 99))) == plan + 1

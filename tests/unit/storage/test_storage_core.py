@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from storage_trio import NAMES, ONE, THREE, TWO, Trio, places
 from storage_world import (
     GROUP,
     PERSON,
     ROUTER,
     StorageWorld,
+    ack_of,
     deny,
     key_of,
     message,
@@ -24,13 +26,14 @@ from zmqim.bus.effects import Send
 from zmqim.bus.messages import (
     ItemKind,
     NoticeAck,
-    Notices,
+    NoticeAcks,
+    NoticeBatches,
     OutcomeCode,
     Outcomes,
     Propose,
     Submit,
 )
-from zmqim.bus.replication import Append, AppendResult, Leading, VoteRequest, VoteResult
+from zmqim.bus.replication import AppendResults, Appends, Leading, VoteRequest, VoteResult
 from zmqim.chat.channels import person_channel_id
 from zmqim.chat.codes import MessageFlag, Reason
 from zmqim.chat.encoding import encode
@@ -41,7 +44,7 @@ from zmqim.ids import NodeName
 from zmqim.limits import FOLLOWER_APPLY_MS, HAND_HOME_MS, NODE_HEARTBEAT_MS
 from zmqim.raft.entry import EntryKind, decode_entry
 from zmqim.raft.state import HardState
-from zmqim.storage.effects import WriteJournal, WriteState
+from zmqim.storage.effects import Effect, WriteJournal, WriteState
 
 
 @pytest.mark.promise("P1")
@@ -57,7 +60,7 @@ def test_an_answer_leaves_only_behind_both_writes() -> None:
     assert isinstance(answer, Send)
     assert isinstance(answer.message, Outcomes)
     assert isinstance(notices, Send)
-    assert isinstance(notices.message, Notices)
+    assert isinstance(notices.message, NoticeBatches)
 
 
 def test_a_turn_writes_all_partitions_with_one_journal_write_and_one_row_write() -> None:
@@ -70,7 +73,9 @@ def test_a_turn_writes_all_partitions_with_one_journal_write_and_one_row_write()
     writes = [effect for effect in world.effects if not isinstance(effect, Send)]
     assert [type(effect) for effect in writes] == [WriteJournal, WriteState]
     sends = [effect.message for effect in world.effects if isinstance(effect, Send)]
-    assert [type(one) for one in sends] == [Outcomes, *[Notices] * 4, Submit]
+    assert [type(one) for one in sends] == [Outcomes, NoticeBatches, Submit]
+    (notices,) = [one for one in sends if isinstance(one, NoticeBatches)]
+    assert sorted(batch.partition for batch in notices.items) == [0, 1, 2, 3]
     assert isinstance(writes[0], WriteJournal)
     assert len({partition for partition, _, _ in writes[0].batch.entries}) == 4
 
@@ -153,10 +158,10 @@ def test_the_longest_log_is_halved_when_all_together_are_too_long(
     for n in range(30):
         world.send(message("alice", "g", str(n), bytes(1_000)))
     assert raft.log.first == 2, "only the NO-OP made no notice"
-    world.receive(NoticeAck(0, 1, 99))
+    world.receive(ack_of(0, 1, 99))
     for n in range(30, 60):
         world.send(message("alice", "g", str(n), bytes(1_000)))
-        world.receive(NoticeAck(0, 1, 99))
+        world.receive(ack_of(0, 1, 99))
     assert 40 < raft.log.first < raft.last
     assert world.core.groups[0].size.bytes_kept <= 20_000
     world.restart()
@@ -168,9 +173,9 @@ def test_the_longest_log_is_halved_when_all_together_are_too_long(
 def test_messages_that_are_not_for_a_storage_are_counted_and_dropped() -> None:
     world = StorageWorld()
     before = world.core.counters["strays"]
-    world.receive(Notices(0, 1, 0, []))
-    world.receive(NoticeAck(77, 1, 1))
-    world.core.undeliverable(world.now, ROUTER, Notices(0, 1, 0, []))
+    world.receive(NoticeBatches([]))
+    world.receive(ack_of(77, 1, 1))
+    world.core.undeliverable(world.now, ROUTER, NoticeBatches([]))
     world.core.wake(world.now)
     assert world.core.counters["strays"] == before + 2
     assert world.core.queued == 0
@@ -249,13 +254,13 @@ def test_appends_leave_before_the_own_write_and_answers_behind_it() -> None:
     item = trio.put(ONE, message("alice", "g", "1"))
     proposing = trio.turn(ONE)
     (write,) = places(proposing, WriteJournal)
-    assert len(places(proposing, Append)) == 2
-    assert max(places(proposing, Append)) < write
+    assert len(places(proposing, Appends)) == 2
+    assert max(places(proposing, Appends)) < write
     assert places(proposing, Outcomes) == places(proposing, WriteState) == []
     trio.step()
     for name in (TWO, THREE):
         following = trio[name].effects
-        (write,), (answer,) = places(following, WriteJournal), places(following, AppendResult)
+        (write,), (answer,) = places(following, WriteJournal), places(following, AppendResults)
         assert write < answer
         assert places(following, WriteState) == []
     trio.now += 1
@@ -263,8 +268,66 @@ def test_appends_leave_before_the_own_write_and_answers_behind_it() -> None:
     applying = trio[ONE].effects
     (rows,), (outcome,) = places(applying, WriteState), places(applying, Outcomes)
     assert places(applying, WriteJournal) == []
-    assert rows < outcome < places(applying, Notices)[0]
+    assert rows < outcome < places(applying, NoticeBatches)[0]
     assert trio.outcome(item) is not None
+
+
+def test_a_turn_says_to_each_peer_in_one_message_what_it_has_for_it() -> None:
+    trio = Trio(4)
+    for partition in range(4):
+        trio.put(ONE, AddMembers(GROUP, "g", ["alice"]), partition)
+    appends = [one for one in sends_of(trio.turn(ONE)) if isinstance(one.message, Appends)]
+    assert [send.to for send in appends] == [TWO, THREE]
+    assert [partitions_of(send) for send in appends] == [[0, 1, 2, 3]] * 2
+    trio.step()
+    for name in (TWO, THREE):
+        (answer,) = sends_of(trio[name].effects)
+        assert (answer.to, type(answer.message)) == (ONE, AppendResults)
+        assert partitions_of(answer) == [0, 1, 2, 3]
+    trio.now += 1
+    trio.step()
+    (notices,) = [
+        one for one in sends_of(trio[ONE].effects) if isinstance(one.message, NoticeBatches)
+    ]
+    assert (notices.to, partitions_of(notices)) == (ROUTER, [0, 1, 2, 3])
+
+
+def test_an_item_that_does_not_fit_its_group_is_dropped_alone() -> None:
+    trio = Trio(2)
+    for partition in range(2):
+        trio.put(ONE, AddMembers(GROUP, "g", ["alice"]), partition)
+    trio.turn(ONE)
+    appends = trio.wires[ONE, TWO].popleft()
+    assert isinstance(appends, Appends)
+    first, second = appends.items
+    bad = [
+        replace(first, group=b"another!"),
+        replace(first, partition=77),
+        replace(first, target=0),
+        replace(first, entries=[b"short"]),
+    ]
+    fenced = trio[TWO].core.counters["fenced"]
+    trio[TWO].core.receive(trio.now, ONE, Appends([first, *bad, second]))
+    effects = trio.turn(TWO)
+    assert trio[TWO].core.counters["fenced"] == fenced + 4
+    (answer,) = [one.message for one in sends_of(effects) if isinstance(one.message, AppendResults)]
+    ends = [(first.partition, first.prev_index + 1), (second.partition, second.prev_index + 1)]
+    assert [(one.partition, one.match) for one in answer.items if one.accepted] == ends
+    one, other = answer.items
+    bad_answers = [replace(one, group=b"another!"), replace(one, partition=77)]
+    trio[ONE].core.receive(trio.now, TWO, AppendResults([one, *bad_answers, other]))
+    trio.turn(ONE)
+    assert [trio.group(ONE, n).raft.commit for n in range(2)] == [end for _, end in sorted(ends)]
+
+
+def test_an_acknowledgement_of_another_partition_is_dropped_alone() -> None:
+    world = StorageWorld(ring(2))
+    for n in range(20):
+        world.add(f"g{n}", "alice")
+    duties = [group.duties for group in world.core.groups.values()]
+    assert [one is not None and one.notices.idle for one in duties] == [False, False]
+    world.receive(NoticeAcks([NoticeAck(number, 1, 99) for number in (0, 77, 1)]))
+    assert [one is not None and one.notices.idle for one in duties] == [True, True]
 
 
 @pytest.mark.promise("P1")
@@ -290,6 +353,16 @@ def test_a_vote_leaves_only_behind_the_write_that_remembers_it() -> None:
     # The one asks in a turn that wrote its own vote; the other grants, having written that.
     voted = HardState(term, trio.group(TWO).raft.replica)
     assert told == [(TWO, VoteRequest, voted), (THREE, VoteResult, voted)]
+
+
+def sends_of(effects: list[Effect]) -> list[Send]:
+    return [effect for effect in effects if isinstance(effect, Send)]
+
+
+def partitions_of(send: Send) -> list[int]:
+    """Of the items of a list."""
+    assert isinstance(send.message, Appends | AppendResults | NoticeBatches)
+    return [item.partition for item in send.message.items]
 
 
 def _talk(trio: Trio) -> None:

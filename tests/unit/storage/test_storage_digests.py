@@ -7,9 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 from storage_trio import NAMES, ONE, THREE, TWO, Trio
-from storage_world import GROUP, ROUTER, message
+from storage_world import GROUP, ROUTER, ack_of, message
 
-from zmqim.bus.messages import NoticeAck
 from zmqim.bus.replication import DigestReport, DigestWrong
 from zmqim.chat.state import ChatState
 from zmqim.ids import NodeName
@@ -90,7 +89,7 @@ def test_a_digest_is_the_same_in_the_rows_of_a_snapshot() -> None:
     trio = talk.trio
     trio.crash(THREE)
     talk.send(5 * EVERY)
-    trio[ONE].core.receive(trio.now, ROUTER, NoticeAck(0, 0, trio.group(ONE).raft.applied))
+    trio[ONE].core.receive(trio.now, ROUTER, ack_of(0, 0, trio.group(ONE).raft.applied))
     trio.run(BOOK_MS)
     talk.send(1)
     trio.boot(THREE)

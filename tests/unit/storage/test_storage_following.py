@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from storage_trio import NAMES, ONE, THREE, TWO, Trio
-from storage_world import ROUTER, StorageWorld, message, ring, user_key
+from storage_world import ROUTER, StorageWorld, ack_of, message, ring, user_key
 
-from zmqim.bus.messages import NoticeAck, OutcomeCode
+from zmqim.bus.messages import OutcomeCode
 from zmqim.chat.encoding import encode
 from zmqim.chat.operations import Follow, FollowerMoved, Unfollow, decode_send
 from zmqim.chat.queries import FollowQuery
@@ -75,7 +75,7 @@ def test_the_log_is_cut_only_behind_the_lowest_follower() -> None:
     began = world.core.groups[0].state.followers.lowest
     for number in range(40):
         world.send(message("alice", "g", str(number)))
-    world.receive(NoticeAck(0, 1, 99))
+    world.receive(ack_of(0, 1, 99))
     world.turn(BOOK_MS)
     group = world.core.groups[0]
     world.turn()
@@ -92,7 +92,7 @@ def test_the_log_is_cut_only_behind_the_lowest_follower() -> None:
         world.write(KEY, Unfollow(name))
     for number in range(40, 70):
         world.send(message("alice", "g", str(number)))
-    world.receive(NoticeAck(0, 1, 999))
+    world.receive(ack_of(0, 1, 999))
     for _ in range(2):
         world.turn(BOOK_MS)
     assert world.core.groups[0].raft.log.extent.first > moved + 1
@@ -106,7 +106,7 @@ def test_what_another_holder_of_the_name_told_is_left_out_and_not_missing() -> N
         world.send(message("alice", "g", str(number)))
     began = _page(world).position
     world.write(KEY, FollowerMoved("v", began + 30))
-    world.receive(NoticeAck(0, 1, 99))
+    world.receive(ack_of(0, 1, 99))
     world.turn(BOOK_MS)
     world.turn()
     assert world.core.groups[0].raft.log.extent.first > began + 6
@@ -125,7 +125,7 @@ def small_logs(monkeypatch: pytest.MonkeyPatch) -> None:
 def _fill(world: StorageWorld, first: int, count: int) -> None:
     for number in range(first, first + count):
         world.send(message("alice", "g", str(number), bytes(1_000)))
-        world.receive(NoticeAck(0, 1, 999))
+        world.receive(ack_of(0, 1, 999))
     world.turn(BOOK_MS)
     world.turn()
 
@@ -161,7 +161,7 @@ def test_a_log_that_nobody_follows_is_cut_first(small_logs: None) -> None:
 
 
 def _acknowledge(trio: Trio, index: int) -> None:
-    trio[ONE].core.receive(trio.now, ROUTER, NoticeAck(0, 1, index))
+    trio[ONE].core.receive(trio.now, ROUTER, ack_of(0, 1, index))
 
 
 def _asked(trio: Trio, leader: str, query: FollowQuery) -> FollowedPage:

@@ -7,14 +7,12 @@ from storage_trio import NAMES, ONE, THREE, TWO, Trio
 from storage_world import (
     ROUTER,
     StorageWorld,
+    ack_of,
     message,
     notices_in,
     ring,
 )
 
-from zmqim.bus.messages import (
-    NoticeAck,
-)
 from zmqim.chat.results import Sent
 from zmqim.storage.pushing import BOOK_MS
 from zmqim.storage.sizes import Sizes
@@ -27,7 +25,7 @@ def test_the_log_is_cut_only_behind_what_is_acknowledged() -> None:
         world.send(message("alice", "g", str(n)))
     group = world.core.groups[0]
     assert group.raft.log.extent.first == 1
-    world.receive(NoticeAck(0, 1, 30))
+    world.receive(ack_of(0, 1, 30))
     world.turn(5_000)
     for n in range(40, 45):
         world.send(message("alice", "g", str(n)))
@@ -44,7 +42,7 @@ def test_an_idle_log_that_was_cut_away_whole_opens_again() -> None:
     world = StorageWorld(ring(1), sizes=Sizes(entries_kept=0, rows_wait_ms=0))
     for _ in range(3):
         world.add("g", "alice")
-        world.receive(NoticeAck(0, 1, 99))
+        world.receive(ack_of(0, 1, 99))
         world.turn()
     assert world.core.groups[0].raft.log.extent.first > 2
     before = world.core.groups[0].raft.log.hlc
@@ -57,7 +55,7 @@ def test_an_idle_log_that_was_cut_away_whole_opens_again() -> None:
 
 
 def _acknowledge(trio: Trio, index: int) -> None:
-    trio[ONE].core.receive(trio.now, ROUTER, NoticeAck(0, 1, index))
+    trio[ONE].core.receive(trio.now, ROUTER, ack_of(0, 1, index))
 
 
 @pytest.mark.promise("P4")

@@ -8,12 +8,12 @@ from itertools import count
 import msgspec
 import pytest
 from storage_trio import ONE, THREE, TWO, Member, Trio
-from storage_world import ROUTER, message
+from storage_world import ROUTER, ack_of, message
 
 from zmqim.bus.effects import Send
-from zmqim.bus.messages import Message, NoticeAck
+from zmqim.bus.messages import Message
 from zmqim.bus.replication import (
-    AppendResult,
+    AppendResults,
     GroupBody,
     SnapshotChunk,
     SnapshotOffer,
@@ -59,7 +59,7 @@ class Wired(Trio):
         passed = [message]
         if isinstance(message, SnapshotOffer | SnapshotPull | SnapshotChunk):
             self.seen.append(message)
-        if isinstance(message, GroupBody) and self.passing is not None:
+        if isinstance(message, GroupBody | AppendResults) and self.passing is not None:
             passed = self.passing(name, to, message)
         for one in passed:
             super()._put(name, to, one, effect)
@@ -95,7 +95,7 @@ class Wired(Trio):
                 leader = self.leader(partition)
                 assert leader is not None
                 index = self.group(leader, partition).raft.applied
-                self.members[leader].core.receive(self.now, ROUTER, NoticeAck(partition, 0, index))
+                self.members[leader].core.receive(self.now, ROUTER, ack_of(partition, 0, index))
 
     def fall_behind(self) -> None:
         """`THREE` is dead while the others go on, and forget what it lacks."""
@@ -251,7 +251,11 @@ def test_what_is_lost_is_asked_for_again(trio: Wired, lost: type[Message], place
 
 def test_when_the_last_answer_is_lost_no_second_snapshot_is_sent(trio: Wired) -> None:
     def lose(source: NodeName, _to: NodeName, one: Message) -> list[Message]:
-        is_lost = isinstance(one, AppendResult) and source == THREE and one.partition == 0
+        is_lost = (
+            isinstance(one, AppendResults)
+            and source == THREE
+            and any(item.partition == 0 for item in one.items)
+        )
         return [] if is_lost and not lost and trio.installed() and not lost.append(one) else [one]
 
     lost: list[Message] = []

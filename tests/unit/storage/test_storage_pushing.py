@@ -10,6 +10,8 @@ from storage_world import (
     ROUTER,
     STORAGE,
     StorageWorld,
+    ack_of,
+    batches_in,
     deny,
     key_of,
     message,
@@ -27,8 +29,7 @@ from zmqim.bus.messages import (
     Answer,
     Answers,
     ItemKind,
-    NoticeAck,
-    Notices,
+    NoticeBatches,
     OutcomeCode,
     Outcomes,
     Propose,
@@ -62,10 +63,10 @@ def test_notices_are_repeated_until_acknowledged_and_go_to_the_router_that_is_th
     sent = world.turn()
     assert {send.to for send in sent} == {other}
     assert notices_in(sent) == first
-    world.receive(NoticeAck(0, 1, 2), other)
+    world.receive(ack_of(0, 1, 2), other)
     world.turn()
     assert notices_in(world.turn(NOTICE_REPEAT_MS)) == first[1:]
-    world.receive(NoticeAck(0, 1, 3), other)
+    world.receive(ack_of(0, 1, 3), other)
     assert world.deliver_submits() > 0
     world.turn()
     assert notices_in(world.turn(5 * NOTICE_REPEAT_MS)) == []
@@ -79,7 +80,7 @@ def test_acknowledgements_are_logged_at_most_once_a_second_and_partition() -> No
     raft = world.core.groups[0].raft
     for n in range(20):
         world.send(message("alice", "g", str(n)))
-        world.receive(NoticeAck(0, 1, 99))
+        world.receive(ack_of(0, 1, 99))
         world.turn(100)
     assert raft.last == 2 + 20 + 2
     world.turn(1_000)
@@ -107,7 +108,7 @@ def test_notices_of_an_earlier_life_are_read_again_from_the_log() -> None:
     world.send(message("alice", "g", "3", flags=MessageFlag.SYNC_ONCE))
     first = notices_in(world.sent)
     assert len(first) == 3
-    world.receive(NoticeAck(0, 1, first[0].index))
+    world.receive(ack_of(0, 1, first[0].index))
     world.turn()
     world.turn(1_000)
     world.restart()
@@ -126,7 +127,7 @@ def test_notices_above_the_bound_come_from_the_log(monkeypatch: pytest.MonkeyPat
             if item.index not in seen:
                 seen.append(item.index)
         world.sent = []
-        world.receive(NoticeAck(0, 1, seen[-1]))
+        world.receive(ack_of(0, 1, seen[-1]))
         world.turn()
     assert seen == list(range(2, 23))
 
@@ -237,14 +238,15 @@ def test_large_answers_and_notices_are_cut_into_frames(monkeypatch: pytest.Monke
     monkeypatch.setattr("zmqim.limits.BATCH_ITEMS_MAX", 3)
     world = StorageWorld(ring(1))
     world.add("g", "alice")
-    world.receive(NoticeAck(0, 1, 2))
+    world.receive(ack_of(0, 1, 2))
     world.turn(1_000)
     world.sent = []
     results = world.send(*[message("alice", "g", str(n)) for n in range(10)])
     assert [result.sequence for result in results if isinstance(result, Sent)] == list(range(1, 11))
     frames = [send.message for send in world.sent]
     assert len([frame for frame in frames if isinstance(frame, Outcomes)]) > 3
-    notices = [frame for frame in frames if isinstance(frame, Notices)]
+    assert len([frame for frame in frames if isinstance(frame, NoticeBatches)]) > 3
+    notices = batches_in(world.sent)
     assert len(notices) > 3
     previous = 0
     for frame in notices:
@@ -266,14 +268,14 @@ def test_a_new_leader_sends_again_what_no_router_acknowledged() -> None:
     assert len(notices) == 4
     assert trio.notices(TWO) == [], "followers tell routers nothing"
     term = trio.group(ONE).raft.term
-    trio[ONE].core.receive(trio.now, ROUTER, NoticeAck(0, term, notices[1]))
+    trio[ONE].core.receive(trio.now, ROUTER, ack_of(0, term, notices[1]))
     trio.run(BOOK_MS)
     trio.until(trio.applied_alike)
     trio.crash(ONE)
     trio.until(lambda: trio.leads(TWO))
     trio.run(10)
     assert trio.notices(TWO) == notices[2:]
-    frames = [send.message for send in trio[TWO].sent if isinstance(send.message, Notices)]
+    frames = batches_in(trio[TWO].sent)
     assert [(frame.term, frame.previous) for frame in frames] == [(term + 1, 0)]
     trio.write(message("alice", "g", "3"))
     assert trio.notices(TWO)[2:] == [trio.group(TWO).raft.last]
@@ -335,8 +337,8 @@ def test_a_leader_that_comes_home_owes_what_the_one_in_between_was_not_told() ->
     trio[ONE].sent.clear()
     trio.run(BOOK_MS)
     assert seen <= set(trio.notices(ONE))
-    trio[TWO].core.receive(trio.now, ROUTER, NoticeAck(0, 2, 99))
-    trio[ONE].core.receive(trio.now, ROUTER, NoticeAck(0, 3, 99))
+    trio[TWO].core.receive(trio.now, ROUTER, ack_of(0, 2, 99))
+    trio[ONE].core.receive(trio.now, ROUTER, ack_of(0, 3, 99))
     trio.run(2 * BOOK_MS)
     trio.until(trio.applied_alike)
     assert {trio.group(name).state.applied.notified for name in NAMES} == {max(seen)}

@@ -11,12 +11,13 @@ from collections.abc import Callable
 
 import pytest
 from storage_trio import NAMES, ONE, THREE, TWO, Trio
-from storage_world import ROUTER, StorageWorld, message, ring, storage_peer
+from storage_world import ROUTER, StorageWorld, ack_of, message, ring, storage_peer
 
 from zmqim.bus.effects import Send
-from zmqim.bus.messages import Message, NoticeAck
+from zmqim.bus.messages import Message
 from zmqim.bus.replication import (
     Append,
+    Appends,
     BootCode,
     BootRequest,
     BootResult,
@@ -399,7 +400,7 @@ def test_a_removed_replica_is_held_no_more_and_its_id_never_comes_back(trio: Tri
     assert (meta.status, meta.replica_id_min) == (ReplicaStatus.REMOVED, old + 1)
     feed = Append(0, group, 1, old, 1, 0, 0, 0, 0, [])
     for _ in range(2):
-        trio[THREE].core.receive(trio.now, ONE, feed)
+        trio[THREE].core.receive(trio.now, ONE, Appends([feed]))
         trio.turn(THREE)
         assert 0 not in trio[THREE].core.groups, "an old Append makes no replica"
         trio.crash(THREE)
@@ -418,7 +419,7 @@ def test_lost_rows_under_a_short_log_are_given_again_or_the_replicas_replaced() 
     for number in range(24):
         trio.write(message("alice", "g", str(number)))
         term = trio.group(ONE).raft.term
-        trio[ONE].core.receive(trio.now, ROUTER, NoticeAck(0, term, trio.group(ONE).raft.last))
+        trio[ONE].core.receive(trio.now, ROUTER, ack_of(0, term, trio.group(ONE).raft.last))
         trio.run(100)
     trio.until(lambda: trio.group(THREE).raft.log.extent.first > 2)
     trio.crash(THREE)
@@ -437,11 +438,12 @@ def test_a_replica_begins_only_for_a_leader_of_the_groups_own_history(trio: Trio
     cut = VoteRequest(0, group, 1, 99, 9, 0, 0, False, False)
     foreign = Append(0, b"another!", 1, 99, 9, 0, 0, 0, 0, [])
     unknown = Append(META + 1, group, 1, 99, 9, 0, 0, 0, 0, [])
-    for stray in (cut, foreign, unknown):
+    for stray in (cut, Appends([foreign]), Appends([unknown])):
         trio[THREE].core.receive(trio.now, ONE, stray)
         trio.turn(THREE)
         assert sorted(trio[THREE].core.replicas.cores) == [1, META]
-    trio[THREE].core.receive(trio.now, ONE, Append(0, group, 1, 99, 9, 0, 0, 0, 0, []))
+    feed = Append(0, group, 1, 99, 9, 0, 0, 0, 0, [])
+    trio[THREE].core.receive(trio.now, ONE, Appends([foreign, feed, unknown]))
     trio.turn(THREE)
     core = trio[THREE].core.replicas.cores[0]
     assert (core.replica, core.is_voter, core.last) == (99, False, 0)
