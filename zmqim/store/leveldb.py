@@ -48,6 +48,7 @@ CRC_RESIDUE: Final = 0x2144DF1C
 """crc32 of any bytes followed by their own crc32 in little-endian order."""
 BLOCK_BYTES: Final = 4096
 TABLE_BYTES: Final = 8 * 1024 * 1024
+_ABOVE_KEYS: Final = b"\xff" * 16
 REMOVED_BYTES = TABLE_BYTES
 """Removed from a dead folder in one step: some 3 ms of a journalling file system. (Tests set it, so
 it is not `Final`: compiled code would not see that.)"""
@@ -288,6 +289,8 @@ class LevelFolder:
         what = f"cannot be read at {_keys_in_words(low, high)}: {words}"
         tables = self._tables(low, high)
         file = file_in(words) or damaged_table(tables, low, high, down=reverse)
+        if file is None:
+            file = damaged_table(self._tables(b"", _ABOVE_KEYS), low, high, down=reverse)
         if file is not None:
             return damaged(file, what)
         return damaged(self.path, what + _one_of(tables))

@@ -1,7 +1,8 @@
 """Which table of a LevelDB folder holds the damaged block: LevelDB's error does not say.
 
 A reader that met a damaged block stands in front of it in the order of keys. So the blocks of all
-tables that it could have been reading are checked in that order, and the first bad one is it. The
+tables that it could have been reading are checked in that order, and the first bad one is it. In
+each table it also looks at the block that comes next, even where that lies beside its range. The
 format is LevelDB's doc/table_format.md; our tables are not compressed.
 """
 
@@ -60,7 +61,7 @@ def damaged_table(tables: Sequence[Path], low: bytes, high: bytes, *, down: bool
 
 
 def _blocks(table: Path, low: bytes, high: bytes) -> list[Block]:
-    """The blocks of a table that can hold keys from `low` to `high`."""
+    """The blocks of a table that can hold keys from `low` to `high`, and the one before them."""
     found: list[Block] = []
     with disk_errors(table), suppress(FileNotFoundError), table.open("rb") as file:
         size = table.stat().st_size
@@ -73,7 +74,7 @@ def _blocks(table: Path, low: bytes, high: bytes) -> list[Block]:
         for key, value in _entries(_checked(file, offset, length)):
             highest = key[:-SEQUENCE_BYTES]
             if highest < low:
-                continue
+                found.clear()
             place = _varints(value, 0)
             found.append(Block(highest, table, next(place)[0], next(place)[0]))
             if highest > high:

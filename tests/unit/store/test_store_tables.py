@@ -111,3 +111,23 @@ def test_a_table_cut_short_is_named(database: Path) -> None:
     table = tables(database)[2]
     table.write_bytes(table.read_bytes()[:20])
     assert damaged_table(tables(database), b"", LAST, down=False) == table
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_table_beside_the_range_that_a_read_stumbles_over_is_named(
+    tmp_path: Path, reverse: bool
+) -> None:
+    path = tmp_path / "db"
+    create_level_folder(path, OPTIONS)
+    for start in (0, KEYS, 2 * KEYS):
+        with opened(path) as folder:
+            folder.write([(key_of(n), value_of(n)) for n in range(start, start + KEYS)])
+    with opened(path):
+        lower, _, upper = tables(path)
+    table, edge = (lower, KEYS - 1) if reverse else (upper, 2 * KEYS)
+    flip_byte(table, table.read_bytes().index(value_of(edge)[:12]))
+    with opened(path) as folder, pytest.raises(DamagedData) as refused:
+        folder.scan(key_of(KEYS), key_of(2 * KEYS), reverse=reverse)
+    assert refused.value.path == str(table)
+    assert str(refused.value).count(".ldb") == 1
