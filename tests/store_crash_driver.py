@@ -43,14 +43,14 @@ def changing_log(number: int) -> Log:
     """What partition 3 holds after batch `number`: it grows, conflicts, is reset by snapshots."""
     extent, entries = Extent(1, 0, 0, 0), {}
     for step in range(number + 1):
-        first, last = extent.first, extent.last
+        first, last, base, _ = extent.fields
         if step % 5 == 4:
             last = max(first - 1, last - 3)
         if step % 11 == 10:
             last += 7 if step % 2 else -2
-            first = last + 1
+            first, base = last + 1, step
         added = {index: b"%d: " % step + body_of(3, index) for index in (last + 1, last + 2)}
-        extent = Extent(first, last + 2, step, step)
+        extent = Extent(first, last + 2, base, base)
         entries = {i: body for i, body in (entries | added).items() if first <= i <= last + 2}
     return extent, entries
 

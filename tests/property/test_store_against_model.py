@@ -92,8 +92,26 @@ def contents(journal: Journal) -> object:
     )
 
 
+def term_in(body: bytes) -> int:
+    return int(body.split()[0])
+
+
+def end_of(journal: Journal, partition: int, extent: Extent) -> End:
+    if extent.first > extent.last:
+        return extent.base_term, extent.last
+    return term_in(journal.read(partition, extent.last, extent.last, 1)[0]), extent.last
+
+
+def ends_in(journal: Journal) -> dict[int, End]:
+    return {
+        partition: end_of(journal, partition, each.extent)
+        for partition, each in journal.load().items()
+        if each.extent
+    }
+
+
 class JournalMachine(RuleBasedStateMachine):
-    """Random turns of a storage."""
+    """Random turns of a storage. Each body begins with the term of its entry."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,8 +132,14 @@ class JournalMachine(RuleBasedStateMachine):
         shutil.rmtree(self.top)
 
     def write(self, batch: JournalBatch) -> None:
-        """Write it everywhere. A log's chain stands for the term of its last entry here."""
-        ends = {p: (extent.base_chain, extent.last) for p, extent in batch.extents.items()}
+        """Write it everywhere."""
+        new = {(partition, index): body for partition, index, body in batch.entries}
+        ends = {
+            partition: (term_in(new[partition, extent.last]), extent.last)
+            if extent.first <= extent.last and (partition, extent.last) in new
+            else end_of(self.level, partition, extent)
+            for partition, extent in batch.extents.items()
+        }
         self.term_max = max(self.term_max, *[term for term, _ in ends.values()])
         batch.lowered |= {p: end for p, end in ends.items() if end < self.ends.get(p, (0, 0))}
         self.mark.announce(ends, batch.lowered)
@@ -128,9 +152,11 @@ class JournalMachine(RuleBasedStateMachine):
     def term(self, partition: int) -> int:
         return self.ends.get(partition, (1, 0))[0]
 
-    def entries(self, partition: int, after: int, count: int) -> list[tuple[int, int, bytes]]:
+    def entries(
+        self, partition: int, term: int, after: int, count: int
+    ) -> list[tuple[int, int, bytes]]:
         self.life += 1
-        body = b"%d " % self.life * 30
+        body = b"%d " % term + b"%d " % self.life * 30
         return [(partition, index, body) for index in range(after + 1, after + count + 1)]
 
     def grown(
@@ -140,8 +166,10 @@ class JournalMachine(RuleBasedStateMachine):
         old = self.extents.get(partition, Extent(1, 0, 0, 0))
         keep = max(old.first - 1, old.last - cut)
         first = min(old.first + forgotten, keep + added + 1)
-        entries = self.entries(partition, keep, added)
-        return JournalBatch(entries, {partition: Extent(first, keep + added, self.life, term)})
+        extent = old.up_to(keep + added)
+        if first > old.first:
+            extent = Extent(first, keep + added, term, self.life)
+        return JournalBatch(self.entries(partition, term, keep, added), {partition: extent})
 
     @rule(
         partition=partitions,
@@ -166,8 +194,8 @@ class JournalMachine(RuleBasedStateMachine):
     ) -> None:
         base = max(0, self.extents.get(partition, Extent(1, 0, 0, 0)).last + beyond)
         batch = JournalBatch(
-            self.entries(partition, base, added),
-            {partition: Extent(base + 1, base + added, 2**64 - 1, term)},
+            self.entries(partition, term, base, added),
+            {partition: Extent(base + 1, base + added, term, 2**64 - 1)},
         )
         end = (term, base + added)
         if stopped and end < self.ends.get(partition, (0, 0)):
@@ -207,7 +235,7 @@ class JournalMachine(RuleBasedStateMachine):
         assert extents == self.extents
         self.mark.close()
         self.mark = DurableMark(self.folder / "durable.mark", PARTITIONS)
-        self.mark.check(self.ends, {})
+        self.mark.check(ends_in(self.level), {})
 
     @precondition(lambda self: len(self.extents) == PARTITIONS)
     @rule(seed=st.integers())
@@ -238,9 +266,7 @@ class JournalMachine(RuleBasedStateMachine):
                 raise
             return
         try:
-            loaded = journal.load()
-            extents = {number: each.extent for number, each in loaded.items() if each.extent}
-            mark.check({p: (extent.base_chain, extent.last) for p, extent in extents.items()}, {})
+            mark.check(ends_in(journal), {})
             assert contents(journal) == contents(self.memory)
         except DamagedData:
             return

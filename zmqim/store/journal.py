@@ -12,6 +12,22 @@ index on, its *start*; writing index i makes all after i dead. So the newest gen
 is not above i holds entry i, in its last run that begins at i or before. That is why what dies in
 the newest generation is deleted from it, or a new one begins: only there, and only where a log
 loses a suffix to a leader's other entries, a snapshot or a new replica, which is rare.
+
+How long a log is: a batch in which a log only grows says it by its runs. An ``E`` row comes with
+them where a log begins or its extent changes in any other way, and in a new generation for every
+log. So `last` is what the newest generation's ``E`` says, or the end of the last run there if that
+is higher. This holds after every batch, and a crash leaves the newest generation as some batch left
+it, be it the one that made it READY:
+
+- No run there goes beyond `last`. A batch writes runs up to its `last` and carries from `last` or
+  from below a run; where it lowers `last` or replaces entries, what is beyond is deleted or cut in
+  the same batch, or first a generation begins, which holds no run and the extents of before.
+- The ``E`` row says `last` as it was when it was written. Since then the log only grew, and each
+  time its last run ended at `last`.
+- The last run ends below that ``E`` only where all runs there are dead: a snapshot that goes beyond
+  the old end leaves them, as they lie below `first`.
+
+A replica that is made anew under the number of another is a log whose extent changed like that.
 """
 
 from __future__ import annotations
@@ -33,14 +49,16 @@ from zmqim.store.keys import (
     ENTRY_TAG,
     READY_KEY,
     JournalState,
-    Run,
+    Spans,
     entries_in,
     entry_key,
+    extents_beside,
     index_of,
     number_body,
     rows_of,
     run_of,
     runs_of,
+    spans_of,
 )
 from zmqim.store.leveldb import (
     LevelFolder,
@@ -155,7 +173,8 @@ class LevelJournal:
         if self._generations[-1].bytes_used >= self._generation_bytes:
             self._roll()
         runs = runs_of(batch)
-        rows = self._cut_dead(batch, runs)
+        spans = spans_of(runs)
+        rows = self._cut_dead(batch, spans)
         if rows is None:
             self._roll()
             rows = []
@@ -165,7 +184,7 @@ class LevelJournal:
             rows.append((entry_key(partition, index), run_of(entries)))
             if index < starts.get(partition, _NEVER):
                 starts[partition] = index
-        rows += rows_of(batch)
+        rows += rows_of(batch, extents_beside(spans, batch.extents, self._state.extents))
         size = sum([len(body or b"") + ROW_OVERHEAD_BYTES for _, body in rows])
         self._state.take(batch)
         moved = batch.extents.keys() & self._pins
@@ -222,7 +241,8 @@ class LevelJournal:
             generation.folder.close()
 
     def _recover(self) -> None:
-        """Read everything but entries from the newest generation; check both ends of each log."""
+        """Read everything but entries from the newest generation, and how far its runs go; check
+        both ends of each log."""
         newest = self._generations[-1]
         rows = newest.folder.scan(b"", ENTRY_TAG)
         rows += newest.folder.scan(bytes([ENTRY_TAG[0] + 1]), b"\xff")
@@ -237,6 +257,11 @@ class LevelJournal:
                 )
                 if lowest:
                     generation.starts[partition] = index_of(lowest[0][0])
+        for partition, start in newest.starts.items():
+            extent = self._state.extents[partition]
+            last = _last_in(newest.folder, partition, start)
+            if last > extent.last:
+                self._state.extents[partition] = extent.up_to(last)
         for partition, extent in self._state.extents.items():
             if extent.first <= extent.last:
                 self.read(partition, extent.first, extent.first, 1)
@@ -248,7 +273,7 @@ class LevelJournal:
         path = self._folder / _name(number)
         create_level_folder(path, self._options)
         folder = LevelFolder(path, self._options)
-        rows = rows_of(self._state.as_batch())
+        rows = rows_of(self._state.as_batch(), self._state.extents)
         rows.append((READY_KEY, number_body(number)))
         try:
             folder.write(rows)
@@ -268,13 +293,10 @@ class LevelJournal:
             highest = min(highest, start - 1)
         raise damaged(self._folder, f"does not hold entry {index} of partition {partition}")
 
-    def _cut_dead(self, batch: JournalBatch, runs: list[Run]) -> Rows | None:
+    def _cut_dead(self, batch: JournalBatch, spans: Spans) -> Rows | None:
         """What makes the newest generation forget the entries that `batch` leaves out or writes
         anew, so that its runs never overlap; None: it is too much, and a new generation, which
         holds none of them, is cheaper."""
-        begins: dict[int, int] = {}
-        for partition, index, _ in runs:
-            begins.setdefault(partition, index)
         rows: Rows = []
         room = CUT_BYTES_MAX
         extents = self._state.extents
@@ -282,7 +304,7 @@ class LevelJournal:
         emptied = []
         for partition, extent in batch.extents.items():
             before = extents.get(partition)
-            dead = begins.get(partition, extent.last + 1)
+            dead = spans[partition][0] if partition in spans else extent.last + 1
             if before is None or dead > before.last or partition not in starts:
                 continue
             found = folder.scan(
@@ -367,6 +389,16 @@ def _run_with(folder: LevelFolder, partition: int, lowest: int, index: int) -> l
     if not found:
         raise _lacking(folder, partition, index)
     return found
+
+
+def _last_in(folder: LevelFolder, partition: int, start: int) -> int:
+    """The last entry of the partition's runs there, of which the first is at `start`."""
+    ((key, run),) = _run_with(folder, partition, start, _NEVER - 2)
+    index = index_of(key)
+    entries = _entries(folder, run, len(run))
+    if not entries:
+        raise _lacking(folder, partition, index)
+    return index + len(entries) - 1
 
 
 def _entries(folder: LevelFolder, run: bytes, count: int) -> list[bytes]:

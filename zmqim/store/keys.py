@@ -2,7 +2,7 @@
 
 | key | body |
 |---|---|
-| ``E`` partition u16 | first u64, last u64, base term u64, base chain u64 |
+| ``E`` partition u16 | first u64, last u64, base term u64, base chain u64: what runs do not say |
 | ``H`` partition u16 | hard state, as the raft core encodes it |
 | ``L`` partition u16, index u64 | a run: entries from that index on, each behind its length, u32 |
 | ``P`` node uuid | highest incarnation seen, u64 |
@@ -16,7 +16,7 @@ each entry instead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from struct import Struct
 from struct import error as StructError
 from typing import Final
@@ -106,15 +106,50 @@ def runs_of(batch: JournalBatch) -> list[Run]:
     return runs
 
 
-def rows_of(batch: JournalBatch) -> Rows:
-    """Everything in `batch` but its entries, as rows."""
+Spans = dict[int, tuple[int, int]]
+"""Index of the first and of the last entry in the runs of a batch, by partition."""
+
+
+def spans_of(runs: list[Run]) -> Spans:
+    """Where the runs of each partition begin and end."""
+    spans: Spans = {}
+    for partition, index, entries in runs:
+        first = spans[partition][0] if partition in spans else index
+        spans[partition] = first, index + len(entries) - 1
+    return spans
+
+
+def extents_beside(
+    spans: Spans, extents: Mapping[int, Extent], known: Mapping[int, Extent]
+) -> dict[int, Extent]:
+    """Those of `extents` that need a row beside the runs: all but those of logs that are as they
+    were `known`, or that only grew, right behind their last entry and up to their new one."""
+    said: dict[int, Extent] = {}
+    for partition, extent in extents.items():
+        before = known.get(partition)
+        if before is not None:
+            first, last = spans.get(partition, (before.last + 1, before.last))
+            if (
+                first == before.last + 1
+                and last == extent.last
+                and extent.first == before.first
+                and extent.base_term == before.base_term
+                and extent.base_chain == before.base_chain
+            ):
+                continue
+        said[partition] = extent
+    return said
+
+
+def rows_of(batch: JournalBatch, extents: Mapping[int, Extent]) -> Rows:
+    """Everything in `batch` but its entries, as rows; of its extents those that are given."""
     state_key, extent_body = _STATE_KEY.pack, _EXTENT.pack
     rows: Rows = [
         (
             state_key(b"E", partition),
             extent_body(extent.first, extent.last, extent.base_term, extent.base_chain),
         )
-        for partition, extent in batch.extents.items()
+        for partition, extent in extents.items()
     ]
     rows += [(state_key(b"H", partition), body) for partition, body in batch.hard_states.items()]
     rows += [(state_key(b"R", partition), body) for partition, body in batch.replica_metas.items()]

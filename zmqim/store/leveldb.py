@@ -38,7 +38,7 @@ from zmqim.store.tables import damaged_table
 
 CLEAN_NAME: Final = "CLEAN"
 """Written into a folder once everything that creating made is durable."""
-CLEAN_CONTENT: Final = b"leveldb 2\n"
+CLEAN_CONTENT: Final = b"leveldb 3\n"
 """Engine and layout version."""
 _LAYOUT: Final = re.compile(rb"leveldb \d+\n")
 FRAME_HEADER: Final = b"\x01\x00"

@@ -197,7 +197,7 @@ class MemoryJournal:
         for partition, first, bodies in runs_of(batch):
             for index, entry in enumerate(bodies, first):
                 rows.append((entry_key(partition, index), entry))
-        rows += rows_of(batch)
+        rows += rows_of(batch, batch.extents)
         self._store.write(rows)
         self._bytes_used += sum(len(key) + len(body or b"") for key, body in rows)
         self._state.take(batch)

@@ -191,7 +191,7 @@ def test_a_folder_that_exists_is_never_created_over(tmp_path: Path) -> None:
 def test_a_folder_of_another_engine_or_version_is_refused(tmp_path: Path) -> None:
     create_level_folder(tmp_path / "db", OPTIONS)
     (tmp_path / "db" / "CLEAN").write_bytes(b"rocksdb 7\n")
-    with pytest.raises(DamagedData, match="leveldb 2"):
+    with pytest.raises(DamagedData, match="leveldb 3"):
         LevelFolder(tmp_path / "db", OPTIONS)
 
 
