@@ -241,7 +241,7 @@ class LevelFolder:
                     batch.delete(key)
                 else:
                     framed = FRAME_HEADER + body
-                    put(key, framed + checksum(framed, checksum(key)).to_bytes(4, "little"))
+                    put(key, framed + checksum(key + framed).to_bytes(4, "little"))
             batch.write()
         except plyvel.Error as error:
             self._broken = _words(error)
