@@ -664,7 +664,7 @@ MUTANTS: tuple[Mutant, ...] = (
         Directed(only_voter_dies_writing, CountsItselfBeforeSync),
     ),
     Mutant("journal unsynced", DAMAGED, _seeds(SyncsNoJournal, 3)),
-    Mutant("state batch unsynced", "I-1 ", _seeds(SyncsNoRows, 20), is_slow=True),
+    Mutant("state batch unsynced", "I-1 ", _seeds(SyncsNoRows, 6), is_slow=True),
     Mutant("Applied written before its rows", "I-1 ", _seeds(WritesAppliedFirst, 42), is_slow=True),
     Mutant(
         "a message applied otherwise",

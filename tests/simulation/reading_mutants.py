@@ -184,7 +184,7 @@ READING_MUTANTS: tuple[Mutant, ...] = (
     Mutant("event ids not known again", "I-18 ", _seeds(AppendsAnEventAgain, 92), is_slow=True),
     Mutant("events pushed under another number", "I-18 Heard", _seeds(PushesUnderTheNextNumber, 3)),
     Mutant("the last word forgotten", "I-18 ", _seeds(ForgetsTheLastWord, 3)),
-    Mutant("read positions go back", "I-15 ", _seeds(MovesPositionsBack, 91), is_slow=True),
+    Mutant("read positions go back", "I-15 ", _seeds(MovesPositionsBack, 60), is_slow=True),
     Mutant("marks outlive reading", "I-15 ", _seeds(KeepsMarks, 92), is_slow=True),
     Mutant("own messages do not count as seen", "I-15 ", _seeds(CountsOwnMessages, 3)),
     Mutant("commands skipped", "I-19 ", _seeds(SkipsCommands, 3)),
