@@ -140,7 +140,8 @@ class FanOut:
     def user_changed(self, now: int, source: NodeName, message: UserChanged) -> None:
         """Bans act at once on sessions that stand; a kick ends those of its device flag.
 
-        The news may be late or repeated: whoever logged in with what it tells stays.
+        The news may be late or repeated: whoever logged in with what it tells stays. Two routers
+        may tell it in another order, one of them what it held back: the newest says who may send.
         """
         link = self._links.get(source)
         if link is None or not self._is_next(now, link, message.frame):
@@ -150,7 +151,8 @@ class FanOut:
         for session in self._sessions.of_uid(message.uid):
             if 0 < message.version <= session.user_version:
                 continue
-            session.send_ban = message.send_ban
+            if message.version >= session.ban_version:
+                session.send_ban, session.ban_version = message.send_ban, message.version
             if message.ban:
                 self.end(session, Reason.BANNED, "the user is banned")
             elif flag is not None and flag in (EVERY_FLAG, session.device_flag):

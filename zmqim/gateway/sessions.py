@@ -49,6 +49,7 @@ class Session:
         "active_at",
         "asked",
         "asked_bytes",
+        "ban_version",
         "behind",
         "behind_count",
         "connect",
@@ -102,6 +103,8 @@ class Session:
         self.version = 0
         """Of the protocol, as the client asked for it."""
         self.send_ban = False
+        self.ban_version = 0
+        """Version of the newest news that `send_ban` is from; 0: none came."""
         self.user_version = -1
         """Version of the user's row that admitted it; -1: not read yet."""
         self.takes_events = False

@@ -420,3 +420,20 @@ class TestOpenSessions:
         rig.turn()
         rig.send(2, "ada")
         assert to_client(rig.turn(), 2) == [Sendack(0, 1, 0, 25, "no-1")]
+
+    @pytest.mark.parametrize("banned", [False, True])
+    def test_late_news_from_another_router_takes_back_no_newer_send_ban(
+        self, rig: Rig, banned: bool
+    ) -> None:
+        rig.up("router-2")
+        rig.receive(UserChanged(1, "ada", False, banned, None, 0, 8), "router-2")
+        rig.receive(UserChanged(1, "ada", False, not banned, None, 0, 7), "router-1")
+        rig.send(1, "bob")
+        refused = Sendack(0, 1, 0, 25, "no-1")
+        assert (refused in to_client(rig.turn(), 1)) is banned
+
+    def test_a_kick_counts_though_newer_news_came_before_it(self, rig: Rig) -> None:
+        rig.up("router-2")
+        rig.receive(UserChanged(1, "ada", False, False, None, 0, 8), "router-2")
+        rig.receive(UserChanged(1, "ada", False, False, 0, 12, 7), "router-1")
+        assert closed(rig.turn()) == {1: CloseReason.KICKED}
