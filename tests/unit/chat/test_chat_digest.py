@@ -7,13 +7,15 @@ import pytest
 from chat_partition import Partition
 from storage_world import GROUP, message
 
-from zmqim.chat.digest import DigestNotes, fold
+from zmqim.chat.digest import DIGEST_MASK, DigestNotes, fold, fold_message
 from zmqim.chat.operations import AddMembers, Operation
 from zmqim.chat.state import ChatState, read_applied
 from zmqim.chat.view import RowView
 from zmqim.limits import DIGEST_NOTES_KEPT
 from zmqim.store.memory import MemoryRowStore
 
+ID = 90_000_000_000 << 22 | 5 << 11 | 1
+"""A message id of partition 5, some three years after the first."""
 LOG: tuple[Operation, ...] = (
     AddMembers(GROUP, "g", ["alice", "bob"]),
     message("alice", "g", "1"),
@@ -100,6 +102,30 @@ def test_only_the_last_notes_are_kept() -> None:
     assert list(notes.at.values()) == list(range(3, DIGEST_NOTES_KEPT + 3))
 
 
-def test_a_fold_keeps_a_difference_and_fits_64_bits() -> None:
+def test_a_fold_keeps_a_difference_and_fits_40_bits() -> None:
     assert fold(1, b"x") != fold(2, b"x") != fold(2, b"y")
-    assert 0 <= fold((1 << 64) - 1, b"x") < 1 << 64
+    assert DIGEST_MASK == 2**40 - 1
+    for digest in (0, DIGEST_MASK):
+        folds = {fold(digest, b"%d" % number) for number in range(100)}
+        folds |= {fold_message(digest, ID, sequence) for sequence in (1, 2**32)}
+        assert len(folds) == 102
+        assert all(0 <= one <= DIGEST_MASK for one in folds)
+
+
+def test_each_bit_of_a_message_counts_and_goes_on_to_count() -> None:
+    others = [fold_message(0, ID ^ 1 << bit, 7) for bit in range(63)]
+    others += [fold_message(0, ID, 7 ^ 1 << bit) for bit in range(40)]
+    digest = fold_message(0, ID, 7)
+    for number in range(100):
+        assert digest not in others
+        digest = fold_message(digest, ID + number, 8 + number)
+        others = [fold_message(other, ID + number, 8 + number) for other in others]
+
+
+def test_two_messages_in_another_order_make_another_digest() -> None:
+    """Of one millisecond, of two, and of one channel and of two."""
+    for other in (ID + 1, ID + (1 << 22), ID + (5 << 22)):
+        for sequences in ((1, 1), (1, 2)):
+            one, two = zip((ID, other), sequences, strict=True)
+            before = fold_message(fold_message(0, *one), *two)
+            assert before != fold_message(fold_message(0, *two), *one)
