@@ -154,6 +154,21 @@ def test_however_an_extent_changes_it_is_the_same_when_the_journal_is_opened_aga
     assert journal.read(1, 1, 20, MB) == bodies(1, 1, 20)
 
 
+def test_other_entries_in_several_runs_of_which_one_begins_behind_the_old_end(
+    open_raft: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the first run that says whether a log only grew."""
+    journal = open_raft(create=True)
+    append(journal, 0, Extent(1, 40, 0, 0))
+    new = bodies(0, 36, 45, life=1)
+    monkeypatch.setattr("zmqim.store.keys.RUN_BYTES_MAX", sum(map(len, new[:5])))
+    write(journal, 0, Extent(1, 45, 0, 0), 10, life=1)
+    assert journal.read(0, 1, 45, MB) == bodies(0, 1, 35) + new
+    journal = open_raft()
+    assert journal.load()[0].extent == Extent(1, 45, 0, 0)
+    assert journal.read(0, 1, 45, MB) == bodies(0, 1, 35) + new
+
+
 def test_a_conflict_that_is_too_long_to_be_cut_begins_a_generation_that_says_where_it_ends(
     raft: Path, open_raft: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
