@@ -1,8 +1,9 @@
 """Events of streams on their way out: EVENT packets, for those sessions that can read them.
 
-An EVENT is told once: there is no RECVACK and no repeat, and a session that is LAGGING, takes
-nothing, or is about to pull messages of that channel gets none. The numbers of a message's events
-show a client what it missed, and /message/eventsync gives it.
+There is no RECVACK of an EVENT and no repeat for want of one, and a session that is LAGGING, takes
+nothing, or is about to pull messages of that channel gets none. It may come twice where another
+router takes over what one had under way. The numbers of a message's events show a client what it
+has and what it missed, and /message/eventsync gives it.
 """
 
 from __future__ import annotations
