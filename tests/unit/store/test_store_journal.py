@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from store_damage import cut, flip_byte, in_another_process, newest_log, tables
+from store_opening import Opener, journal_opener
 
 from zmqim.errors import AlreadyRunning, DamagedData, DiskError
-from zmqim.limits import KB, MB, TEST_WRITE_BUFFER_BYTES
+from zmqim.limits import KB, MB
 from zmqim.store.interface import Extent, JournalBatch, LoadedPartition
 from zmqim.store.journal import LevelJournal, open_journal
 from zmqim.store.keys import RUN_BYTES_MAX, entry_key
@@ -19,7 +20,6 @@ from zmqim.store.mark import DurableMark
 from zmqim.store.rows import open_rows
 
 GENERATION_BYTES = 40 * KB
-Opener = Callable[..., LevelJournal]
 
 
 def body_of(partition: int, index: int, life: int = 0) -> bytes:
@@ -54,24 +54,8 @@ def folders(root: Path) -> list[str]:
 @pytest.fixture
 def open_raft(tmp_path: Path) -> Iterator[Opener]:
     """Open the journal in tmp_path/raft; the end of the test closes it."""
-    opened: list[LevelJournal] = []
-
-    def opener(*, create: bool = False, generation_bytes: int = GENERATION_BYTES) -> LevelJournal:
-        for before in opened:
-            before.close()
-        opened.append(
-            open_journal(
-                tmp_path / "raft",
-                create=create,
-                generation_bytes=generation_bytes,
-                write_buffer_bytes=TEST_WRITE_BUFFER_BYTES,
-            )
-        )
-        return opened[-1]
-
-    yield opener
-    for journal in opened:
-        journal.close()
+    with journal_opener(tmp_path / "raft", GENERATION_BYTES) as opener:
+        yield opener
 
 
 def test_everything_that_was_written_comes_back_after_opening_again(open_raft: Opener) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from store_opening import Opener, journal_opener
 
 from zmqim.errors import DamagedData, UsageError
-from zmqim.limits import MB, TEST_WRITE_BUFFER_BYTES
+from zmqim.limits import MB
 from zmqim.store.interface import Extent, JournalBatch
-from zmqim.store.journal import LevelJournal, open_journal
+from zmqim.store.journal import LevelJournal
 from zmqim.store.keys import entry_key
 from zmqim.store.rows import open_rows
-
-Opener = Callable[..., LevelJournal]
 
 
 @pytest.fixture
@@ -29,24 +28,8 @@ def raft(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def open_raft(raft: Path) -> Iterator[Opener]:
     """Open the journal, closing it first; the end of the test closes it."""
-    opened: list[LevelJournal] = []
-
-    def opener(*, create: bool = False, generation_bytes: int = MB) -> LevelJournal:
-        for before in opened:
-            before.close()
-        opened.append(
-            open_journal(
-                raft,
-                create=create,
-                generation_bytes=generation_bytes,
-                write_buffer_bytes=TEST_WRITE_BUFFER_BYTES,
-            )
-        )
-        return opened[-1]
-
-    yield opener
-    for journal in opened:
-        journal.close()
+    with journal_opener(raft, MB) as opener:
+        yield opener
 
 
 def bodies(partition: int, first: int, last: int, life: int = 0) -> list[bytes]:
