@@ -254,7 +254,7 @@ class Trio:
             match effect:
                 case WriteJournal(batch):
                     member.journal.write(batch)
-                    member.mark.write(batch, member.core.terms(batch.extents))
+                    member.mark.write(batch)
                 case WriteState(rows):
                     member.rows.write(rows)
                 case Send(to, message):

@@ -60,14 +60,14 @@ def write_all(folder: Path, acknowledged: int) -> None:
     journal = open_raft(folder)
     for number in range(BATCHES):
         busy = last_of(journal, 1)
-        entries = [(1, index, body_of(1, index)) for index in (busy + 1, busy + 2)]
+        entries = {1: [body_of(1, index) for index in (busy + 1, busy + 2)]}
         extents = {1: Extent(max(1, busy - 10), busy + 2, 0, 0)}
         if number < 3:
             idle = last_of(journal, 2)
-            entries.append((2, idle + 1, body_of(2, idle + 1)))
+            entries[2] = [body_of(2, idle + 1)]
             extents[2] = Extent(1, idle + 1, 0, 0)
         extents[3], changing = changing_log(number)
-        entries += [(3, index, changing[index]) for index in sorted(changing)[-2:]]
+        entries[3] = [changing[index] for index in sorted(changing)[-2:]]
         journal.write(JournalBatch(entries, extents, hard_states={5: b"%d" % number}))
         os.write(acknowledged, b"%d %d %d\n" % (extents[1].last, last_of(journal, 2), number))
     journal.close()

@@ -62,9 +62,8 @@ class Change:
     def __repr__(self) -> str:
         return f"Change({self.kind.name}, {self.place}, {self.count}, {self.size})"
 
-    def of(self, old: Extent, number: int) -> tuple[Extent, Entries, Entries]:
-        """The new extent, the new entries, and those that the turn appended and left out again."""
-        dead: Entries = {}
+    def of(self, old: Extent, number: int) -> tuple[Extent, Entries]:
+        """The new extent and the new entries."""
         first, last, term, chain = old.fields
         match self.kind:
             case Kind.CONFLICT:
@@ -76,13 +75,11 @@ class Change:
                 term, chain = number, 2**64 - number
             case Kind.RESET:
                 base = between(0, 200, self.place)
-                dead = self._bodies(last + 1, 3, -number)
                 first, last, term, chain = base + 1, base, 9, 77
             case Kind.RENEW:
                 first, last, term, chain = 1, 0, 0, 0
-        top = last + self.count
-        dead = {index: body for index, body in dead.items() if not first <= index <= top}
-        return Extent(first, top, term, chain), self._bodies(last + 1, self.count, number), dead
+        new = self._bodies(last + 1, self.count, number)
+        return Extent(first, last + self.count, term, chain), new
 
     def _bodies(self, first: int, count: int, number: int) -> Entries:
         return {
@@ -139,13 +136,12 @@ class JournalMachine(RuleBasedStateMachine):
         batch = JournalBatch()
         for partition, change in changes.items():
             old, living = self._logs.get(partition, (Extent(), {}))
-            extent, new, dead = change.of(old, self._written)
-            for part in (dead, new):
-                batch.entries += [(partition, index, body) for index, body in part.items()]
+            extent, new = change.of(old, self._written)
+            if new:
+                batch.entries[partition] = list(new.values())
             batch.extents[partition] = extent
-            before = {index: body for index, body in living.items() if index not in dead | new}
             alive = range(extent.first, extent.last + 1)
-            merged = before | new
+            merged = living | new
             self._logs[partition] = extent, {i: merged[i] for i in alive}
         self._journal.write(batch)
         self._history.append(dict(self._logs))
@@ -171,7 +167,9 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(place=PLACES)
     def tear_the_tail_of_a_copy(self, place: float) -> None:
         copy = self._folder.with_name("copy")
+        self._journal.close()  # Else LevelDB removes files while they are copied.
         shutil.copytree(self._folder, copy)
+        self._journal = self._open(self._folder)
         log = newest_log(max(path for path in copy.glob("g*") if not path.suffix))
         cut(log, between(0, log.stat().st_size, place))
         try:

@@ -133,10 +133,9 @@ class JournalMachine(RuleBasedStateMachine):
 
     def write(self, batch: JournalBatch) -> None:
         """Write it everywhere."""
-        new = {(partition, index): body for partition, index, body in batch.entries}
         ends = {
-            partition: (term_in(new[partition, extent.last]), extent.last)
-            if extent.first <= extent.last and (partition, extent.last) in new
+            partition: (term_in(batch.entries[partition][-1]), extent.last)
+            if extent.first <= extent.last and batch.entries.get(partition)
             else end_of(self.level, partition, extent)
             for partition, extent in batch.extents.items()
         }
@@ -152,12 +151,10 @@ class JournalMachine(RuleBasedStateMachine):
     def term(self, partition: int) -> int:
         return self.ends.get(partition, (1, 0))[0]
 
-    def entries(
-        self, partition: int, term: int, after: int, count: int
-    ) -> list[tuple[int, int, bytes]]:
+    def entries(self, partition: int, term: int, count: int) -> dict[int, list[bytes]]:
         self.life += 1
         body = b"%d " % term + b"%d " % self.life * 30
-        return [(partition, index, body) for index in range(after + 1, after + count + 1)]
+        return {partition: [body] * count} if count else {}
 
     def grown(
         self, partition: int, term: int, cut: int, added: int, forgotten: int
@@ -165,11 +162,11 @@ class JournalMachine(RuleBasedStateMachine):
         """Cut the end, append, forget the beginning."""
         old = self.extents.get(partition, Extent(1, 0, 0, 0))
         keep = max(old.first - 1, old.last - cut)
-        first = min(old.first + forgotten, keep + added + 1)
+        first = min(old.first + forgotten, keep + 1)
         extent = old.up_to(keep + added)
         if first > old.first:
             extent = Extent(first, keep + added, term, self.life)
-        return JournalBatch(self.entries(partition, term, keep, added), {partition: extent})
+        return JournalBatch(self.entries(partition, term, added), {partition: extent})
 
     @rule(
         partition=partitions,
@@ -194,7 +191,7 @@ class JournalMachine(RuleBasedStateMachine):
     ) -> None:
         base = max(0, self.extents.get(partition, Extent(1, 0, 0, 0)).last + beyond)
         batch = JournalBatch(
-            self.entries(partition, term, base, added),
+            self.entries(partition, term, added),
             {partition: Extent(base + 1, base + added, term, 2**64 - 1)},
         )
         end = (term, base + added)
@@ -246,7 +243,7 @@ class JournalMachine(RuleBasedStateMachine):
         term = self.term_max + 1
         for partition in range(PARTITIONS):
             grown = self.grown(partition, term, 0, 1, 0)
-            batch.entries += grown.entries
+            batch.entries |= grown.entries
             batch.extents |= grown.extents
         self.write(batch)
         self.level.close()

@@ -149,7 +149,7 @@ class Storage:
                     self.outboxes[to].put(message)
                     clock.stop("bus")
                 case WriteJournal(batch):
-                    self.stores.write_journal(batch, core.terms(batch.extents))
+                    self.stores.write_journal(batch)
                     clock.stop("journal")
                     self.written += len(batch.extents)
                 case WriteState(rows):

@@ -107,7 +107,8 @@ class Log:
         self.is_extent_unsaved = False
         self.is_truncated = False
         """A suffix was lost since `take_new`."""
-        self._new: list[tuple[int, bytes]] = []
+        self._new: list[bytes] = []
+        """Bodies of the last entries, which are to be written."""
         self._recent: deque[bytes] = deque()
         """Bodies of the last entries, the newest included, that a leader may have to send."""
         self._recent_bytes = 0
@@ -154,8 +155,9 @@ class Log:
         if tail:
             self.hlc = tail[-1].hlc
         # Else the clock keeps the larger value: it only has to rise.
+        kept = len(self._new) - (self.last - before)
+        del self._new[max(kept, 0) :]
         self.last, self.last_term, self.chain = before, term, chain
-        self._new = [(one, body) for one, body in self._new if one < index]
         self.saved = min(self.saved, before)
         self.is_extent_unsaved = self.is_truncated = True
         self.forget_recent()
@@ -174,7 +176,8 @@ class Log:
         assert index >= max(self.applied, self.first - 1)
         if index <= self.last and self.at(index) == (end.term, end.chain):
             del self.tail[: index - self.applied]
-            self._new = [(one, body) for one, body in self._new if one > index]
+            forgotten = len(self._new) - (self.last - index)
+            del self._new[: max(forgotten, 0)]
             is_new = False
         else:
             self.tail.clear()
@@ -207,8 +210,8 @@ class Log:
 
     # ---- saving ----------------------------------------------------------------------------------
 
-    def take_new(self) -> list[tuple[int, bytes]]:
-        """(index, body) of what is to be written."""
+    def take_new(self) -> list[bytes]:
+        """Bodies of the last entries, which are to be written."""
         new, self._new = self._new, []
         self.is_extent_unsaved = self.is_truncated = False
         return new
@@ -286,4 +289,4 @@ class Log:
         self.hlc = entry.hlc
         self.last = entry.index
         self.tail.append(entry)
-        self._new.append((entry.index, body))
+        self._new.append(body)

@@ -51,14 +51,14 @@ class Identity(NamedTuple):
 
 
 class Unsaved:
-    """What a turn must write: hard state if it changed, new entries as (index, bytes)."""
+    """What a turn must write: the hard state if it changed, bodies of the last entries."""
 
     __slots__ = ("entries", "extent", "hard_state", "is_truncated")
 
     def __init__(
         self,
         hard_state: HardState | None,
-        entries: list[tuple[int, bytes]],
+        entries: list[bytes],
         extent: LogExtent,
         is_truncated: bool,
     ) -> None:

@@ -37,10 +37,10 @@ class Disk:
         delay = self._random.randint(*self.sync_us)
         return delay * 50 if self._random.random() < 0.005 else delay
 
-    def write_journal(self, batch: JournalBatch, terms: dict[int, int]) -> None:
+    def write_journal(self, batch: JournalBatch) -> None:
         """A synced write returned."""
         self.journal.write(batch)
-        self._mark.write(batch, terms)
+        self._mark.write(batch)
 
     def write_rows(self, rows: Rows) -> None:
         """A synced write returned."""

@@ -388,7 +388,7 @@ class StorageNode(Node[StorageCore]):
             case WriteJournal(batch):
                 metas = map(ReplicaMeta.decode, batch.replica_metas.values())
                 self.installs += sum(meta.status != ReplicaStatus.DAMAGED for meta in metas)
-                self.disk.write_journal(batch, self.core.terms(batch.extents))
+                self.disk.write_journal(batch)
             case WriteState(rows):
                 self.disk.write_rows(rows)
 

@@ -247,8 +247,8 @@ class Replica:
         if self._installed is not None:
             disk = disk._replace(rows=self._installed, is_damaged=self.core.is_damaged)
         bodies = dict(enumerate(disk.bodies, disk.extent.first))
-        bodies.update(unsaved.entries)
         first, last = unsaved.extent.first, unsaved.extent.last
+        bodies.update(enumerate(unsaved.entries, last + 1 - len(unsaved.entries)))
         return disk._replace(
             hard_state=unsaved.hard_state or disk.hard_state,
             extent=unsaved.extent,

@@ -10,7 +10,7 @@ written now and then: what they are made of is in the journals of a majority.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from zmqim.bus.effects import Peer, Send, View
@@ -255,11 +255,6 @@ class StorageCore:
         """(term, index) of the last entry that each group's rows contain."""
         return self.holdings.applied_ends()
 
-    def terms(self, partitions: Iterable[int]) -> dict[int, int]:
-        """The term of the last entry of each of these logs."""
-        cores = self.replicas.cores
-        return {partition: cores[partition].log.last_term for partition in partitions}
-
     def next_wake(self) -> int | None:
         """When `turn` must be called at the latest; 0: at once."""
         if self._incoming or self._inbox or self._touched or self.replicas.touched:
@@ -417,25 +412,27 @@ class StorageCore:
             if isinstance(replica, Group):
                 touched[replica.partition] = replica
         self._shortening.bytes_kept -= self.installing.take_forgotten()
-        entries = batch.entries
+        count = grown = 0
         for partition, group in held.items():
             raft = group.raft
             unsaved = raft.unsaved()
             if unsaved is None:
                 continue
-            entries.extend([(partition, index, body) for index, body in unsaved.entries])
-            size = sum([len(body) for _, body in unsaved.entries])
-            group.size.grow(raft.last, size)
-            self._shortening.bytes_kept += size
+            if unsaved.entries:
+                batch.entries[partition] = unsaved.entries
+                count += len(unsaved.entries)
+                grown += group.size.grow(raft.last, unsaved.entries)
             batch.extents[partition] = unsaved.extent
+            batch.ends[partition] = (raft.log.last_term, raft.last)
             if unsaved.is_truncated:
-                batch.lowered[partition] = (raft.log.last_term, raft.last)
+                batch.lowered[partition] = batch.ends[partition]
             if unsaved.hard_state is not None:
                 batch.hard_states[partition] = unsaved.hard_state.encode()
             raft.saved()
+        self._shortening.bytes_kept += grown
         if batch.extents or batch.replica_metas or batch.peers:
             effects.append(WriteJournal(batch))
-            self._counters["journal_entries"] += len(entries)
+            self._counters["journal_entries"] += count
             self._counters["journal_syncs"] += 1
 
     def _apply(self, now: int, wall_ms: int, touched: dict[int, Group]) -> None:

@@ -23,13 +23,18 @@ class LogSize:
         self._stretches: deque[tuple[int, int]] = deque()
         """(last index, bytes) of each stretch, oldest first."""
 
-    def grow(self, last: int, size: int) -> None:
-        """Entries up to `last` were appended, `size` bytes together."""
+    def grow(self, last: int, entries: list[bytes]) -> int:
+        """These entries, up to `last`, were appended; how many bytes they have."""
+        size = 0
+        for body in entries:
+            size += len(body)
         self.bytes_kept += size
         stretches = self._stretches
         if stretches and stretches[-1][1] < STRETCH_BYTES:
-            size += stretches.pop()[1]
-        stretches.append((last, size))
+            stretches.append((last, size + stretches.pop()[1]))
+        else:
+            stretches.append((last, size))
+        return size
 
     def cut(self, base: int) -> None:
         """Entries up to `base` are gone; a stretch counts until its last entry is."""

@@ -176,7 +176,7 @@ class _Shell:
                     perform_send(endpoint, core, now, effect)
                 case WriteJournal(batch):
                     endpoint.flush(now)
-                    stores.write_journal(batch, core.terms(batch.extents))
+                    stores.write_journal(batch)
                 case WriteState(rows):
                     endpoint.flush(now)
                     stores.write_rows(rows)

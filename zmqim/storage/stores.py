@@ -49,23 +49,21 @@ class Stores:
         """Raise `DamagedData` if the journal ends below its witness or below the rows."""
         self.mark.check(ends, applied)
 
-    def write_journal(self, batch: JournalBatch, terms: dict[int, int]) -> None:
-        """Write and sync entries, then tell the witness; `terms` are those of the last entries.
+    def write_journal(self, batch: JournalBatch) -> None:
+        """Write and sync entries, then tell the witness.
 
         An end that goes down is told to the witness before.
         """
-        ends = {
-            partition: (terms[partition], extent.last)
-            for partition, extent in batch.extents.items()
-        }
-        self.mark.announce(ends, batch.lowered)
+        self.mark.announce(batch.ends, batch.lowered)
         began = perf_counter_ns()
         self.journal.write(batch)
         if len(self._sync_us) >= SYNCS_KEPT:
             del self._sync_us[: SYNCS_KEPT // 2]
         self._sync_us.append((perf_counter_ns() - began) // 1_000)
-        self.mark.note(ends)
-        self.written += sum([len(body) for _, _, body in batch.entries])
+        self.mark.note(batch.ends)
+        for entries in batch.entries.values():
+            for body in entries:
+                self.written += len(body)
 
     def write_rows(self, rows: Rows) -> None:
         """Write and sync rows."""

@@ -30,19 +30,21 @@ order."""
 class JournalBatch:
     """What one turn changes in the journal, written and synced as one.
 
-    Every partition that appears in `entries` appears in `extents`, and its entries rise to the
-    `last` there: writing an entry makes all that the log held after it dead. An extent may end
+    Every partition that appears in `entries` appears in `extents`, and its entries are the last
+    ones there: writing an entry makes all that the log held after it dead. An extent may end
     below the one before (a conflict) or begin elsewhere (a snapshot): nothing else needs to be
     said, and what it leaves out is dead for good, even if the log grows over it again.
     """
 
-    entries: list[tuple[int, int, bytes]] = field(default_factory=list)
-    """(partition, index, body)."""
+    entries: dict[int, list[bytes]] = field(default_factory=dict)
+    """Bodies of the new entries of each partition that has some, in order."""
     extents: dict[int, Extent] = field(default_factory=dict)
     hard_states: dict[int, bytes] = field(default_factory=dict)
     replica_metas: dict[int, bytes] = field(default_factory=dict)
     peers: dict[bytes, int] = field(default_factory=dict)
     """Highest incarnation seen, by node uuid."""
+    ends: dict[int, End] = field(default_factory=dict)
+    """The last entry of each log in `extents`. Not written: it is for the durable mark."""
     lowered: dict[int, End] = field(default_factory=dict)
     """New ends of logs that may end below their old one: another leader's entries or a snapshot
     took the place of a suffix. Not written: the durable mark is told of it before the batch is."""

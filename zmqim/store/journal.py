@@ -49,16 +49,15 @@ from zmqim.store.keys import (
     ENTRY_TAG,
     READY_KEY,
     JournalState,
-    Spans,
     entries_in,
     entry_key,
     extents_beside,
+    first_new,
     index_of,
     number_body,
     rows_of,
     run_of,
     runs_of,
-    spans_of,
 )
 from zmqim.store.leveldb import (
     LevelFolder,
@@ -172,20 +171,25 @@ class LevelJournal:
         """
         if self._generations[-1].bytes_used >= self._generation_bytes:
             self._roll()
-        runs = runs_of(batch)
-        spans = spans_of(runs)
-        rows = self._cut_dead(batch, spans)
+        rows = self._cut_dead(batch)
         if rows is None:
             self._roll()
             rows = []
         newest = self._generations[-1]
         starts = newest.starts
-        for partition, index, entries in runs:
-            rows.append((entry_key(partition, index), run_of(entries)))
+        for partition, entries in batch.entries.items():
+            assert entries, f"partition {partition} has none"
+            index = first_new(batch, partition)
             if index < starts.get(partition, _NEVER):
                 starts[partition] = index
-        rows += rows_of(batch, extents_beside(spans, batch.extents, self._state.extents))
-        size = sum([len(body or b"") + ROW_OVERHEAD_BYTES for _, body in rows])
+            for run in runs_of(entries):
+                rows.append((entry_key(partition, index), run_of(run)))
+                index += len(run)
+        rows += rows_of(batch, extents_beside(batch, self._state.extents))
+        size = ROW_OVERHEAD_BYTES * len(rows)
+        for _, body in rows:
+            if body is not None:
+                size += len(body)
         self._state.take(batch)
         moved = batch.extents.keys() & self._pins
         if self._pins and len(self._generations) > GENERATIONS_KEPT:
@@ -293,7 +297,7 @@ class LevelJournal:
             highest = min(highest, start - 1)
         raise damaged(self._folder, f"does not hold entry {index} of partition {partition}")
 
-    def _cut_dead(self, batch: JournalBatch, spans: Spans) -> Rows | None:
+    def _cut_dead(self, batch: JournalBatch) -> Rows | None:
         """What makes the newest generation forget the entries that `batch` leaves out or writes
         anew, so that its runs never overlap; None: it is too much, and a new generation, which
         holds none of them, is cheaper."""
@@ -302,10 +306,12 @@ class LevelJournal:
         extents = self._state.extents
         folder, starts = self._generations[-1].folder, self._generations[-1].starts
         emptied = []
-        for partition, extent in batch.extents.items():
+        for partition in batch.extents:
             before = extents.get(partition)
-            dead = spans[partition][0] if partition in spans else extent.last + 1
-            if before is None or dead > before.last or partition not in starts:
+            if before is None or partition not in starts:
+                continue
+            dead = first_new(batch, partition)
+            if dead > before.last:
                 continue
             found = folder.scan(
                 entry_key(partition, dead), entry_key(partition, before.last + 1), bytes_max=room

@@ -16,7 +16,7 @@ each entry instead.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from struct import Struct
 from struct import error as StructError
 from typing import Final
@@ -54,11 +54,12 @@ def number_body(number: int) -> bytes:
     return _NUMBER.pack(number)
 
 
-def run_of(entries: Sequence[bytes]) -> bytes:
+def run_of(entries: list[bytes]) -> bytes:
     """Body of a run."""
     parts: list[bytes] = []
     for entry in entries:
-        parts += (len(entry).to_bytes(4, "big"), entry)
+        parts.append(len(entry).to_bytes(4, "big"))
+        parts.append(entry)
     return b"".join(parts)
 
 
@@ -78,66 +79,46 @@ def entries_in(run: bytes, count: int) -> list[bytes]:
     return entries
 
 
-Run = tuple[int, int, list[bytes]]
-"""(partition, index of the first entry, entries)."""
-
-
-def runs_of(batch: JournalBatch) -> list[Run]:
-    """The entries of `batch` that its extents call alive, as runs."""
-    runs: list[Run] = []
+def runs_of(entries: list[bytes]) -> list[list[bytes]]:
+    """The new entries of a log, cut into runs: one, unless they are long."""
+    runs: list[list[bytes]] = []
     run: list[bytes] = []
-    partition = asked = -1
-    lowest = last = following = size = 0
-    for number, index, body in batch.entries:
-        if number != asked:
-            assert number in batch.extents, f"partition {number} has no extent"
-            extent = batch.extents[number]
-            lowest, last = extent.first, extent.last
-            asked = number
-        if not lowest <= index <= last:
-            continue
+    size = 0
+    for body in entries:
         size += len(body)
-        if number != partition or index != following or size > RUN_BYTES_MAX:
-            assert number != partition or index >= following, "entries are not in order"
+        if size > RUN_BYTES_MAX and run:
+            runs.append(run)
             run, size = [], len(body)
-            runs.append((number, index, run))
         run.append(body)
-        partition, following = number, index + 1
+    if run:
+        runs.append(run)
     return runs
 
 
-Spans = dict[int, tuple[int, int]]
-"""Index of the first and of the last entry in the runs of a batch, by partition."""
+def first_new(batch: JournalBatch, partition: int) -> int:
+    """Index of the partition's first entry in `batch`, which changes its extent; the one behind its
+    last entry if there is none."""
+    extent = batch.extents[partition]
+    entries = batch.entries.get(partition)
+    first = extent.last + 1 if entries is None else extent.last + 1 - len(entries)
+    assert first >= extent.first, f"partition {partition}: an entry in front of {extent}"
+    return first
 
 
-def spans_of(runs: list[Run]) -> Spans:
-    """Where the runs of each partition begin and end."""
-    spans: Spans = {}
-    for partition, index, entries in runs:
-        first = spans[partition][0] if partition in spans else index
-        spans[partition] = first, index + len(entries) - 1
-    return spans
-
-
-def extents_beside(
-    spans: Spans, extents: Mapping[int, Extent], known: Mapping[int, Extent]
-) -> dict[int, Extent]:
-    """Those of `extents` that need a row beside the runs: all but those of logs that are as they
-    were `known`, or that only grew, right behind their last entry and up to their new one."""
+def extents_beside(batch: JournalBatch, known: Mapping[int, Extent]) -> dict[int, Extent]:
+    """The extents of `batch` that need a row beside the runs: all but those of logs that are as
+    they were `known`, or that only grew, right behind their last entry."""
     said: dict[int, Extent] = {}
-    for partition, extent in extents.items():
+    for partition, extent in batch.extents.items():
         before = known.get(partition)
-        if before is not None:
-            first, last = spans.get(partition, (before.last + 1, before.last))
-            if (
-                first == before.last + 1
-                and last == extent.last
-                and extent.first == before.first
-                and extent.base_term == before.base_term
-                and extent.base_chain == before.base_chain
-            ):
-                continue
-        said[partition] = extent
+        if (
+            before is None
+            or first_new(batch, partition) != before.last + 1
+            or extent.first != before.first
+            or extent.base_term != before.base_term
+            or extent.base_chain != before.base_chain
+        ):
+            said[partition] = extent
     return said
 
 
@@ -203,7 +184,6 @@ class JournalState:
     def as_batch(self) -> JournalBatch:
         """All of it, to be written into a new generation."""
         return JournalBatch(
-            entries=[],
             extents=dict(self.extents),
             hard_states=dict(self.hard_states),
             replica_metas=dict(self.replica_metas),

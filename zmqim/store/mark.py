@@ -4,9 +4,10 @@ LevelDB drops a damaged tail of its log without a word, and one flipped bit can 
 look torn. So after each sync the last (term, index) of every partition that was written goes into
 this file; it is never ahead of a healthy journal, and a journal that ends below it is damaged.
 
-A slot is ``partition u32 | term u64 | index u64 | crc32 u32``, 24 bytes. Slots are overwritten in
-place, 21 to a sector of 512 bytes, so that none lies on a boundary where a power cut could tear it.
-They are written at once (a killed process loses none) and made durable once a second.
+A slot is ``partition u32 | term u64 | index u64 | crc32 u32``, 24 bytes, big-endian. Slots are
+overwritten in place, 21 to a sector of 512 bytes, so that none lies on a boundary where a power cut
+could tear it. They are written at once (a killed process loses none) and made durable once a
+second.
 
 A log whose new end is below its old one, because another leader's entries or a snapshot took the
 place of a suffix, has its slot lowered, durably, before the batch is written: then a crash between
@@ -33,10 +34,11 @@ SLOTS_PER_SECTOR: Final = 21
 SLOT_BYTES: Final = 24
 
 _SLOT: Final = Struct(">IQQI")
-_slot_into: Final = _SLOT.pack_into
-_body: Final = Struct(">IQQ").pack
+_HEAD: Final = Struct(">IQ")
+_HEAD_BYTES: Final = 12
+_CRC_BYTES: Final = 4
 
-assert _SLOT.size == SLOT_BYTES
+assert (_SLOT.size, _HEAD.size) == (SLOT_BYTES, _HEAD_BYTES)
 assert SLOT_BYTES * SLOTS_PER_SECTOR <= SECTOR_BYTES
 
 
@@ -57,7 +59,7 @@ class DurableMark:
             self._descriptor = os.open(path, os.O_RDWR)
             self._content = bytearray(path.read_bytes())
         try:
-            self._ends = self._read(partitions)
+            self._slots = self._read(partitions)
         except DamagedData:
             self.close()
             raise
@@ -65,7 +67,7 @@ class DurableMark:
 
     def ends(self) -> dict[int, End]:
         """What the file says, by partition."""
-        return dict(self._ends)
+        return {number: slot.end for number, slot in enumerate(self._slots)}
 
     def announce(self, ends: Mapping[int, End], lowered: Mapping[int, End]) -> None:
         """Call it before a batch with these new ends is written; `lowered` become durable here.
@@ -73,10 +75,13 @@ class DurableMark:
         To end a log below its mark without saying so is a mistake of the caller: at the next start
         the journal would count as damaged.
         """
-        for number, end in ends.items():
-            low = lowered.get(number, self._ends[number])
-            assert end >= low, f"partition {number} would end at {end}, below its mark {low}"
-        below = {number: end for number, end in lowered.items() if end < self._ends[number]}
+        for number, (term, index) in ends.items():
+            slot = self._slots[number]
+            if term < slot.term or (term == slot.term and index < slot.index):
+                low = lowered.get(number, slot.end)
+                end = term, index
+                assert end >= low, f"partition {number} would end at {end}, below its mark {low}"
+        below = {number: end for number, end in lowered.items() if end < self._slots[number].end}
         if below:
             self._put_ends(below)
             self.sync()
@@ -98,9 +103,10 @@ class DurableMark:
 
         `journal` holds the end of every log, `applied` the last entry that the rows contain.
         """
-        for partition in sorted(self._ends):
+        ends = self.ends()
+        for partition in ends:
             end = journal.get(partition, (0, 0))
-            for witness, name in ((self._ends, "was synced"), (applied, "is applied")):
+            for witness, name in ((ends, "was synced"), (applied, "is applied")):
                 expected = witness.get(partition, (0, 0))
                 if end < expected:
                     raise DamagedData(
@@ -119,36 +125,59 @@ class DurableMark:
             self._descriptor = -1
 
     def _put_ends(self, ends: Mapping[int, End]) -> None:
-        content = self._content
+        content, slots = self._content, self._slots
         for partition, (term, index) in ends.items():
-            _put(content, partition, term, index)
-        self._ends.update(ends)
+            slots[partition].put(content, term, index)
         begin = min(ends) // SLOTS_PER_SECTOR * SECTOR_BYTES
         stop = (max(ends) // SLOTS_PER_SECTOR + 1) * SECTOR_BYTES
         with disk_errors(self._path):
             os.pwrite(self._descriptor, memoryview(content)[begin:stop], begin)
         self._is_synced = False
 
-    def _read(self, partitions: int) -> dict[int, End]:
+    def _read(self, partitions: int) -> list[_Slot]:
         if len(self._content) != len(_empty(partitions)):
             raise damaged(self._path, f"has {len(self._content)} bytes, not one slot a partition")
-        ends = {}
+        slots = []
         for partition in range(partitions):
-            stored, term, index, crc = _SLOT.unpack_from(self._content, _offset(partition))
-            if stored != partition or crc != crc32(_body(partition, term, index)):
+            slot = _Slot(partition)
+            number, slot.term, slot.index, crc = _SLOT.unpack_from(self._content, slot.place)
+            checked = self._content[slot.place : slot.place + SLOT_BYTES - _CRC_BYTES]
+            if number != partition or crc != crc32(checked):
                 raise damaged(self._path, f"has a wrong slot for partition {partition}")
-            ends[partition] = (term, index)
-        return ends
+            slots.append(slot)
+        return slots
 
 
-def _offset(partition: int) -> int:
-    sector, slot = partition // SLOTS_PER_SECTOR, partition % SLOTS_PER_SECTOR
-    return sector * SECTOR_BYTES + slot * SLOT_BYTES
+class _Slot:
+    """Where the end of a log lies in the file, and what it says."""
 
+    __slots__ = ("_head_crc", "_head_term", "_partition", "index", "place", "term")
 
-def _put(content: bytearray, partition: int, term: int, index: int) -> None:
-    crc = crc32(_body(partition, term, index))
-    _slot_into(content, _offset(partition), partition, term, index, crc)
+    def __init__(self, partition: int) -> None:
+        self._partition = partition
+        sector, slot = partition // SLOTS_PER_SECTOR, partition % SLOTS_PER_SECTOR
+        self.place = sector * SECTOR_BYTES + slot * SLOT_BYTES
+        self.term = self.index = 0
+        self._head_term = -1
+        """The term of which partition and term were written, and their checksum is known."""
+        self._head_crc = 0
+
+    @property
+    def end(self) -> End:
+        """The last entry of the log."""
+        return self.term, self.index
+
+    def put(self, content: bytearray, term: int, index: int) -> None:
+        """Another end. The index rises in every turn, the term hardly ever."""
+        place, stop = self.place, self.place + SLOT_BYTES
+        middle = place + _HEAD_BYTES
+        if term != self._head_term:
+            head = _HEAD.pack(self._partition, term)
+            content[place:middle] = head
+            self._head_term, self._head_crc = term, crc32(head)
+        self.term, self.index = term, index
+        tail = index.to_bytes(8, "big")
+        content[middle:stop] = tail + crc32(tail, self._head_crc).to_bytes(_CRC_BYTES, "big")
 
 
 def _empty(partitions: int) -> bytes:
@@ -156,5 +185,5 @@ def _empty(partitions: int) -> bytes:
     sectors = (partitions + SLOTS_PER_SECTOR - 1) // SLOTS_PER_SECTOR
     content = bytearray(sectors * SECTOR_BYTES)
     for partition in range(partitions):
-        _put(content, partition, 0, 0)
+        _Slot(partition).put(content, 0, 0)
     return bytes(content)

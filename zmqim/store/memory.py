@@ -11,7 +11,7 @@ is the fault that the simulator plants.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
@@ -19,7 +19,7 @@ from typing import Final
 from zmqim.errors import DamagedData
 from zmqim.limits import TEST_WRITE_BUFFER_BYTES
 from zmqim.store.interface import End, Extent, JournalBatch, LoadedPartition, Rows
-from zmqim.store.keys import ENTRY_TAG, JournalState, entry_key, rows_of, runs_of
+from zmqim.store.keys import ENTRY_TAG, JournalState, entry_key, first_new, rows_of
 
 END_OF_KEYS: Final = b"\xff" * 32
 
@@ -30,12 +30,11 @@ class MemoryMark:
     def __init__(self) -> None:
         self.ends: dict[int, End] = {}
 
-    def write(self, batch: JournalBatch, terms: Mapping[int, int]) -> None:
-        """A synced write returned; `terms` are those of the last entries."""
+    def write(self, batch: JournalBatch) -> None:
+        """A synced write returned."""
         for partition, end in batch.lowered.items():
             self.ends[partition] = min(end, self.ends.get(partition, end))
-        for partition, extent in batch.extents.items():
-            end = terms[partition], extent.last
+        for partition, end in batch.ends.items():
             mark = self.ends.get(partition, (0, 0))
             assert end >= mark, f"partition {partition} would end at {end}, below its mark {mark}"
             self.ends[partition] = end
@@ -194,8 +193,8 @@ class MemoryJournal:
         for partition, extent in batch.extents.items():
             before = self._state.extents.get(partition, extent)
             rows += [(entry_key(partition, index), None) for index in _dead(before, extent)]
-        for partition, first, bodies in runs_of(batch):
-            for index, entry in enumerate(bodies, first):
+        for partition, bodies in batch.entries.items():
+            for index, entry in enumerate(bodies, first_new(batch, partition)):
                 rows.append((entry_key(partition, index), entry))
         rows += rows_of(batch, batch.extents)
         self._store.write(rows)

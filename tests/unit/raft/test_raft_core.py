@@ -75,7 +75,7 @@ def test_the_only_voter_counts_itself_only_when_saved() -> None:
     unsaved = one.core.unsaved()
     assert unsaved is not None
     assert (unsaved.hard_state, unsaved.extent) == (HardState(5, 1), LogExtent(1, 1))
-    assert [decode_entry(body).kind for _, body in unsaved.entries] == [EntryKind.NO_OP]
+    assert [decode_entry(body).kind for body in unsaved.entries] == [EntryKind.NO_OP]
     assert one.core.unsaved() is None
     assert one.core.committed() == []
     one.core.saved()

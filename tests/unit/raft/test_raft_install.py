@@ -96,7 +96,7 @@ def test_what_was_received_and_is_not_saved_stays_only_behind_the_snapshot() -> 
     raft.install(6, end_of(held[5]), CONFIG, 0)
     unsaved = raft.unsaved()
     assert unsaved is not None
-    assert [index for index, _ in unsaved.entries] == [7, 8, 9]
+    assert [decode_entry(body).index for body in unsaved.entries] == [7, 8, 9]
 
 
 def test_only_rows_that_are_newer_are_of_use_and_never_to_a_leader() -> None:
@@ -237,6 +237,6 @@ def test_a_leader_whose_rows_are_wrong_leads_no_more() -> None:
     assert (raft.lead, raft.leader, raft.is_damaged) == (None, 0, True)
     unsaved = raft.unsaved()
     assert unsaved is not None
-    assert [index for index, _ in unsaved.entries] == [10]
+    assert [decode_entry(body).index for body in unsaved.entries] == [10]
     raft.saved()
     assert not any(isinstance(message, AppendResult) for message in raft.take_late())

@@ -31,7 +31,8 @@ def empty() -> tuple[Log, Journal]:
 
 
 def save(log: Log, journal: Journal) -> None:
-    journal.bodies.update(log.take_new())
+    new = log.take_new()
+    journal.bodies.update(enumerate(new, log.last + 1 - len(new)))
     log.saved = log.last
 
 
@@ -54,17 +55,17 @@ def test_entries_continue_one_chain_and_their_clock_only_rises() -> None:
     walls = (WALL, WALL, WALL - 500, 0, WALL + 1)
     assert [log.append(3, OPERATION, b"", wall) for wall in walls] == [1, 2, 3, 4, 5]
     new = log.take_new()
-    assert [index for index, _ in new] == [1, 2, 3, 4, 5]
+    assert indices(new) == [1, 2, 3, 4, 5]
     assert [entry.hlc for entry in log.tail] == [
         *((WALL << 16) + step for step in range(4)),
         (WALL + 1) << 16,
     ]
     chain = 0
-    for _, body in new:
+    for body in new:
         assert follows(body, chain)
         chain = decode_entry(body).chain
     assert (log.chain, log.last_term, log.extent) == (chain, 3, LogExtent(1, 5))
-    assert [encode_entry(entry) for entry in log.tail] == [body for _, body in new]
+    assert [encode_entry(entry) for entry in log.tail] == new
     assert not log.has_unsaved
     assert journal.bodies == {}
 
@@ -78,7 +79,7 @@ def test_what_a_leader_sends_is_taken_over_only_if_it_continues_the_chain() -> N
         assert log.take_over(leader.tail[index - 1], journal.bodies[index])
     assert (log.last, log.chain, log.hlc, log.saved) == (3, leader.chain, leader.hlc, 0)
     assert log.tail == leader.tail
-    assert log.take_new() == sorted(journal.bodies.items())
+    assert log.take_new() == [journal.bodies[index] for index in (1, 2, 3)]
 
 
 def test_what_is_taken_over_is_not_kept_for_sending() -> None:

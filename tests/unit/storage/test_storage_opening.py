@@ -57,12 +57,12 @@ def test_entries_that_are_not_what_was_written_are_never_applied(damage: str) ->
     _unapplied(world)
     bodies = world.journal.read(0, 3, 5, 1 << 20)
     if damage == "changed":
-        entries = [(0, 4, bodies[1][:-1] + b"?")]
+        bodies[1] = bodies[1][:-1] + b"?"
     elif damage == "exchanged":
-        entries = [(0, 3, bodies[1]), (0, 4, bodies[0])]
+        bodies[:2] = bodies[1::-1]
     else:
-        entries = [(0, 4, b"short")]
-    world.journal.write(JournalBatch(entries, {0: Extent(1, 5, 0, 0)}))
+        bodies[1] = b"short"
+    world.journal.write(JournalBatch({0: bodies}, {0: Extent(1, 5, 0, 0)}))
     with pytest.raises(DamagedData):
         world.open()
 

@@ -74,7 +74,7 @@ class DiskWorld(StorageWorld):
         for effect in effects:
             match effect:
                 case WriteJournal(batch):
-                    self.stores.write_journal(batch, self.core.terms(batch.extents))
+                    self.stores.write_journal(batch)
                 case WriteState(rows):
                     self.stores.write_rows(rows)
         return [effect for effect in effects if not isinstance(effect, WriteJournal | WriteState)]
@@ -218,22 +218,27 @@ def test_a_crash_around_the_batch_of_a_snapshot_raises_no_alarm(
     folder.mkdir()
     meta_group = topology.partitions
     old = JournalBatch(
-        entries=[(meta_group, index, b"old") for index in range(1, 101)],
+        entries={meta_group: [b"old"] * 100},
         extents={meta_group: Extent(1, 100, 0, 0)},
+        ends={meta_group: (3, 100)},
     )
-    new = JournalBatch(extents={meta_group: Extent(61, 60, 2, 77)}, lowered={meta_group: (2, 60)})
+    new = JournalBatch(
+        extents={meta_group: Extent(61, 60, 2, 77)},
+        ends={meta_group: (2, 60)},
+        lowered={meta_group: (2, 60)},
+    )
     create_stores(folder, UUID, topology, _record(topology))
     stores = open_stores(folder, topology)
-    stores.write_journal(old, {meta_group: 3})
+    stores.write_journal(old)
     stores.keep_witness()
     with pytest.raises(AssertionError, match="below its mark"):
-        stores.write_journal(JournalBatch(extents=new.extents), {meta_group: 2})
+        stores.write_journal(JournalBatch(extents=new.extents, ends=new.ends))
     if written:
-        stores.write_journal(new, {meta_group: 2})
+        stores.write_journal(new)
     else:
         stores.journal.close()  # the power fails between the mark and the batch
         with pytest.raises(DiskError):
-            stores.write_journal(new, {meta_group: 2})
+            stores.write_journal(new)
     stores.close()
     stores = open_stores(folder, topology)
     try:

@@ -179,8 +179,7 @@ def test_a_journal_that_cannot_roll_for_lack_of_room_loses_nothing_acknowledged(
     (small_disk / "filler").write_bytes(bytes(6 * MB))
 
     def append(last: int) -> None:
-        entry = (0, last + 1, b"x" * 1_000)
-        journal.write(JournalBatch([entry], {0: Extent(1, last + 1, 0, 0)}))
+        journal.write(JournalBatch({0: [b"x" * 1_000]}, {0: Extent(1, last + 1, 0, 0)}))
 
     last = writes_before(DiskError, append)
     journal.close()

@@ -32,9 +32,8 @@ def append(journal: LevelJournal, partition: int, extent: Extent, life: int = 0)
     alive = loaded.extent.last if loaded and loaded.extent else extent.first - 1
     while alive < extent.last:
         top = min(alive + 10, extent.last)
-        entries = [(partition, i, body_of(partition, i, life)) for i in range(alive + 1, top + 1)]
-        grown = Extent(extent.first, top, extent.base_term, extent.base_chain)
-        journal.write(JournalBatch(entries=entries, extents={partition: grown}))
+        entries = {partition: bodies(partition, alive + 1, top, life)}
+        journal.write(JournalBatch(entries, {partition: extent.up_to(top)}))
         alive = top
 
 
@@ -62,7 +61,7 @@ def test_everything_that_was_written_comes_back_after_opening_again(open_raft: O
     journal = open_raft(create=True)
     journal.write(
         JournalBatch(
-            entries=[(3, 1, b"a"), (3, 2, b""), (5, 7, b"c")],
+            entries={3: [b"a", b""], 5: [b"c"]},
             extents={3: Extent(1, 2, 0, 0), 5: Extent(7, 7, 4, 2**64 - 1)},
             hard_states={3: b"hard", 9: b"only"},
             replica_metas={3: b"meta"},
@@ -90,8 +89,7 @@ def test_a_new_journal_is_empty_and_stays_so(open_raft: Opener) -> None:
 
 def test_reading_stops_after_the_entry_that_reaches_the_bytes_asked_for(open_raft: Opener) -> None:
     journal = open_raft(create=True)
-    entries = [(0, index, bytes(100)) for index in range(1, 6)]
-    journal.write(JournalBatch(entries=entries, extents={0: Extent(1, 5, 0, 0)}))
+    journal.write(JournalBatch({0: [bytes(100)] * 5}, {0: Extent(1, 5, 0, 0)}))
     assert len(journal.read(0, 1, 5, 250)) == 3
     assert len(journal.read(0, 2, 5, 200)) == 2
     assert len(journal.read(0, 1, 5, 0)) == 1
@@ -109,8 +107,8 @@ def test_reading_what_is_not_alive_is_a_mistake(open_raft: Opener) -> None:
 
 
 def test_entries_without_an_extent_are_a_mistake(open_raft: Opener) -> None:
-    with pytest.raises(AssertionError, match="no extent"):
-        open_raft(create=True).write(JournalBatch(entries=[(0, 1, b"")]))
+    with pytest.raises(KeyError):
+        open_raft(create=True).write(JournalBatch(entries={0: [b""]}))
 
 
 def test_a_truncated_suffix_is_replaced_even_across_generations(
@@ -157,7 +155,7 @@ def test_an_idle_partition_pins_no_generation_because_it_is_carried_forward(
     last = 0
     for _ in range(300):
         last += 10
-        entries = [(1, index, body_of(1, index)) for index in range(last - 9, last + 1)]
+        entries = {1: bodies(1, last - 9, last)}
         journal.write(JournalBatch(entries, {1: Extent(max(1, last - 99), last, 0, 0)}))
         assert len(folders(tmp_path / "raft")) <= 3
     assert "g000001" not in folders(tmp_path / "raft")
@@ -176,7 +174,8 @@ def test_carrying_forward_survives_truncation_in_the_middle_of_it(open_raft: Ope
     forget(journal, 7, Extent(1, 40, 0, 0))
     append(journal, 1, Extent(800, 1_000, 0, 0))
     append(journal, 7, Extent(1, 60, 0, 0), life=1)
-    append(journal, 1, Extent(1_900, 2_000, 0, 0))
+    reset(journal, 1, 1_899)
+    append(journal, 1, Extent(1_900, 2_000, 9, 77))
     expected = bodies(7, 1, 40) + bodies(7, 41, 60, life=1)
     assert journal.read(7, 1, 60, MB) == expected
     assert open_raft().read(7, 1, 60, MB) == expected
@@ -221,22 +220,10 @@ def test_a_log_that_a_snapshot_reset_anywhere_goes_on_with_new_entries_only(
 def test_a_reset_and_what_follows_it_may_come_in_one_batch(open_raft: Opener) -> None:
     journal = open_raft(create=True)
     append(journal, 0, Extent(1, 100, 0, 0))
-    entries = [(0, index, body_of(0, index, 1)) for index in range(51, 54)]
+    entries = {0: bodies(0, 51, 53, life=1)}
     journal.write(JournalBatch(entries, {0: Extent(51, 53, 9, 77)}))
     for look in (lambda: journal, open_raft):
         assert look().read(0, 51, 53, MB) == bodies(0, 51, 53, life=1)
-
-
-def test_entries_that_the_same_turn_appended_and_a_reset_left_out_are_dead(
-    open_raft: Opener,
-) -> None:
-    journal = open_raft(create=True)
-    append(journal, 0, Extent(1, 20, 0, 0))
-    entries = [(0, index, body_of(0, index)) for index in range(21, 31)]
-    journal.write(JournalBatch(entries, {0: Extent(26, 25, 9, 77)}))
-    append(journal, 0, Extent(26, 28, 9, 77), life=1)
-    for look in (lambda: journal, open_raft):
-        assert look().read(0, 26, 28, MB) == bodies(0, 26, 28, life=1)
 
 
 def test_a_conflict_may_reach_back_into_an_older_generation_and_roll_on(
@@ -245,8 +232,7 @@ def test_a_conflict_may_reach_back_into_an_older_generation_and_roll_on(
     journal = open_raft(create=True)
     append(journal, 0, Extent(1, 600, 0, 0))
     assert folders(tmp_path / "raft") == ["g000001", "g000002"]
-    entries = [(0, index, body_of(0, index, 1)) for index in range(81, 86)]
-    journal.write(JournalBatch(entries, {0: Extent(1, 85, 0, 0)}))
+    journal.write(JournalBatch({0: bodies(0, 81, 85, life=1)}, {0: Extent(1, 85, 0, 0)}))
     append(journal, 0, Extent(1, 700, 0, 0), life=1)
     append(journal, 1, Extent(1, 400, 0, 0))
     expected = bodies(0, 1, 80) + bodies(0, 81, 700, life=1)
@@ -428,11 +414,8 @@ def test_a_synced_tail_that_leveldb_drops_silently_is_found_by_the_mark(
 
 def test_a_gap_between_entries_is_damage(open_raft: Opener) -> None:
     journal = open_raft(create=True)
-    journal.write(
-        JournalBatch(
-            entries=[(0, 1, b"a"), (0, 2, b"b"), (0, 4, b"d")], extents={0: Extent(1, 4, 0, 0)}
-        )
-    )
+    journal.write(JournalBatch({0: [b"a", b"b"]}, {0: Extent(1, 2, 0, 0)}))
+    journal.write(JournalBatch({0: [b"d"]}, {0: Extent(1, 4, 0, 0)}))
     with pytest.raises(DamagedData, match="lacks entry 3 of partition 0"):
         journal.read(0, 1, 4, MB)
 
@@ -440,8 +423,8 @@ def test_a_gap_between_entries_is_damage(open_raft: Opener) -> None:
 @pytest.mark.parametrize("missing", [3, 4])
 def test_entries_that_are_lacking_at_the_end_are_damage(open_raft: Opener, missing: int) -> None:
     journal = open_raft(create=True)
-    entries = [(0, index, b"a") for index in range(1, missing)]
-    journal.write(JournalBatch(entries, {0: Extent(1, 4, 0, 0)}))
+    journal.write(JournalBatch({0: [b"a"] * (missing - 1)}, {0: Extent(1, missing - 1, 0, 0)}))
+    forget(journal, 0, Extent(1, 4, 0, 0))
     with pytest.raises(DamagedData, match=f"lacks entry {missing} of partition 0"):
         journal.read(0, 2, 4, MB)
     with pytest.raises(DamagedData, match=f"lacks entry {missing} of partition 0"):
@@ -464,8 +447,7 @@ def test_what_a_turn_appends_to_a_log_is_one_row_unless_it_is_long(
 ) -> None:
     journal = open_raft(create=True, generation_bytes=MB)
     long = RUN_BYTES_MAX // 2
-    entries = [(0, index, b"short") for index in range(1, 51)]
-    entries += [(1, 1, bytes(long)), (1, 2, bytes(long)), (1, 3, bytes(long))]
+    entries = {0: [b"short"] * 50, 1: [bytes(long)] * 3}
     journal.write(JournalBatch(entries, {0: Extent(1, 50, 0, 0), 1: Extent(1, 3, 0, 0)}))
     journal.close()
     rows = open_rows(tmp_path / "raft" / "g000001")
@@ -474,16 +456,10 @@ def test_what_a_turn_appends_to_a_log_is_one_row_unless_it_is_long(
     assert keys == [entry_key(0, 1), entry_key(1, 1), entry_key(1, 3)]
 
 
-def test_entries_of_several_logs_may_come_in_turns_but_of_each_in_order(open_raft: Opener) -> None:
+def test_more_entries_than_the_log_has_are_a_mistake(open_raft: Opener) -> None:
     journal = open_raft(create=True)
-    dead = (2, 5, b"dead")
-    entries = [(1, 1, b"a"), dead, (1, 2, b"b"), (2, 10, b"c")]
-    journal.write(JournalBatch(entries, {1: Extent(1, 2, 0, 0), 2: Extent(10, 10, 0, 0)}))
-    assert journal.read(1, 1, 2, MB) == [b"a", b"b"]
-    assert journal.read(2, 10, 10, MB) == [b"c"]
-    again = [(3, 1, b"a"), (3, 2, b"b"), (3, 2, b"other")]
-    with pytest.raises(AssertionError, match="not in order"):
-        journal.write(JournalBatch(again, {3: Extent(1, 2, 0, 0)}))
+    with pytest.raises(AssertionError, match="partition 3: an entry in front of"):
+        journal.write(JournalBatch({3: [b"a", b"b", b"c"]}, {3: Extent(5, 6, 9, 77)}))
 
 
 def test_after_closing_nothing_is_written(open_raft: Opener) -> None:

@@ -51,10 +51,8 @@ def write(
 ) -> None:
     """Write a batch with that extent, the last `new` entries of which are in it."""
     first = extent.last - new + 1
-    entries = enumerate(bodies(partition, first, extent.last, life), first)
-    journal.write(
-        JournalBatch([(partition, index, body) for index, body in entries], {partition: extent})
-    )
+    entries = {partition: bodies(partition, first, extent.last, life)} if new else {}
+    journal.write(JournalBatch(entries, {partition: extent}))
 
 
 def extents_said(folder: Path) -> dict[int, tuple[int, int]]:

@@ -71,8 +71,8 @@ def test_the_same_seed_loses_the_same() -> None:
 
 def test_what_a_log_left_out_is_gone_at_once_and_does_not_come_back() -> None:
     journal = MemoryJournal()
-    journal.write(JournalBatch([(0, n, b"old") for n in range(1, 11)], {0: Extent(1, 10, 0, 0)}))
-    journal.write(JournalBatch([(0, 5, b"new")], {0: Extent(3, 5, 0, 0)}))
+    journal.write(JournalBatch({0: [b"old"] * 10}, {0: Extent(1, 10, 0, 0)}))
+    journal.write(JournalBatch({0: [b"new"]}, {0: Extent(3, 5, 0, 0)}))
     assert journal.read(0, 3, 5, KB) == [b"old", b"old", b"new"]
     for extent in (Extent(3, 6, 0, 0), Extent(2, 5, 0, 0)):
         journal.write(JournalBatch(extents={0: extent}))  # a log that counts what it has not
@@ -115,7 +115,7 @@ def test_an_unsynced_journal_forgets_its_tail_in_a_crash_and_a_synced_one_does_n
             journal = MemoryJournal(synced=synced)
             for index in range(1, 6):
                 extent = Extent(1, index, 0, 0)
-                journal.write(JournalBatch([(0, index, b"%d" % index)], {0: extent}))
+                journal.write(JournalBatch({0: [b"%d" % index]}, {0: extent}))
             journal.close()
             journal.crash(Random(seed))
             extent_now = journal.load()[0].extent if 0 in journal.load() else None

@@ -245,7 +245,7 @@ class Witnessed:
                     first = self.random.randint(first, last + 1)
             top = last + self.random.randint(1, 12)
             body = b"%d " % self.number * 20
-            batch.entries += [(partition, index, body) for index in range(last + 1, top + 1)]
+            batch.entries[partition] = [body] * (top - last)
             batch.extents[partition] = Extent(first, top, 0, term)
         ends = {p: (extent.base_chain, extent.last) for p, extent in batch.extents.items()}
         batch.lowered = {p: end for p, end in ends.items() if end < self.ends.get(p, (0, 0))}
