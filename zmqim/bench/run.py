@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -14,16 +14,20 @@ from zmqim.bench.plan import Part, Plan, Shape
 from zmqim.bench.prepare import prepare
 from zmqim.bench.report import report_of
 from zmqim.bench.sampling import pids_of, usages_of
-from zmqim.bench.worker import DRAIN_SECONDS, LOGIN_SECONDS, Figures
+from zmqim.bench.worker import DRAIN_SECONDS, LOGIN_SECONDS, Connected, Failed, Figures
 from zmqim.errors import DeadlinePassed, ZmqimError
 
 LINE_BYTES_MAX = 64 * 2**20
-"""A worker's answer holds its histogram: some 100 KB."""
+"""A worker's answer holds its histogram: some 100 KB, and more where latencies spread."""
+FAILED_START = b'{"failed"'
+SHOWN_BYTES = 100
+"""Of an answer that cannot be read."""
 SLACK_SECONDS = 60.0
 SETTLE_SECONDS = 1.0
 Syncs = Callable[[], tuple[int, int]]
 """(journal syncs, journal entries) of all storages so far."""
 Tell = Callable[[str], None]
+AnswerT = TypeVar("AnswerT")
 
 
 class Worker:
@@ -33,22 +37,45 @@ class Worker:
         self.process = process
 
     async def tell(self, line: bytes) -> None:
-        """One line to the worker."""
+        """One line to the worker; ZmqimError if it is gone."""
         assert self.process.stdin is not None
-        self.process.stdin.write(line + b"\n")
-        await self.process.stdin.drain()
+        try:
+            self.process.stdin.write(line + b"\n")
+            await self.process.stdin.drain()
+        except ConnectionError:
+            raise ZmqimError("A load worker ended before its work was done.") from None
 
-    async def heard(self, seconds: float) -> bytes:
+    async def heard(self, kind: type[AnswerT], seconds: float) -> AnswerT:
         """The worker's next line; ZmqimError if it failed, DeadlinePassed if it is silent."""
-        assert self.process.stdout is not None
         try:
             async with asyncio.timeout(seconds):
-                line = await self.process.stdout.readline()
+                line = await self._line()
         except TimeoutError:
             raise DeadlinePassed("A load worker did not answer in time.") from None
-        if not line or b'"failed"' in line:
-            text = line.decode() or "it ended"
-            raise ZmqimError(f"A load worker failed: {text}", hint="zmqim status says more")
+        try:
+            if not line.startswith(FAILED_START):
+                return msgspec.json.decode(line, type=kind)
+            text = msgspec.json.decode(line, type=Failed).failed
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise ZmqimError(
+                f"A load worker's answer cannot be read: {line[:SHOWN_BYTES]!r}",
+                hint="Something else than the worker wrote to its standard output.",
+            ) from None
+        raise ZmqimError(f"A load worker failed: {text}", hint="zmqim status says more")
+
+    async def _line(self) -> bytes:
+        assert self.process.stdout is not None
+        try:
+            line = await self.process.stdout.readline()
+        except ValueError:
+            raise ZmqimError(f"A load worker's answer is above {LINE_BYTES_MAX} bytes.") from None
+        if not line.endswith(b"\n"):
+            code = await self.process.wait()
+            when = "in the middle of its answer" if line else "without an answer"
+            raise ZmqimError(
+                f"A load worker ended with code {code} {when}.",
+                hint="What it wrote above says why.",
+            )
         return line
 
 
@@ -82,15 +109,15 @@ async def measure(
         before, syncs_before = usages_of(pids), syncs()
         await asyncio.sleep(plan.seconds)
         after, syncs_after = usages_of(pids), syncs()
-        answers = [
-            await worker.heard(DRAIN_SECONDS + SLACK_SECONDS + plan.seconds) for worker in workers
+        figures = [
+            await worker.heard(Figures, DRAIN_SECONDS + SLACK_SECONDS + plan.seconds)
+            for worker in workers
         ]
     finally:
         for worker in workers:
             if worker.process.returncode is None:
                 worker.process.kill()
             await worker.process.wait()
-    figures = [msgspec.json.decode(answer, type=Figures) for answer in answers]
     made = (syncs_after[0] - syncs_before[0], syncs_after[1] - syncs_before[1])
     report = report_of(plan, figures, connect_seconds, before, after, idle, made)
     if plan.shape is Shape.CROWD:
@@ -124,5 +151,5 @@ async def _connect(
         part = Part(plan, first, last - first, host, port, tokens[first:last])
         await worker.tell(msgspec.json.encode(part))
     seconds = LOGIN_SECONDS + SLACK_SECONDS + plan.connections / 100
-    lines = await asyncio.gather(*(worker.heard(seconds) for worker in workers))
-    return max(msgspec.json.decode(line, type=dict[str, float])["connected"] for line in lines)
+    answers = await asyncio.gather(*(worker.heard(Connected, seconds) for worker in workers))
+    return max(answer.connected for answer in answers)

@@ -49,6 +49,18 @@ class Figures(msgspec.Struct):
     """The same of the first message, also in the warm-up: for it the router reads the members."""
 
 
+class Connected(msgspec.Struct):
+    """The seconds until the last connection stood."""
+
+    connected: float
+
+
+class Failed(msgspec.Struct):
+    """What a worker says instead when it cannot go on."""
+
+    failed: str
+
+
 class Load:
     """State that the connections of this worker share."""
 
@@ -169,7 +181,7 @@ async def run(part: Part) -> Figures:
     load = Load(part.plan)
     started = perf_counter()
     connections = await connect_all(part, load)
-    say({"connected": perf_counter() - started})
+    say(Connected(perf_counter() - started))
     await asyncio.to_thread(sys.stdin.readline)
     pings = asyncio.create_task(ping_for_ever(connections))
     await offer(part, load, connections, part.plan.warmup)
@@ -203,9 +215,14 @@ async def run(part: Part) -> Figures:
 
 
 def say(value: object) -> None:
-    """One line of JSON for the process that started this one."""
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
-    sys.stdout.flush()
+    """One line of JSON for the process that started this one.
+
+    The kernel may cut a write to a full pipe short: to close uvloop's loop ends its io_uring, and
+    that interrupts what this thread waits for a moment later. A buffered file writes the rest;
+    `sys.stdout` is none with PYTHONUNBUFFERED, and drops it without a word.
+    """
+    with open(sys.stdout.fileno(), "wb", closefd=False) as output:
+        output.write(msgspec.json.encode(value) + b"\n")
 
 
 def main() -> None:
@@ -216,9 +233,11 @@ def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        say(uvloop.run(run(part)))
+        figures = uvloop.run(run(part))
     except (OSError, TimeoutError) as error:
-        say({"failed": str(error) or "no answer to CONNECT, or no message, in time"})
+        say(Failed(str(error) or "no answer to CONNECT, or no message, in time"))
+    else:
+        say(figures)
 
 
 if __name__ == "__main__":
