@@ -16,6 +16,7 @@ from zmqim.chat.channels import is_valid_uid, route_key_of_user
 from zmqim.chat.codes import Reason
 from zmqim.chat.encoding import encode
 from zmqim.chat.queries import UserQuery
+from zmqim.chat.results import UserRow
 from zmqim.gateway.counters import Counters
 from zmqim.gateway.plugin import CloseReason
 from zmqim.gateway.presence import Presence
@@ -42,6 +43,15 @@ class _LoginAsked:
         self.router: NodeName | None = None
         """Whom it was sent to."""
         self.ask_at = 0
+
+
+def _take_send_ban(session: Session, row: UserRow) -> None:
+    """What the row says of sending, unless newer news came while it was read. Where the two are of
+    one version they say the same, or it is 0 and does not say which is newer: a ban holds then."""
+    if row.version > session.ban_version:
+        session.send_ban, session.ban_version = row.send_ban, row.version
+    elif row.version == session.ban_version:
+        session.send_ban = session.send_ban or row.send_ban
 
 
 class Connecting:
@@ -136,7 +146,7 @@ class Connecting:
         elif row.ban:
             self._refuse(now, session, packet, Reason.BANNED)
         else:
-            session.send_ban = session.send_ban or row.send_ban
+            _take_send_ban(session, row)
             session.device_level = row.device_level
             session.user_version = row.version
             session.phase = Phase.ADMITTING
@@ -217,7 +227,7 @@ class Connecting:
         elif not row.salt:
             self._sessions.dismiss(session, Reason.KICKED, "the login was ended")
         else:
-            session.send_ban = session.send_ban or row.send_ban
+            _take_send_ban(session, row)
 
     def _idle(self, now: int, session: Session) -> None:
         if session.phase is Phase.CLOSED:

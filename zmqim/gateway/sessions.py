@@ -104,7 +104,7 @@ class Session:
         """Of the protocol, as the client asked for it."""
         self.send_ban = False
         self.ban_version = 0
-        """Version of the newest news that `send_ban` is from; 0: none came."""
+        """Version of the newest news or row that `send_ban` is from; 0: none came."""
         self.user_version = -1
         """Version of the user's row that admitted it; -1: not read yet."""
         self.takes_events = False

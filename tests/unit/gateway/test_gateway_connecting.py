@@ -153,6 +153,32 @@ class TestSecondReading:
         rig.send(1, "bob")
         assert to_client(rig.turn(), 1) == [Sendack(0, 1, 0, 25, "no-1")]
 
+    @pytest.mark.parametrize(
+        ("in_news", "news", "in_row", "row", "banned"),
+        [
+            (False, 8, True, 7, False),
+            (True, 8, False, 7, True),
+            (False, 7, True, 8, True),
+            (True, 7, False, 8, False),
+            (True, 8, True, 8, True),
+        ],
+    )
+    def test_the_newer_of_row_and_news_says_who_may_send(
+        self, rig: Rig, in_news: bool, news: int, in_row: bool, row: int, banned: bool
+    ) -> None:
+        read = rig.asked[-1]
+        rig.receive(UserChanged(1, "ada", False, in_news, None, 0, news))
+        rig.answer(read, user_row("ada", send_ban=in_row, version=row))
+        rig.send(1, "bob")
+        refused = Sendack(0, 1, 0, 25, "no-1")
+        assert (refused in to_client(rig.turn(), 1)) is banned
+
+    def test_news_older_than_the_row_takes_back_no_send_ban(self, rig: Rig) -> None:
+        rig.answer(rig.asked[-1], user_row("ada", send_ban=True, version=8))
+        rig.receive(UserChanged(1, "ada", False, False, None, 0, 7))
+        rig.send(1, "bob")
+        assert to_client(rig.turn(), 1) == [Sendack(0, 1, 0, 25, "no-1")]
+
     def test_it_is_tried_until_it_succeeds(self, rig: Rig) -> None:
         rig.answer(rig.asked[-1], Rejected(5))
         assert queries(rig.advance(1_100)) == [UserQuery("ada", 0)]
@@ -420,6 +446,17 @@ class TestOpenSessions:
         rig.turn()
         rig.send(2, "ada")
         assert to_client(rig.turn(), 2) == [Sendack(0, 1, 0, 25, "no-1")]
+
+    def test_an_older_row_sets_no_send_ban_that_was_lifted_while_connecting(self, rig: Rig) -> None:
+        rig.accept(2)
+        rig.packets(2, connect_packet("bob"))
+        rig.turn()
+        rig.receive(UserChanged(1, "bob", False, False, None, 0, 8))
+        rig.answer(rig.asked[-1], user_row("bob", send_ban=True, version=7))
+        rig.admit(rig.turn())
+        rig.turn()
+        rig.send(2, "ada")
+        assert to_client(rig.turn(), 2) == []
 
     @pytest.mark.parametrize("banned", [False, True])
     def test_late_news_from_another_router_takes_back_no_newer_send_ban(
