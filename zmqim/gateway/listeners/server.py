@@ -7,7 +7,7 @@ end with its moment to read what was said last are the same over TCP and WebSock
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -16,6 +16,9 @@ from zmqim.gateway.listeners.client import CLOSE_GRACE_SECONDS, Sharing
 from zmqim.gateway.plugin import CloseReason, GatewayPort
 
 BACKLOG: Final = 4_096
+LINGERING_MAX: Final = 400
+"""Connections of one listener that are over and wait for their clients' close: no session counts
+them, and each is a file of `zmqim.gateway.shell.FILES_RESERVED`. Above: closed at once."""
 
 
 class Closable(Protocol):
@@ -31,6 +34,45 @@ class Closable(Protocol):
 ConnectionT = TypeVar("ConnectionT", bound=Closable)
 
 
+class Connections(Generic[ConnectionT]):
+    """The connections of one listener, from accept until they are gone.
+
+    One that the gateway ends lingers: what is said last is written, nothing more is, and what comes
+    is dropped until the client closes too, or for CLOSE_GRACE_SECONDS. To hang up at once on a
+    client that is still sending makes the kernel reset the connection, and takes from the client
+    what it has not read (RFC 1122 4.2.2.13, RFC 6455 7.1).
+    """
+
+    def __init__(self) -> None:
+        self._all: dict[ConnectionT, None] = {}
+        self._lingering: dict[ConnectionT, asyncio.TimerHandle] = {}
+
+    def __iter__(self) -> Iterator[ConnectionT]:
+        return iter(list(self._all))
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, connection: ConnectionT) -> None:
+        """It stands."""
+        self._all[connection] = None
+
+    def linger(self, connection: ConnectionT) -> bool:
+        """It is over, and is aborted after the grace. False: too many linger, so it shall not wait
+        for its client but be closed as soon as everything is written."""
+        has_room = len(self._lingering) < LINGERING_MAX
+        loop = asyncio.get_running_loop()
+        self._lingering[connection] = loop.call_later(CLOSE_GRACE_SECONDS, connection.abort)
+        return has_room
+
+    def remove(self, connection: ConnectionT) -> None:
+        """It is gone."""
+        self._all.pop(connection, None)
+        timer = self._lingering.pop(connection, None)
+        if timer is not None:
+            timer.cancel()
+
+
 class ServerListener(Generic[ConnectionT]):
     """A listener around one asyncio server."""
 
@@ -42,7 +84,7 @@ class ServerListener(Generic[ConnectionT]):
         self._port = port
         self._server: asyncio.Server | None = None
         self._sharing = Sharing()
-        self._connections: dict[ConnectionT, None] = {}
+        self._connections: Connections[ConnectionT] = Connections()
 
     async def _serve(self) -> asyncio.Server:
         """Bind and accept; OSError if the address cannot be bound."""
@@ -67,13 +109,13 @@ class ServerListener(Generic[ConnectionT]):
     async def close(self) -> None:
         """End every connection; what was said last may still be read for a moment."""
         self.stop_accepting()
-        for connection in list(self._connections):
+        for connection in self._connections:
             connection.close(CloseReason.DRAINING)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + CLOSE_GRACE_SECONDS / 2
-        while self._connections and loop.time() < deadline:
+        while len(self._connections) and loop.time() < deadline:
             await asyncio.sleep(0.01)
-        for connection in list(self._connections):
+        for connection in self._connections:
             connection.abort()
 
     @property

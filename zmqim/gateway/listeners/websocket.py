@@ -30,9 +30,9 @@ from picows import (
 )
 
 from zmqim import limits
-from zmqim.gateway.listeners.client import CLOSE_GRACE_SECONDS, Client, JsonClient, WkprotoClient
+from zmqim.gateway.listeners.client import Client, JsonClient, WkprotoClient
 from zmqim.gateway.listeners.library_log import library_log
-from zmqim.gateway.listeners.server import BACKLOG, ServerListener
+from zmqim.gateway.listeners.server import BACKLOG, Connections, ServerListener
 from zmqim.gateway.plugin import CloseReason, GatewayPort
 from zmqim.wkproto.packets import FromServer
 
@@ -81,7 +81,7 @@ class _Connection(WSListener):
     __slots__ = ("_client", "_connections", "_kind", "_port", "_transport", "_wkproto")
 
     def __init__(
-        self, port: GatewayPort, client: WkprotoClient, connections: dict[_Connection, None]
+        self, port: GatewayPort, client: WkprotoClient, connections: Connections[_Connection]
     ) -> None:
         self._port = port
         self._client: Client = client
@@ -98,7 +98,7 @@ class _Connection(WSListener):
         """A client connected, and asked for the right path."""
         stream = transport.underlying_transport
         self._transport = transport
-        self._connections[self] = None
+        self._connections.add(self)
         if self._client.open(self, stream.get_extra_info("peername")):
             stream.set_write_buffer_limits(limits.WRITE_BUFFER_BYTES_MAX)
         else:
@@ -156,7 +156,7 @@ class _Connection(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """The connection is gone."""
-        self._connections.pop(self, None)
+        self._connections.remove(self)
         self._client.leave()
         self._transport = None
 
@@ -179,15 +179,16 @@ class _Connection(WSListener):
                 transport.send(kind, frame)
 
     def close(self, reason: CloseReason) -> None:
-        """Say so, and hang up once the client said the same, or after the grace. To hang up at once
-        on a client that is still sending would take from it what it has not read (RFC 6455 7.1)."""
+        """Say so, and hang up once the client said the same, or after the grace."""
         self._client.session = 0
         transport = self._talking
         if transport is None:
             return
         transport.send_close(WSCloseCode.TRY_AGAIN_LATER if reason.temporary else WSCloseCode.OK)
-        transport.underlying_transport.resume_reading()
-        asyncio.get_running_loop().call_later(CLOSE_GRACE_SECONDS, self.abort)
+        if self._connections.linger(self):
+            transport.underlying_transport.resume_reading()
+        else:
+            transport.disconnect()
 
     def abort(self) -> None:
         """Drop the connection now."""

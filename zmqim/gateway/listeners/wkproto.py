@@ -2,7 +2,7 @@
 
 An idle connection is a transport, a codec and a session: no task, no stream buffers. The core hears
 of a client that does not read at WRITE_BUFFER_BYTES_MAX; one that is closed has CLOSE_GRACE_SECONDS
-to read the rest.
+to read the rest and to close as well.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import cast
 
 from zmqim import limits
-from zmqim.gateway.listeners.client import CLOSE_GRACE_SECONDS, WkprotoClient
-from zmqim.gateway.listeners.server import BACKLOG, ServerListener
+from zmqim.gateway.listeners.client import WkprotoClient
+from zmqim.gateway.listeners.server import BACKLOG, Connections, ServerListener
 from zmqim.gateway.plugin import CloseReason
 from zmqim.wkproto.packets import FromServer
 
@@ -34,12 +34,15 @@ class WkprotoListener(ServerListener["_Connection"]):
 class _Connection(asyncio.Protocol):
     """One TCP connection."""
 
-    __slots__ = ("_client", "_connections", "_transport")
+    __slots__ = ("_client", "_connections", "_talking", "_transport")
 
-    def __init__(self, client: WkprotoClient, connections: dict[_Connection, None]) -> None:
+    def __init__(self, client: WkprotoClient, connections: Connections[_Connection]) -> None:
         self._client = client
         self._connections = connections
         self._transport: asyncio.Transport | None = None
+        """None before and after the connection."""
+        self._talking: asyncio.Transport | None = None
+        """The same, and None once the gateway has said its last."""
 
     # ---- the transport tells -----------------------------------------------------------------
 
@@ -50,12 +53,12 @@ class _Connection(asyncio.Protocol):
         if not self._client.open(self, transport.get_extra_info("peername")):
             transport.abort()
             return
-        self._transport = transport
-        self._connections[self] = None
+        self._transport = self._talking = transport
+        self._connections.add(self)
         transport.set_write_buffer_limits(limits.WRITE_BUFFER_BYTES_MAX)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
+        """Bytes came; the client drops them when its session is over."""
         if not self._client.take(data):
             self.abort()
 
@@ -69,25 +72,28 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone."""
-        self._connections.pop(self, None)
+        self._connections.remove(self)
         self._client.leave()
-        self._transport = None
+        self._transport = self._talking = None
 
     # ---- the gateway tells -------------------------------------------------------------------
 
     def deliver(self, packets: Sequence[FromServer]) -> None:
         """One write for the turn."""
-        transport = self._transport
+        transport = self._talking
         if transport is not None and not transport.is_closing():
             transport.write(b"".join(self._client.frames_of(packets)))
 
     def close(self, reason: CloseReason) -> None:
-        """Close when the client has read what was said, or after the grace."""
+        """Write the rest and say no more, and close once the client does, or after the grace."""
         self._client.session = 0
-        transport = self._transport
-        if transport is not None and not transport.is_closing():
-            if transport.get_write_buffer_size():
-                asyncio.get_running_loop().call_later(CLOSE_GRACE_SECONDS, self.abort)
+        transport, self._talking = self._talking, None
+        if transport is None or transport.is_closing():
+            return
+        if self._connections.linger(self):
+            transport.resume_reading()
+            transport.write_eof()
+        else:
             transport.close()
 
     def abort(self) -> None:
@@ -97,7 +103,7 @@ class _Connection(asyncio.Protocol):
 
     def set_reading(self, on: bool) -> None:
         """Stop or go on reading."""
-        transport = self._transport
+        transport = self._talking
         if transport is None or transport.is_closing():
             return
         if on:
