@@ -269,12 +269,13 @@ class ChatState:
 
     def _send(self, hlc: int, send: SendMessage, payload: bytes, quiet: bool) -> Outcome:
         heads, messages, flags = self.heads, self.messages, send.flags
-        log = base = heads.find(send.channel_type, send.channel_id)
+        channel_type, sender = send.channel_type, send.from_uid
+        log = base = heads.find(channel_type, send.channel_id)
         if flags & _SYNC_ONCE:
-            log = heads.find(send.channel_type, send.channel_id, True)
+            log = heads.find(channel_type, send.channel_id, True)
         key = b""
         if log.chan16:
-            key = messages.first_key(log, send.from_uid, send.client_msg_no)
+            key = messages.first_key(log, sender, send.client_msg_no)
             first = messages.first(log, key)
             if first is not None:
                 return self._unsent(_answer_again(first, send.payload))
@@ -284,13 +285,13 @@ class ChatState:
         if not log.dirty:
             heads.changed(log)
         if not key:
-            key = messages.first_key(log, send.from_uid, send.client_msg_no)
+            key = messages.first_key(log, sender, send.client_msg_no)
         head = log.head
         sequence = head.last_sequence = head.last_sequence + 1
         if flags & _RED_DOT:
             head.red_count += 1
         if log is base:
-            self.senders.note(log, send.from_uid)
+            self.senders.note(log, sender)
         if sequence == 1 and (derived := begun(log, self.applied.index, self._partitions)):
             self._put_outbox(derived)
         applied = self.applied
@@ -300,7 +301,7 @@ class ChatState:
         messages.put(log, message_id, hlc, payload, key)
         if quiet:
             return _NOTICED
-        if send.channel_type == _TOPIC:
+        if channel_type == _TOPIC:
             base = self._audience(send)
         version = base.head.member_version
         notice = _message_notice(version, send, payload, sequence, message_id, hlc)

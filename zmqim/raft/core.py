@@ -327,8 +327,9 @@ class RaftCore:
     # ---- the inside: terms and roles -------------------------------------------------------------
 
     def _to(self, target: int, term: int | None = None) -> tuple[int, bytes, int, int, int]:
-        partition, group, replica = self.identity
-        return partition, group, replica, target, self.term if term is None else term
+        me = self.identity
+        term = self.term if term is None else term
+        return me.partition, me.group, me.replica, target, term
 
     def _take_term(self, term: int, voted_for: int) -> None:
         """In each term one vote: a term only rises, a vote once given stays."""
@@ -422,11 +423,13 @@ class RaftCore:
         return index
 
     def _answered(self, now: int, result: AppendResult) -> None:
-        self.term_seen(result.term)
-        lead = self.lead
-        if lead is not None and result.term == self.term and lead.answered(now, result):
+        term, lead = result.term, self.lead
+        if term > self.term:
+            self.term_seen(term)
+        elif lead is not None and term == self.term and lead.answered(now, result):
             self.commit = lead.commit(self.commit)
-            self._late += lead.handing()
+            if lead.handing_to:
+                self._late += lead.handing()
 
     def _appended(self, append: Append) -> None:
         source, prev = append.source, append.prev_index

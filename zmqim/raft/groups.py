@@ -164,29 +164,34 @@ class Groups:
 
     def led(self) -> list[RaftCore]:
         """The groups that are led here."""
-        cores = [self.cores[partition] for partition in self._lead_since]
-        return [core for core in cores if core.lead is not None]
+        return [core for p in self._lead_since if (core := self.cores[p]).lead is not None]
 
     # ---- messages --------------------------------------------------------------------------------
 
     def receive(self, now: int, wall_ms: int, source: NodeName, message: GroupBody) -> None:
         """A message of a group; what does not fit its group is dropped and counted."""
         core, kind = self.fenced(source, message), type(message)
-        is_asked = kind is VoteRequest or kind is TimeoutNow
-        if core is None or (is_asked and not self._votes(message.partition)):
+        if core is None:
             return
+        is_append = kind is Append
+        is_answer = not is_append and kind is AppendResult
+        is_alive, stamp = False, 0
+        if not (is_append or is_answer):
+            is_call = kind is TimeoutNow
+            if (is_call or kind is VoteRequest) and not self._votes(message.partition):
+                return
+            is_alive = kind is VoteRequest and self._leader_alive(now, core)
+            # Only a vote or a hand-over may begin a term, whose NO-OP is stamped.
+            stamp = self.peers.stamp(wall_ms) if is_call or kind is VoteResult else 0
         before = (core.leader, core.hard_state.term, core.role)
         peer = self.peers.make(now, source)
-        alive = kind is VoteRequest and self._leader_alive(now, core)
-        # Only a vote or a hand-over may begin a term, whose NO-OP is stamped.
-        stamp = self.peers.stamp(wall_ms) if kind is VoteResult or kind is TimeoutNow else 0
         try:
-            core.receive(now, stamp, message, leader_alive=alive)
+            core.receive(now, stamp, message, leader_alive=is_alive)
         except WireError:
             self.counters["fenced"] += 1
-        if kind is Append and message.source == core.leader:
+        if is_append and message.source == core.leader:
             peer.pulse_at = now
-        if kind is AppendResult and not core.is_news and core.role is before[2]:
+        if is_answer and not core.is_news and core.role is before[2]:
             # What the last follower holds is committed without it: only its pulse is to say so.
             peer.told.dirty.add(message.partition)
         else:
@@ -289,8 +294,7 @@ class Groups:
             # We were stopped or starved: silence of the others until now says nothing.
             for peer in self.peers.by_name.values():
                 peer.excuse(now)
-        due = [partition for partition, when in self._stand_at.items() if when <= now]
-        for partition in due:
+        for partition in [p for p, when in self._stand_at.items() if when <= now]:
             self._stand(now, wall_ms, partition)
         if self.peers.by_name and now >= self._next_round:
             self._watch_leaders(now)

@@ -63,12 +63,12 @@ class Lead:
 
     def held(self) -> int:
         """The highest index that a majority of the voters holds on disk."""
-        progress = self.progress
         me = self._identity.replica
-        saved = self._log.saved
-        matches = [saved if voter == me else progress[voter].match for voter in self._voters]
-        matches.sort(reverse=True)
-        return matches[self.quorum - 1]
+        matches: list[int] = []
+        for voter in self._voters:
+            matches.append(self._log.saved if voter == me else self.progress[voter].match)
+        matches.sort()
+        return matches[-self.quorum]
 
     def commit(self, before: int) -> int:
         """What is committed now: entries are counted only from the own term on (Raft 5.4.2)."""
@@ -80,17 +80,18 @@ class Lead:
         progress = self.progress.get(result.source)
         if progress is None:
             return False
+        match = result.match
         progress.is_damaged = result.damaged
-        if result.damaged:
+        if progress.is_damaged:
             progress.match = 0  # It may have lost what it had acknowledged.
             if progress.sending is not SNAPSHOT:
                 progress.probe(progress.match + 1)
             return False
         if not result.accepted:
-            progress.refused(result.refused, result.match)
+            progress.refused(result.refused, match)
             return False
-        assert result.match <= self._log.last, "a follower holds more than its leader"
-        return progress.accepted(now, result.match)
+        assert match <= self._log.last, "a follower holds more than its leader"
+        return progress.accepted(now, match)
 
     # ---- feeding ---------------------------------------------------------------------------------
 

@@ -42,12 +42,15 @@ class HardState(NamedTuple):
             raise WireError(f"not a hard state: {len(body)} bytes") from None
 
 
-class Identity(NamedTuple):
+class Identity:
     """Which replica of which group this is. `group` are the first 8 bytes of the group uuid."""
 
-    partition: int
-    group: bytes
-    replica: int
+    __slots__ = ("group", "partition", "replica")
+
+    def __init__(self, partition: int, group: bytes, replica: int) -> None:
+        self.partition = partition
+        self.group = group
+        self.replica = replica
 
 
 class Unsaved:

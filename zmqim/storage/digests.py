@@ -124,7 +124,8 @@ class Digests:
         leader, term, upto = self._told.get(replica.partition, (0, 0, 0))
         if (leader, term) != (raft.leader, raft.term):
             upto = 0
-        number, group, me = raft.identity
+        identity = raft.identity
+        number, group, me = identity.partition, identity.group, identity.replica
         for index, digest in notes.items():
             if index > upto:
                 ends = (number, group, me, raft.leader, raft.term)

@@ -154,7 +154,8 @@ class Offering:
         assert term == applied.term
         self._last += 1
         self.counters["snapshots_opened"] += 1
-        partition, history, me = raft.identity
+        identity = raft.identity
+        partition, history, me = identity.partition, identity.group, identity.replica
         offer = SnapshotOffer(
             partition,
             history,

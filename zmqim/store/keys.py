@@ -83,10 +83,10 @@ def runs_of(entries: list[bytes]) -> list[list[bytes]]:
     """The new entries of a log, cut into runs: one, unless they are long."""
     runs: list[list[bytes]] = []
     run: list[bytes] = []
-    size = 0
+    size, longest = 0, RUN_BYTES_MAX
     for body in entries:
         size += len(body)
-        if size > RUN_BYTES_MAX and run:
+        if size > longest and run:
             runs.append(run)
             run, size = [], len(body)
         run.append(body)

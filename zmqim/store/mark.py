@@ -37,6 +37,7 @@ _SLOT: Final = Struct(">IQQI")
 _HEAD: Final = Struct(">IQ")
 _HEAD_BYTES: Final = 12
 _CRC_BYTES: Final = 4
+_tail_into: Final = Struct(">QI").pack_into
 
 assert (_SLOT.size, _HEAD.size) == (SLOT_BYTES, _HEAD_BYTES)
 assert SLOT_BYTES * SLOTS_PER_SECTOR <= SECTOR_BYTES
@@ -169,15 +170,15 @@ class _Slot:
 
     def put(self, content: bytearray, term: int, index: int) -> None:
         """Another end. The index rises in every turn, the term hardly ever."""
-        place, stop = self.place, self.place + SLOT_BYTES
+        place = self.place
         middle = place + _HEAD_BYTES
         if term != self._head_term:
             head = _HEAD.pack(self._partition, term)
             content[place:middle] = head
             self._head_term, self._head_crc = term, crc32(head)
         self.term, self.index = term, index
-        tail = index.to_bytes(8, "big")
-        content[middle:stop] = tail + crc32(tail, self._head_crc).to_bytes(_CRC_BYTES, "big")
+        crc = crc32(index.to_bytes(8, "big"), self._head_crc)
+        _tail_into(content, middle, index, crc)
 
 
 def _empty(partitions: int) -> bytes:
