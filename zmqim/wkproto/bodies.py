@@ -32,7 +32,10 @@ _U64: Final = Struct(">Q")
 _SENDACK: Final = {False: Struct(">qIIB"), True: Struct(">qIQB")}
 _RECVACK: Final = {False: Struct(">qI"), True: Struct(">qQ")}
 """By whether the sequence has 8 bytes."""
-_FRAME_OF_SENDACK: Final = Struct(">BBqIIB")
+_unpack_recvack: Final = _RECVACK[False].unpack_from
+_unpack_wide_recvack: Final = _RECVACK[True].unpack_from
+_pack_sendack: Final = Struct(">BBqIIB").pack
+"""The whole frame up to version 5."""
 _SENDACK_SIZE: Final = 17
 _SENDACK_FIRST: Final = PacketType.SENDACK << 4
 """A plain number: an enumeration's member costs a look-up for each frame."""
@@ -123,7 +126,7 @@ def read_sendack(flags: int, body: bytes, version: int) -> Sendack:
 def frame_of_sendack(packet: Sendack, version: int) -> bytes:
     """Versions 1 to 5 have a fixed size; version 6 ends with the client_msg_no."""
     if not has_wide_sequence(version, packet.message_seq):
-        return _FRAME_OF_SENDACK.pack(
+        return _pack_sendack(
             _SENDACK_FIRST | packet.flags,
             _SENDACK_SIZE,
             packet.message_id,
@@ -140,7 +143,8 @@ def frame_of_sendack(packet: Sendack, version: int) -> bytes:
 
 def read_recvack(flags: int, body: bytes, version: int) -> Recvack:
     """Two numbers."""
-    message_id, message_seq = _RECVACK[version >= 6].unpack_from(body)
+    unpack = _unpack_wide_recvack if version >= 6 else _unpack_recvack
+    message_id, message_seq = unpack(body)
     return Recvack(message_id, message_seq, flags)
 
 

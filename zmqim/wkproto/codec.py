@@ -63,6 +63,7 @@ ENTROPY_BYTES: Final = KEY_BYTES + SALT_BYTES
 _SUCCESS: Final = 1
 _CONNECT: Final = int(PacketType.CONNECT)
 _SEND: Final = int(PacketType.SEND)
+_RECVACK: Final = int(PacketType.RECVACK)
 _CONNACK: Final = int(PacketType.CONNACK)
 _RECV: Final = int(PacketType.RECV)
 """Plain numbers: an enumeration's member costs a look-up for each frame."""
@@ -159,6 +160,8 @@ class ServerCodec(_Codec[FromClient]):
         if type(packet) is Recv:
             assert self._cipher is not None, "a RECV before the CONNECT"
             return frame_of_recv(packet, self.version, self._cipher)
+        if type(packet) is Sendack:
+            return bodies.frame_of_sendack(packet, self.version)
         if type(packet) is Connack:
             return self._frame_of_connack(packet)
         return _PLAIN_FRAMES[type(packet)](packet, self.version)
@@ -171,6 +174,8 @@ class ServerCodec(_Codec[FromClient]):
     def _read(self, packet_type: int, flags: int, body: bytes) -> FromClient:
         if packet_type == _SEND and self._cipher is not None:
             return read_send(flags, body, self.version, self._cipher)
+        if packet_type == _RECVACK and self.version:
+            return bodies.read_recvack(flags, body, self.version)
         if not self.version:
             if packet_type != _CONNECT:
                 raise WireError(f"packet type {packet_type} came before CONNECT")

@@ -18,7 +18,6 @@ from __future__ import annotations
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
-from hashlib import md5
 from hmac import compare_digest
 from typing import Final
 
@@ -27,11 +26,23 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 
+try:
+    # OpenSSL's, which hashlib prefers, takes twice as long for a few hundred bytes: most of it is
+    # the making of contexts.
+    from _md5 import md5  # type: ignore[import-not-found]
+except ImportError:
+    from hashlib import md5
+
 KEY_BYTES: Final = 32
 SALT_BYTES: Final = 16
 MSG_KEY_BYTES: Final = 32
 BLOCK_BYTES: Final = 16
 _SALT_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+_to_base64: Final = b2a_base64
+_from_base64: Final = a2b_base64
+_md5: Final = md5
+_number_of: Final = int.from_bytes
+"""Names of this module for what each message calls: compiled code looks up all others."""
 _PADDINGS: Final = [bytes([16 - excess]) * (16 - excess) for excess in range(16)]
 
 
@@ -95,9 +106,9 @@ class SessionCipher:
         """`plain`, which is whole blocks with their padding, as base64 ciphertext."""
         more = self._encrypt_more or self._start_encrypting()
         ciphertext = more(self._before + plain)
-        last = int.from_bytes(ciphertext[-16:], "big")
+        last = _number_of(ciphertext[-16:], "big")
         self._before = (last ^ self._decrypted_iv).to_bytes(16, "big")
-        return b2a_base64(ciphertext[16:], newline=False)
+        return _to_base64(ciphertext[16:], newline=False)
 
     def _start_encrypting(self) -> Callable[[bytes], bytes]:
         cipher = Cipher(AES(self._key), CBC(bytes(BLOCK_BYTES)))
@@ -113,7 +124,7 @@ class SessionCipher:
     def decrypt(self, wire: bytes) -> bytes:
         """The plain bytes of base64 ciphertext; `UndecryptablePayload` if there are none."""
         try:
-            ciphertext = a2b_base64(wire, strict_mode=True)
+            ciphertext = _from_base64(wire, strict_mode=True)
         except Base64Error as error:
             raise UndecryptablePayload(str(error)) from None
         size = len(ciphertext)
@@ -131,12 +142,12 @@ class SessionCipher:
 
     def msg_key(self, signed: bytes) -> bytes:
         """The 32 hex characters that sign the concatenated fields `signed`."""
-        wire = self.encrypt_padded(signed + _PADDINGS[len(signed) % 16])
-        return md5(wire, usedforsecurity=False).hexdigest().encode()
+        return self.msg_key_padded(signed + _PADDINGS[len(signed) % 16])
 
     def msg_key_padded(self, signed: bytes) -> bytes:
         """The same for fields that already have their padding."""
-        return md5(self.encrypt_padded(signed), usedforsecurity=False).hexdigest().encode()
+        digits: str = _md5(self.encrypt_padded(signed), usedforsecurity=False).hexdigest()
+        return digits.encode()
 
     def verifies(self, msg_key: bytes, signed: bytes) -> bool:
         """Whether `msg_key` signs `signed`."""

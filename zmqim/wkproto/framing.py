@@ -9,6 +9,7 @@ A frame that this side may not receive is refused at its first byte, before any 
 from __future__ import annotations
 
 from collections.abc import Container
+from struct import Struct
 from typing import Final
 
 from zmqim.errors import WireError
@@ -16,6 +17,9 @@ from zmqim.limits import FRAME_BYTES_MAX, STRING_BYTES_MAX
 from zmqim.wkproto.packets import PacketType
 
 LENGTH_BYTES_MAX: Final = 4
+_pack_long_head: Final = Struct("BBB").pack
+_STRING_BYTES_MAX: Final = STRING_BYTES_MAX
+"""By itself: an imported name costs a look-up for each string."""
 _ONE_BYTE_FRAMES: Final = frozenset((int(PacketType.PING), int(PacketType.PONG)))
 
 
@@ -97,7 +101,7 @@ def frame_head(first: int, size: int) -> bytes:
     if size < 0x80:
         return bytes((first, size))
     if size < 0x4000:
-        return bytes((first, size & 0x7F | 0x80, size >> 7))
+        return _pack_long_head(first, size & 0x7F | 0x80, size >> 7)
     if size > FRAME_BYTES_MAX:
         raise WireError(f"frame of {size} bytes, allowed are {FRAME_BYTES_MAX}")
     head = bytearray((first,))
@@ -115,8 +119,8 @@ def text_field(text: str) -> bytes:
 
 def octets_field(octets: bytes) -> bytes:
     """The same for the string's bytes."""
-    if len(octets) > STRING_BYTES_MAX:
-        raise WireError(f"string of {len(octets)} bytes, allowed are {STRING_BYTES_MAX}")
+    if len(octets) > _STRING_BYTES_MAX:
+        raise WireError(f"string of {len(octets)} bytes, allowed are {_STRING_BYTES_MAX}")
     return len(octets).to_bytes(2, "big") + octets
 
 
@@ -124,7 +128,7 @@ def read_octets(body: bytes, at: int) -> tuple[bytes, int]:
     """The bytes of the string at `at`, and where the next field begins."""
     start = at + 2
     end = start + (body[at] << 8 | body[at + 1])
-    if end > len(body) or end - start > STRING_BYTES_MAX:
+    if end > len(body) or end - start > _STRING_BYTES_MAX:
         raise WireError("a string is longer than its frame or than 32,767 bytes")
     return body[start:end], end
 

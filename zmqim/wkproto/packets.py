@@ -4,6 +4,7 @@ The gateway's core and the Python SDK speak in these; `zmqim.wkproto.codec` alon
 layout in each protocol version (wukongim.md 1.4). Everything that belongs to a connection and not
 to a packet stays in the codec: the version, the keys, signatures and encryption. So the payload of
 a `Send` is already plain, and a `Recv` holds the plain payload for whichever session encodes it.
+The four that each message costs stand in `zmqim.wkproto.frequent`.
 
 `flags` is the low nibble of the header byte (`zmqim.chat.codes.MessageFlag`).
 """
@@ -13,6 +14,11 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 
 import msgspec
+
+from zmqim.wkproto.frequent import Recv as Recv
+from zmqim.wkproto.frequent import Recvack as Recvack
+from zmqim.wkproto.frequent import Send as Send
+from zmqim.wkproto.frequent import Sendack as Sendack
 
 
 class PacketType(IntEnum):
@@ -45,7 +51,7 @@ class Setting(IntFlag):
 
 
 class _Packet(msgspec.Struct, frozen=True, gc=False):
-    """Common shape of all packets: an immutable value that the garbage collector need not see."""
+    """Common shape of the others: an immutable value that the garbage collector need not see."""
 
 
 class Connect(_Packet, frozen=True):
@@ -78,22 +84,6 @@ class Connack(_Packet, frozen=True):
     salt: str = ""
 
 
-class Send(_Packet, frozen=True):
-    """C→S: one message. `channel_id` is the peer's uid in a person channel."""
-
-    client_seq: int
-    client_msg_no: str
-    channel_id: str
-    channel_type: int
-    payload: bytes
-    setting: int = 0
-    flags: int = 0
-    expire: int = 0
-    topic: str = ""
-    stream_no: str = ""
-    """Only of versions 2 to 4 with `Setting.STREAM`; nothing is done with it."""
-
-
 class BadSend(_Packet, frozen=True):
     """A SEND whose signature (`reason` 8) or encryption (9) is wrong: for a SENDACK with `reason`.
 
@@ -103,43 +93,6 @@ class BadSend(_Packet, frozen=True):
     client_seq: int
     client_msg_no: str
     reason: int
-    flags: int = 0
-
-
-class Sendack(_Packet, frozen=True):
-    """S→C: the answer to one SEND. `client_msg_no` is written to clients of version 6 only."""
-
-    message_id: int
-    client_seq: int
-    message_seq: int
-    reason: int
-    client_msg_no: str = ""
-    flags: int = 0
-
-
-class Recv(_Packet, frozen=True):
-    """S→C: one message as its receiver sees it (a person channel is named by the peer)."""
-
-    message_id: int
-    message_seq: int
-    timestamp: int
-    """Unix seconds."""
-    from_uid: str
-    channel_id: str
-    channel_type: int
-    client_msg_no: str
-    payload: bytes
-    setting: int = 0
-    flags: int = 0
-    expire: int = 0
-    topic: str = ""
-
-
-class Recvack(_Packet, frozen=True):
-    """C→S: the message arrived. `flags` repeats the RECV's."""
-
-    message_id: int
-    message_seq: int
     flags: int = 0
 
 

@@ -37,13 +37,16 @@ _KEPT_IN_RECV: Final = 0xFF & ~int(Setting.STREAM | Setting.OLD_STREAM | Setting
 STREAM stands alone: it says that events will follow."""
 _SEND_HEAD: Final = Struct(">BI")
 _EXPIRE: Final = Struct(">I")
+_pack_type_and_expire: Final = Struct(">BI").pack
+_pack_setting_and_size: Final = Struct(">BH").pack
 _RECV_IDS: Final = {False: Struct(">qII"), True: Struct(">qQI")}
 """Message id, sequence, seconds; by whether the sequence has 8 bytes."""
+_pack_recv_ids: Final = _RECV_IDS[False].pack
+_pack_wide_recv_ids: Final = _RECV_IDS[True].pack
 _SEND_FIRST: Final = PacketType.SEND << 4
 _RECV_FIRST: Final = PacketType.RECV << 4
 """Plain numbers: an enumeration's member costs a look-up for each frame."""
 _STREAM_ID_SIZE: Final = 8
-_MSG_KEY_SIZE: Final = MSG_KEY_BYTES.to_bytes(2, "big")
 _read_send_head: Final = _SEND_HEAD.unpack_from
 _read_expire: Final = _EXPIRE.unpack_from
 
@@ -154,21 +157,24 @@ def _signed_of_recv(packet: Recv) -> bytes:
 def _layout_of_recv(packet: Recv, version: int, wire_size: int) -> tuple[bytes, bytes]:
     """What stands before and behind the msgKey, up to a payload of `wire_size` bytes."""
     setting = packet.setting & (_KEPT_IN_RECV | _STREAM if version >= 5 else _KEPT_IN_RECV)
-    ids = _RECV_IDS[has_wide_sequence(version, packet.message_seq)]
+    is_wide = has_wide_sequence(version, packet.message_seq)
+    pack_ids = _pack_wide_recv_ids if is_wide else _pack_recv_ids
+    channel_type = packet.channel_type
     middle = b"".join(
         (
             octets_field(packet.from_uid.encode()),
             octets_field(packet.channel_id.encode()),
-            bytes((packet.channel_type,)),
-            _EXPIRE.pack(packet.expire) if version >= 3 else b"",
+            _pack_type_and_expire(channel_type, packet.expire)
+            if version >= 3
+            else bytes((channel_type,)),
             octets_field(packet.client_msg_no.encode()),
-            ids.pack(packet.message_id, packet.message_seq, packet.timestamp),
+            pack_ids(packet.message_id, packet.message_seq, packet.timestamp),
             text_field(packet.topic) if setting & _TOPIC else b"",
         )
     )
     size = 3 + MSG_KEY_BYTES + len(middle) + wire_size
     head = frame_head(_RECV_FIRST | packet.flags, size)
-    return head + bytes((setting,)) + _MSG_KEY_SIZE, middle
+    return head + _pack_setting_and_size(setting, MSG_KEY_BYTES), middle
 
 
 class SharedRecv:
