@@ -165,7 +165,7 @@ class Bench:
 
     def _written(self, effects: list[Effect]) -> dict[int, bytes]:
         """The RECVACKs for what the effects write."""
-        said = [effect for effect in effects if isinstance(effect, ToClient)]
+        said = [(one.session, one.packets) for one in effects if isinstance(one, ToClient)]
         began = perf_counter()
         for session, packets in said:
             self.servers[session].encode(packets)

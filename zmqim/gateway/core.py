@@ -117,7 +117,7 @@ class GatewayCore:
             origin,
         )
         self._approving = Approving(self._sessions, self._sending)
-        self._send = self._sending.send
+        self._uses_hook = False
         self._command_acks = CommandAcks(self._requests, self._wheel, self.counters)
         self._pushing = Pushing(
             self._sessions, self._requests, self._wheel, self.counters, self._command_acks, origin
@@ -218,15 +218,16 @@ class GatewayCore:
             return
         found.active_at = now
         found.packets_in += len(packets)
-        send, acknowledged = self._send, self._pushing.acknowledged
         for packet in packets:
-            kind = type(packet)
             if found.phase is not OPEN:
                 self._before_open(now, found, packet)
-            elif kind is Send:
-                send(now, found, packet)  # type: ignore[arg-type]
-            elif kind is Recvack:
-                acknowledged(now, found, packet.message_id)  # type: ignore[union-attr]
+            elif isinstance(packet, Send):
+                if self._uses_hook:
+                    self._approving.send(now, found, packet)
+                else:
+                    self._sending.send(now, found, packet)
+            elif isinstance(packet, Recvack):
+                self._pushing.acknowledged(now, found, packet.message_id)
             else:
                 self._rare(found, packet)
 
@@ -298,7 +299,7 @@ class GatewayCore:
 
     def use_hook(self) -> None:
         """From now on each SEND is asked for by the effect `AskHook` before it is proposed."""
-        self._send = self._approving.send
+        self._uses_hook = True
 
     def hook_answered(self, now: Milliseconds, token: int, verdict: HookVerdict) -> None:
         """What the application, or the topology in its place, says of a SEND."""
@@ -346,10 +347,10 @@ class GatewayCore:
         """A message of a linked process."""
         match message:
             case Answers():
-                sent, asked = self._sending.answered, self._requests.answered
                 for answer in message.items:
-                    if not sent(now, answer.request, answer.code, answer.result):
-                        asked(now, answer.request, answer.code, answer.result)
+                    request, code, result = answer.request, answer.code, answer.result
+                    if not self._sending.answered(now, request, code, result):
+                        self._requests.answered(now, request, code, result)
             case Deliver():
                 self._fan_out.deliver(now, source, message)
             case Plan():

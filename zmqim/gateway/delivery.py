@@ -118,11 +118,10 @@ class FanOut:
         assert isinstance(operation, SendMessage)
         message = Message(item.sequence, item.message_id, item.hlc, operation)
         by_number = self._sessions.by_number
-        push = self._pushing.push
         for number in audience:
             session = by_number.get(number)
             if session is not None and session.phase is OPEN:
-                push(now, session, message)
+                self._pushing.push(now, session, message)
 
     def dirty(self, now: int, source: NodeName, message: Dirty) -> None:
         """Ranges that were not sent: the sessions pull them."""

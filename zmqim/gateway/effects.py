@@ -6,18 +6,36 @@ written before the connection ends.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from zmqim.bus.effects import Send
 from zmqim.gateway.plugin import CloseReason, Draft, SessionChanged
 from zmqim.wkproto.packets import FromServer
 
 
-class ToClient(NamedTuple):
-    """Write these packets to the client: all that the turn has for it, in order."""
+class ToClient:
+    """Write these packets to the client: all that the turn has for it, in order. Never changed; a
+    plain class for the reason of `Send`."""
 
-    session: int
-    packets: list[FromServer]
+    __slots__ = ("packets", "session")
+    __match_args__: ClassVar = ("session", "packets")
+
+    def __init__(self, session: int, packets: list[FromServer]) -> None:
+        self.session = session
+        self.packets = packets
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, ToClient)
+            and self.session == other.session
+            and self.packets == other.packets
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.session, *self.packets))
+
+    def __repr__(self) -> str:
+        return f"ToClient(session={self.session!r}, packets={self.packets!r})"
 
 
 class CloseClient(NamedTuple):

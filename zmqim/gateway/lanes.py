@@ -98,7 +98,9 @@ class Lane:
 
 def batch_of(queue: list[Waiting]) -> tuple[list[Waiting], list[Waiting]]:
     """The beginning of `queue` that fits into a frame, and the rest."""
-    size = sum([each.size for each in queue]) + ITEM_OVERHEAD_BYTES * len(queue)
+    size = 0
+    for each in queue:
+        size += each.size + ITEM_OVERHEAD_BYTES
     if len(queue) <= limits.BATCH_ITEMS_MAX and size <= limits.BATCH_BYTES_MAX:
         return queue, []
     left = limits.BATCH_BYTES_MAX

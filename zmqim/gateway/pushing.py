@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec.structs import astuple
+
 from zmqim import limits
 from zmqim.bus.messages import ItemKind
 from zmqim.chat.channels import peer_of, route_key_of_channel
@@ -85,61 +87,73 @@ class Message:
         "_others",
         "_own",
         "channel_id",
+        "channel_type",
+        "client_msg_no",
+        "expire",
         "expires_at",
+        "flags",
+        "from_uid",
         "hlc",
         "key",
         "message_id",
-        "operation",
         "origin",
+        "payload",
         "sequence",
+        "setting",
         "size",
+        "topic",
     )
 
     def __init__(self, sequence: int, message_id: int, hlc: int, operation: SendMessage) -> None:
         self.sequence = sequence
         self.message_id = message_id
         self.hlc = hlc
-        self.operation = operation
-        self.origin = operation.origin
-        self.expires_at = expiry_of(hlc, operation.expire)
-        self.key: ChannelKey = (
-            operation.channel_type,
-            operation.channel_id,
-            operation.flags & _SYNC_ONCE != 0,
-        )
-        self.size = len(operation.payload) + PUSH_OVERHEAD_BYTES
+        # By one call: each look-up of a struct's field costs compiled code as much.
+        fields = astuple(operation)
+        self.channel_type: int = fields[0]
+        self.channel_id: str = fields[1]
+        self.from_uid: str = fields[2]
+        self.client_msg_no: str = fields[3]
+        self.payload: bytes = fields[4]
+        self.setting: int = fields[5]
+        self.flags: int = fields[6]
+        self.expire: int = fields[7]
+        self.topic: str = fields[8]
+        self.origin: int = fields[9]
+        self.expires_at = expiry_of(hlc, self.expire)
+        self.key: ChannelKey = (self.channel_type, self.channel_id, self.flags & _SYNC_ONCE != 0)
+        self.size = len(self.payload) + PUSH_OVERHEAD_BYTES
         self._others: Recv | None = None
         self._own: Recv | None = None
 
     def for_uid(self, uid: str) -> Recv:
         """The message as `uid` sees it: a person channel is the peer; the sender's own other
         devices get no red dot."""
-        if uid == self.operation.from_uid:
+        if uid == self.from_uid:
             if self._own is None:
-                self._own = self._recv(uid, self.operation.flags & ~_RED_DOT)
+                self._own = self._recv(uid, self.flags & ~_RED_DOT)
             return self._own
         if self._others is None:
-            self._others = self._recv(uid, self.operation.flags)
+            self._others = self._recv(uid, self.flags)
         return self._others
 
     def _recv(self, uid: str, flags: int) -> Recv:
-        operation = self.operation
-        channel_id = operation.channel_id
-        if operation.channel_type == _PERSON:
+        channel_id = self.channel_id
+        if self.channel_type == _PERSON:
             channel_id = peer_of(channel_id, uid)
         return Recv(
             self.message_id,
             self.sequence,
             seconds_of(self.hlc),
-            operation.from_uid,
+            self.from_uid,
             channel_id,
-            operation.channel_type,
-            operation.client_msg_no,
-            operation.payload,
-            operation.setting & _RECV_SETTING,
+            self.channel_type,
+            self.client_msg_no,
+            self.payload,
+            self.setting & _RECV_SETTING,
             flags & _RECV_FLAGS,
-            operation.expire,
-            operation.topic,
+            self.expire,
+            self.topic,
         )
 
 

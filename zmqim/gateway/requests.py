@@ -9,7 +9,7 @@ deadline. SENDs are kept by `sending`, with the same pauses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Final
 
 from zmqim import limits
@@ -72,7 +72,7 @@ class Routers:
         self._linked: dict[NodeName, None] = {}
         self._seen: tuple[NodeName, ...] = ()
         self._by_partition: dict[int, tuple[NodeName, ...]] = {}
-        self._submits: dict[NodeName, list[Sequence[Item]]] = {}
+        self._submits: dict[NodeName, tuple[list[Sequence[Item]], list[int]]] = {}
 
     def partition_of(self, key: bytes) -> PartitionId:
         """The partition of a route key."""
@@ -121,15 +121,18 @@ class Routers:
             self._by_partition[partition] = routers
         return routers[tries // limits.ROUTER_TRIES % len(routers)] if routers else None
 
-    def submit(self, router: NodeName, items: Sequence[Item]) -> None:
+    def submit(self, router: NodeName, items: Sequence[Item], size: int) -> None:
         """Put items, in order, into the turn's `Submit` for that router: all into the same one.
 
-        So a leader that changes takes all of them or none. They keep to a frame's bounds.
+        So a leader that changes takes all of them or none. They keep to a frame's bounds; `size` is
+        what they take of one, about.
         """
         waiting = self._submits.get(router)
         if waiting is None:
-            waiting = self._submits[router] = []
-        waiting.append(items)
+            waiting = self._submits[router] = ([], [])
+        parts, sizes = waiting
+        parts.append(items)
+        sizes.append(size)
 
     def flush(self) -> list[Send]:
         """One `Submit` a router, more only where a frame's bounds are reached."""
@@ -138,14 +141,9 @@ class Routers:
         submits, self._submits = self._submits, {}
         return [
             Send(name, Submit(items))
-            for name, parts in submits.items()
-            for items in runs_in_frames(parts, [size_of(part) for part in parts])
+            for name, (parts, sizes) in submits.items()
+            for items in runs_in_frames(parts, sizes)
         ]
-
-
-def size_of(items: Iterable[Item]) -> int:
-    """Bytes of the items in a frame, about."""
-    return sum([len(item.body) + ITEM_OVERHEAD_BYTES for item in items])
 
 
 class Asked:
@@ -227,7 +225,8 @@ class Requests:
         if router is None:
             self._again(now, asked, limits.LEADER_RETRY_MS_MAX)
             return
-        self._routers.submit(router, (asked.item,))
+        size = len(asked.item.body) + ITEM_OVERHEAD_BYTES
+        self._routers.submit(router, (asked.item,), size)
         asked.retry_at = now + asked.patience
         self._wheel.add(min(asked.retry_at, asked.deadline), self._due, asked)
 

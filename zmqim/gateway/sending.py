@@ -46,6 +46,7 @@ from zmqim.gateway.requests import (
     BUSY,
     DISK_FULL,
     DONE,
+    ITEM_OVERHEAD_BYTES,
     UNKNOWN,
     Numbers,
     Requests,
@@ -239,13 +240,15 @@ class Sending:
             return
         waiting = self._waiting
         items = []
+        size = 0
         for each in lane.flight:
             if each.item.request in waiting:
                 items.append(each.item)
+                size += each.size + ITEM_OVERHEAD_BYTES
                 if each.proposed:
                     each.doubtful = True
                 each.proposed = True
-        self._routers.submit(router, items)
+        self._routers.submit(router, items, size)
         self._look_at(lane, now + lane.patience)
 
     def _again(self, now: int, lane: Lane, longest: int) -> None:
