@@ -38,6 +38,12 @@ OVERHEAD_BYTES: Final = HEADER.size + PREFIX.size + CHECKSUM.size
 TYPE_OFFSET: Final = HEADER.size
 """Where the type of a frame's first message stands."""
 _ROOM: Final = bytes(PREFIX.size)
+_HEADER_BYTES: Final = HEADER.size
+_PREFIX_BYTES: Final = PREFIX.size
+_CHECKSUM_BYTES: Final = CHECKSUM.size
+_unpack_header: Final = HEADER.unpack_from
+_unpack_prefix: Final = PREFIX.unpack_from
+_unpack_checksum: Final = CHECKSUM.unpack_from
 
 
 class FrameError(WireError):
@@ -119,7 +125,7 @@ def append(frame: bytearray, message: Message) -> None:
     start = len(frame)
     frame += _ROOM
     _encode_into(message, frame, -1)
-    size = len(frame) - start - PREFIX.size
+    size = len(frame) - start - _PREFIX_BYTES
     PREFIX.pack_into(frame, start, MESSAGE_CODES[type(message)], size)
 
 
@@ -180,16 +186,16 @@ class Codec:
         size = len(frame)
         if size < OVERHEAD_BYTES:
             raise BadLength(f"{size} bytes, a frame has at least {OVERHEAD_BYTES}")
-        magic, version, cluster, *fields = HEADER.unpack_from(frame)
+        magic, version, cluster, node, life, to_node, to_life, link = _unpack_header(frame)
         if magic != MAGIC:
             raise BadMagic(f"begins with {magic!r}")
         if version != PROTOCOL_VERSION:
             raise BadVersion(version)
-        end = size - CHECKSUM.size
+        end = size - _CHECKSUM_BYTES
         messages = memoryview(frame)[:end]
-        if crc32(messages) != CHECKSUM.unpack_from(frame, end)[0]:
+        if crc32(messages) != _unpack_checksum(frame, end)[0]:
             raise BadChecksum("the checksum does not match")
-        header = Header(*fields)
+        header = Header(node, life, to_node, to_life, link)
         if cluster != self._cluster:
             raise BadCluster(cluster, header, frame[TYPE_OFFSET])
         return header, _messages(messages)
@@ -198,12 +204,12 @@ class Codec:
 def _messages(view: memoryview) -> Iterator[Message]:
     """What stands between header and checksum."""
     end = len(view)
-    offset = HEADER.size
+    offset = _HEADER_BYTES
     while offset < end:
-        body = offset + PREFIX.size
+        body = offset + _PREFIX_BYTES
         if body > end:
             raise BadLength("the last message has no length")
-        code, size = PREFIX.unpack_from(view, offset)
+        code, size = _unpack_prefix(view, offset)
         offset = body + size
         if offset > end:
             raise BadLength(f"a message of {size} bytes where {end - body} are left")

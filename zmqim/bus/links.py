@@ -57,14 +57,19 @@ from zmqim.limits import (
 )
 
 
-class _Arrival(NamedTuple):
-    """A frame on its way through the table."""
+class _Arrival:
+    """A frame on its way through the table. A plain class for the reason of `Send`."""
 
-    now: Milliseconds
-    link: Link
-    route: bytes
-    header: Header
-    message: Message
+    __slots__ = ("header", "link", "message", "now", "route")
+
+    def __init__(
+        self, now: Milliseconds, link: Link, route: bytes, header: Header, message: Message
+    ) -> None:
+        self.now = now
+        self.link = link
+        self.route = route
+        self.header = header
+        self.message = message
 
 
 class _Rejected(NamedTuple):
@@ -358,7 +363,7 @@ class Links:
         self._events.append(Reply(arrival.route, WhoAreYou(), arrival.header))
 
     def _come_up(self, arrival: _Arrival) -> None:
-        now, link, _, header, welcome = arrival
+        link, header, welcome = arrival.link, arrival.header, arrival.message
         assert isinstance(welcome, Welcome)
         if header.link != link.number or not self._is_for_us(header):
             self._stale(arrival)
@@ -367,10 +372,10 @@ class Links:
             raise LinkFault("wrong_name", link.complaint)
         if (welcome.node_uuid, welcome.incarnation) != header[:2]:
             raise LinkFault("bad_welcome", f"the Welcome of {welcome.name} names another life")
-        self._stand(now, link, State.UP, header)
+        self._stand(arrival.now, link, State.UP, header)
 
     def _note_refusal(self, arrival: _Arrival) -> None:
-        now, link, _, header, refusal = arrival
+        now, link, header, refusal = arrival.now, arrival.link, arrival.header, arrival.message
         assert isinstance(refusal, JoinRefused)
         if header.link != link.number or not self._is_for_us(header):
             self._stale(arrival)
@@ -381,7 +386,8 @@ class Links:
         self._wake_by(now)
 
     def _admit(self, arrival: _Arrival) -> None:
-        now, link, route, header, hello = arrival
+        now, link, route = arrival.now, arrival.link, arrival.route
+        header, hello = arrival.header, arrival.message
         assert isinstance(hello, Hello)
         name = NodeName(hello.name)
         if self._leaving:
@@ -410,7 +416,7 @@ class Links:
 
     def _readmit(self, arrival: _Arrival) -> None:
         """A Hello while the name has a link: repeated, the next link, or another life."""
-        now, link, _, header, _ = arrival
+        now, link, header = arrival.now, arrival.link, arrival.header
         peer = link.peer
         assert peer is not None
         if header.from_node != peer.node_uuid:

@@ -9,6 +9,7 @@ by itself, up to BUS_FRAME_BYTES_MAX.
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 from zmqim.bus.envelope import CHECKSUM, append, seal
 from zmqim.bus.messages import Message
@@ -18,6 +19,13 @@ from zmqim.limits import (
     PEER_QUEUE_BYTES_MAX,
     PEER_QUEUE_MESSAGES_MAX,
 )
+
+_CHECKSUM_BYTES: Final = CHECKSUM.size
+_FRAME_BYTES_MAX: Final = BUS_FRAME_BYTES_MAX
+_FRAME_BYTES: Final = BATCH_BYTES_MAX
+_QUEUE_BYTES_MAX: Final = PEER_QUEUE_BYTES_MAX
+_QUEUE_MESSAGES_MAX: Final = PEER_QUEUE_MESSAGES_MAX
+"""By names of this module: imported ones are looked up for each message."""
 
 
 class Outbox:
@@ -41,19 +49,19 @@ class Outbox:
 
     def put(self, message: Message) -> str:
         """Queue a message; else the name under which its refusal is counted."""
-        if self.messages >= PEER_QUEUE_MESSAGES_MAX:
+        if self.messages >= _QUEUE_MESSAGES_MAX:
             return "sends_queue_full"
         frame = self._frame
         start = len(frame)
         append(frame, message)
         size = len(frame) - start
-        if len(self._header) + size + CHECKSUM.size > BUS_FRAME_BYTES_MAX:
+        if len(self._header) + size + _CHECKSUM_BYTES > _FRAME_BYTES_MAX:
             del frame[start:]
             return "sends_too_large"
-        if self.bytes + size > PEER_QUEUE_BYTES_MAX:
+        if self.bytes + size > _QUEUE_BYTES_MAX:
             del frame[start:]
             return "sends_queue_full"
-        if len(frame) + CHECKSUM.size > BATCH_BYTES_MAX and self._frame_messages:
+        if len(frame) + _CHECKSUM_BYTES > _FRAME_BYTES and self._frame_messages:
             moved = frame[start:]
             del frame[start:]
             self._seal()
@@ -73,7 +81,7 @@ class Outbox:
         """ZeroMQ took the frame that `next_frame` gave."""
         frame, count = self._sealed.popleft()
         self.messages -= count
-        self.bytes -= len(frame) - len(self._header) - CHECKSUM.size
+        self.bytes -= len(frame) - len(self._header) - _CHECKSUM_BYTES
 
     def _seal(self) -> None:
         assert self._frame_messages

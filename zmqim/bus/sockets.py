@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum, auto
 from random import Random
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -51,18 +51,27 @@ _NOBLOCK_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 Buffer = bytes | bytearray | memoryview
 
 
-class FromDialed(NamedTuple):
-    """A frame from the process that we dialled under that name."""
+class FromDialed:
+    """A frame from the process that we dialled under that name. This one and the next are plain
+    classes for the reason of `zmqim.bus.effects.Send`."""
 
-    name: NodeName
-    frame: Buffer
+    __slots__ = ("frame", "name")
+    __match_args__: ClassVar = ("name", "frame")
+
+    def __init__(self, name: NodeName, frame: Buffer) -> None:
+        self.name = name
+        self.frame = frame
 
 
-class FromAccepted(NamedTuple):
+class FromAccepted:
     """A frame from a connection that was dialled to us."""
 
-    route: bytes
-    frame: Buffer
+    __slots__ = ("frame", "route")
+    __match_args__: ClassVar = ("route", "frame")
+
+    def __init__(self, route: bytes, frame: Buffer) -> None:
+        self.route = route
+        self.frame = frame
 
 
 class FromPublisher(NamedTuple):

@@ -13,7 +13,7 @@ from zmqim.bus.messages import Plan
 from zmqim.ids import Channel, NodeName
 from zmqim.router.presence import Place
 
-Places = Mapping[str, tuple[Place, ...]]
+Places = dict[str, tuple[Place, ...]]
 
 
 class PlanList:

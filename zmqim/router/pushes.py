@@ -7,7 +7,7 @@ message it leaves no mark: who misses one reads it with the next (`zmqim.chat.st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from zmqim.bus.messages import Delivery
 from zmqim.chat.notices import EventNotice, MessageNotice, UserNotice
@@ -16,14 +16,12 @@ from zmqim.router.credits import GatewayLink, TurnMark
 from zmqim.router.plans import LargeChannel, Places
 
 Pushed = MessageNotice | EventNotice
-_Head = tuple[int, str, int, int, int, bytes]
-"""The fields of a `Delivery` before its sessions."""
 
 
 class Pushes:
     """Puts deliveries into the links of gateways."""
 
-    def __init__(self, links: Mapping[NodeName, GatewayLink], places: Places) -> None:
+    def __init__(self, links: dict[NodeName, GatewayLink], places: Places) -> None:
         """Both belong to others, who change them."""
         self._links = links
         self._places = places
@@ -34,25 +32,26 @@ class Pushes:
         places = self._places
         sessions: dict[NodeName, list[int]] = {}
         for uid in uids:
-            for gateway, session in places.get(uid, ()):
-                if gateway in sessions:
-                    sessions[gateway].append(session)
-                else:
+            found = places.get(uid)
+            if found is None:
+                continue
+            for gateway, session in found:
+                listed = sessions.get(gateway)
+                if listed is None:
                     sessions[gateway] = [session]
+                else:
+                    listed.append(session)
         if not sessions:
             return
-        links = self._links
-        head = _head_of(notice)
         for gateway, listed in sessions.items():
-            delivery = Delivery(*head, listed)
-            link = links[gateway]
+            delivery = _delivery_of(notice, listed)
+            link = self._links[gateway]
             if not link.push(delivery, mark):
                 link.leave_out(delivery, listed)
         self.deliveries += len(sessions)
 
     def push_by_plan(self, notice: Pushed, large: LargeChannel, mark: TurnMark | None) -> None:
         """The same for a large channel: a gateway that does not hold its list gets that first."""
-        head = _head_of(notice)
         for gateway, one in large.lists.items():
             if not one.sessions:
                 continue
@@ -60,7 +59,7 @@ class Pushes:
             has_credit = link.has_credit()
             if has_credit and (plan := one.change()) is not None:
                 link.change_plan(plan)
-            delivery = Delivery(*head, [], large.number, one.version)
+            delivery = _delivery_of(notice, [], large.number, one.version)
             if not (has_credit and link.push(delivery, mark)):
                 link.leave_out(delivery, one.sessions, (large.number, one.revision))
             self.deliveries += 1
@@ -72,15 +71,21 @@ class Pushes:
             self._links[gateway].change_user(notice, mark)
 
 
-def _head_of(notice: Pushed) -> _Head:
+def _delivery_of(
+    notice: Pushed, sessions: list[int], plan: int = 0, plan_version: int = 0
+) -> Delivery:
     if type(notice) is MessageNotice:
-        return (
+        return Delivery(
             notice.channel_type,
             notice.channel_id,
             notice.sequence,
             notice.message_id,
             notice.hlc,
             notice.operation,
+            sessions,
+            plan,
+            plan_version,
         )
     assert isinstance(notice, EventNotice)
-    return notice.channel_type, notice.channel_id, 0, 0, 0, notice.body
+    kind, name = notice.channel_type, notice.channel_id
+    return Delivery(kind, name, 0, 0, 0, notice.body, sessions, plan, plan_version)

@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
+from msgspec.structs import astuple
+
 from zmqim.bus.batches import in_frames, runs_in_frames
 from zmqim.bus.effects import Peer, Send
 from zmqim.bus.messages import (
@@ -39,6 +41,8 @@ PARTITION_CACHE_MAX = 65_536
 it, so it is not `Final`.)"""
 
 _NOT_LEADER: Final = int(OutcomeCode.NOT_LEADER)
+_fields_of: Final = astuple
+"""All fields of a struct by one call, where each by its name would cost compiled code as much."""
 
 
 class Ring(Protocol):
@@ -162,17 +166,20 @@ class Routing:
         parts: dict[NodeName, list[RoutedItem]] = {}
         self.items_in_flight += len(items)
         for item in items:
-            partition = partitions.get(item.key)
+            request, key, kind, body = _fields_of(item)
+            partition = partitions.get(key)
             if partition is None:
-                partition = self._remember(item.key)
+                partition = self._remember(key)
             storage = asked[partition]
-            routed = RoutedItem(origin, item.request, partition, item.kind, item.body)
+            routed = RoutedItem(origin, request, partition, kind, body)
             if storage is None:
                 self._refuse(routed, OutcomeCode.UNAVAILABLE)
-            elif storage in parts:
-                parts[storage].append(routed)
-            else:
+                continue
+            part = parts.get(storage)
+            if part is None:
                 parts[storage] = [routed]
+            else:
+                part.append(routed)
         for storage, part in parts.items():
             self._propose(storage, part)
         self.items_routed += len(items)
@@ -200,26 +207,26 @@ class Routing:
 
     def outcomes(self, source: NodeName, items: Sequence[Outcome]) -> None:
         """Hand a storage's outcomes to whoever asked. NOT_LEADER corrects who is asked."""
-        for item in items:
-            if item.code == _NOT_LEADER:
-                self._not_leader(source, item.partition, item.result)
-        self._hand_out(items)
-
-    def _hand_out(self, items: Sequence[Outcome]) -> None:
-        names = self._names
-        answers = self._answers
         self.items_in_flight = max(0, self.items_in_flight - len(items))
         for item in items:
-            name = names.get(item.origin)
-            if name is None:
-                if item.origin == OWN_ORIGIN:
-                    self._own_outcomes.append(item)
-                continue
-            answer = Answer(item.request, item.code, item.result)
-            if name in answers:
-                answers[name].append(answer)
+            origin, request, partition, code, result = _fields_of(item)
+            if code == _NOT_LEADER:
+                self._not_leader(source, partition, result)
+            if origin == OWN_ORIGIN:
+                self._own_outcomes.append(item)
             else:
-                answers[name] = [answer]
+                self._answer(origin, request, code, result)
+
+    def _answer(self, origin: int, request: int, code: int, result: bytes) -> None:
+        name = self._names.get(origin)
+        if name is None:
+            return
+        answer = Answer(request, code, result)
+        answers = self._answers.get(name)
+        if answers is None:
+            self._answers[name] = [answer]
+        else:
+            answers.append(answer)
 
     def undelivered(self, to: NodeName, proposal: Propose) -> None:
         """The bus refused a `Propose`: nothing of it was proposed."""
@@ -229,7 +236,12 @@ class Routing:
 
     def _refuse(self, item: RoutedItem, code: OutcomeCode) -> None:
         self.items_refused += 1
-        self._hand_out([Outcome(item.origin, item.request, item.partition, code, b"")])
+        self.items_in_flight = max(0, self.items_in_flight - 1)
+        if item.origin == OWN_ORIGIN:
+            outcome = Outcome(OWN_ORIGIN, item.request, item.partition, code, b"")
+            self._own_outcomes.append(outcome)
+        else:
+            self._answer(item.origin, item.request, code, b"")
 
     # End of the turn -----------------------------------------------------------------------------
 
