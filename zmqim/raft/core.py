@@ -328,8 +328,7 @@ class RaftCore:
 
     def _to(self, target: int, term: int | None = None) -> tuple[int, bytes, int, int, int]:
         me = self.identity
-        term = self.term if term is None else term
-        return me.partition, me.group, me.replica, target, term
+        return me.partition, me.group, me.replica, target, self.term if term is None else term
 
     def _take_term(self, term: int, voted_for: int) -> None:
         """In each term one vote: a term only rises, a vote once given stays."""
@@ -428,8 +427,7 @@ class RaftCore:
             self.term_seen(term)
         elif lead is not None and term == self.term and lead.answered(now, result):
             self.commit = lead.commit(self.commit)
-            if lead.handing_to:
-                self._late += lead.handing()
+            self._late += lead.handing() if lead.handing_to else []
 
     def _appended(self, append: Append) -> None:
         source, prev = append.source, append.prev_index
