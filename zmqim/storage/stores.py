@@ -54,6 +54,7 @@ class Stores:
 
         An end that goes down is told to the witness before.
         """
+        assert batch.ends.keys() == batch.extents.keys(), "the witness is to hear of every end"
         self.mark.announce(batch.ends, batch.lowered)
         began = perf_counter_ns()
         self.journal.write(batch)

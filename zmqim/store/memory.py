@@ -32,6 +32,7 @@ class MemoryMark:
 
     def write(self, batch: JournalBatch) -> None:
         """A synced write returned."""
+        assert batch.ends.keys() == batch.extents.keys(), "the witness is to hear of every end"
         for partition, end in batch.lowered.items():
             self.ends[partition] = min(end, self.ends.get(partition, end))
         for partition, end in batch.ends.items():

@@ -231,6 +231,8 @@ def test_a_crash_around_the_batch_of_a_snapshot_raises_no_alarm(
     stores = open_stores(folder, topology)
     stores.write_journal(old)
     stores.keep_witness()
+    with pytest.raises(AssertionError, match="hear of every end"):
+        stores.write_journal(JournalBatch(extents=new.extents))
     with pytest.raises(AssertionError, match="below its mark"):
         stores.write_journal(JournalBatch(extents=new.extents, ends=new.ends))
     if written:
