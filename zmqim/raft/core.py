@@ -427,7 +427,7 @@ class RaftCore:
             self.term_seen(term)
         elif lead is not None and term == self.term and lead.answered(now, result):
             self.commit = lead.commit(self.commit)
-            self._late += lead.handing() if lead.handing_to else []
+            self._late += lead.handing()
 
     def _appended(self, append: Append) -> None:
         source, prev = append.source, append.prev_index

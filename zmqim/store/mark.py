@@ -78,7 +78,8 @@ class DurableMark:
         """
         for number, (term, index) in ends.items():
             slot = self._slots[number]
-            if term < slot.term or (term == slot.term and index < slot.index):
+            is_lower = term < slot.term or (term == slot.term and index < slot.index)
+            if is_lower or number in lowered:
                 low = lowered.get(number, slot.end)
                 end = term, index
                 assert end >= low, f"partition {number} would end at {end}, below its mark {low}"

@@ -41,7 +41,6 @@ _SALT_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012
 _to_base64: Final = b2a_base64
 _from_base64: Final = a2b_base64
 _md5: Final = md5
-_number_of: Final = int.from_bytes
 """Names of this module for what each message calls: compiled code looks up all others."""
 _PADDINGS: Final = [bytes([16 - excess]) * (16 - excess) for excess in range(16)]
 
@@ -106,7 +105,7 @@ class SessionCipher:
         """`plain`, which is whole blocks with their padding, as base64 ciphertext."""
         more = self._encrypt_more or self._start_encrypting()
         ciphertext = more(self._before + plain)
-        last = _number_of(ciphertext[-16:], "big")
+        last = int.from_bytes(ciphertext[-16:], "big")
         self._before = (last ^ self._decrypted_iv).to_bytes(16, "big")
         return _to_base64(ciphertext[16:], newline=False)
 

@@ -119,6 +119,8 @@ def test_a_lower_end_that_was_not_announced_is_a_mistake_found_before_it_is_writ
         mark.announce({1: (3, 99)}, {})
     with pytest.raises(AssertionError, match="below its mark"):
         mark.announce({1: (2, 59)}, {1: (2, 60)})
+    with pytest.raises(AssertionError, match="below its mark"):
+        mark.announce({1: (4, 50)}, {1: (4, 60)})
     mark.announce({1: (4, 1)}, {})
 
 
