@@ -7,6 +7,7 @@
 //   out  {"event": "status", "status", "reason"}     {"event": "sendack", "seq", "id", "message_seq", "reason"}
 //        {"event": "message", "id", "seq", "from", "channel", "type", "text", "timestamp", "red_dot", "dup", …}
 //        {"event": "history", "messages": [like message]}
+//        {"event": "error", "text"}: what the SDK threw
 //        Status 4 is a kick. What the SDK logs goes to stderr.
 import { register } from "node:module";
 import { createInterface } from "node:readline";
@@ -56,9 +57,10 @@ sdk.chatManager.addMessageListener((message) => {
   tell({ event: "message", ...fieldsOf(message) });
 });
 // In a browser the page goes on: such as when the SDK pings a socket that is still connecting.
-for (const kind of ["unhandledRejection", "uncaughtException"]) {
-  process.on(kind, (error) => tell({ event: "error", text: String(error) }));
+function tellError(error) {
+  tell({ event: "error", text: String(error) });
 }
+for (const kind of ["unhandledRejection", "uncaughtException"]) process.on(kind, tellError);
 
 const actions = {
   connect({ addr, uid, token }) {
@@ -86,6 +88,10 @@ const actions = {
 tell({ event: "ready" });
 for await (const line of createInterface({ input: process.stdin })) {
   const command = JSON.parse(line);
-  actions[command.do](command);
+  try {
+    actions[command.do](command);
+  } catch (error) {
+    tellError(error); // thrown out of the loop it would end all further commands
+  }
 }
 process.exit(0);

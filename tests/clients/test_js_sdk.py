@@ -17,7 +17,8 @@ pytestmark = [
     pytest.mark.needs_node,
     pytest.mark.skipif(bool(missing()), reason=missing() or "nothing is missing"),
 ]
-PERSON, GROUP = 1, 2
+PERSON, GROUP, DATA = 1, 2, 7
+NOT_ALLOWED = 11
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,21 @@ def test_a_wrong_token_is_refused_with_reason_2_and_not_tried_again(
     assert (status["status"], status["reason"]) == (REFUSED, 2)
     assert one.expect("status")["status"] == DISCONNECTED
     assert one.quiet("status", 4)  # it reconnects after 3 s when it does
+
+
+def test_a_command_that_fails_in_the_sdk_does_not_end_those_behind_it(
+    cluster: Any, api: Api, user: Callable[[], SdkUser]
+) -> None:
+    """As in a page: the SDK throws where it writes to a socket that is still connecting, and says
+    what it has to say once it is connected."""
+    uid = fresh("user")
+    one = user()
+    one.do("connect", addr=cluster.ws, uid=uid, token=token_for(api, uid, WEB))
+    one.do("subscribe", channel=fresh("data"), type=DATA)
+    assert "CONNECTING" in one.expect("error")["text"]
+    assert one.expect("suback")["reason"] == NOT_ALLOWED
+    one.do("listen", on=True)
+    assert one.expect("listening")["on"]
 
 
 @pytest.mark.promise("P4")
