@@ -1,9 +1,9 @@
 """Disks, groups and leaders of the meta group that fail; reports and asks that come late or twice.
 
-Each group is its committed configuration and at most one appended after it, led as REPLICATION.md
-2.8 says: a leader makes a step only under its present, committed configuration, if enough voters
-live. The meta group is the real state machine; its leaders come and go, and a deposed one goes on
-for a while with what it knew.
+Each group is its committed configuration and at most one appended after it, led as
+docs/REPLICATION.md 7 says: a leader makes a step only under its present, committed configuration,
+if enough voters live. The meta group is the real state machine; its leaders come and go, and a
+deposed one goes on for a while with what it knew.
 """
 
 from __future__ import annotations

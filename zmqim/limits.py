@@ -11,7 +11,7 @@ MB = 1024 * KB
 
 # ---- client protocol -------------------------------------------------------------------------
 FRAME_BYTES_MAX = 1 * MB
-"""WKProto remaining length (wukongim.md 1.1), and a JSON-RPC message. Above: the connection is
+"""WKProto remaining length (WuKongIM v2.2), and a JSON-RPC message. Above: the connection is
 closed."""
 CONNECT_FRAME_BYTES_MAX = 16 * KB
 """A CONNECT, the only frame or message that an unauthenticated client may send. Above: closed.
@@ -132,7 +132,7 @@ SUSPECT_TO_DOWN_MS = 2_000
 """SUSPECT for so long (times local health) without refutation becomes DOWN."""
 LOCAL_HEALTH_MAX = 8
 MEMBERS_MAX = 64
-"""Processes of one cluster with a full heartbeat mesh (GOSSIP_AND_FANOUT.md 3.5)."""
+"""Processes of one cluster with a full heartbeat mesh (promise P12)."""
 
 # ---- presence and fan-out --------------------------------------------------------------------
 PRESENCE_BATCH_MAX = 1_000
@@ -213,7 +213,7 @@ STREAMS_ENDED_MAX = 4
 STREAM_FOLD_EVENTS = 256
 """Events after which the snapshot of a lane is written anew: what a read has to put together."""
 EVENTS_PAGE_MAX = 2_000
-"""Events in one answer (wukongim.md 3.2)."""
+"""Events in one answer (WuKongIM v2.2)."""
 STAMP_AGE_MS_MAX = 5_000
 """How far a partition's clock may be behind when conversations are read; above, an entry is logged,
 so that the next version that a client gets is not older. Nobody asks: nothing is logged."""
@@ -344,7 +344,7 @@ CONTROL_ANSWER_MS = 2_000
 CONTROL_BYTES_MAX = 4 * MB
 """An answer on a control socket. Above: the asker gives up."""
 CAUGHT_UP_ENTRIES_MAX = 1_000
-"""What a voter may lack and still be shown as a whole copy (REPLICATION.md 2.8). From here on
+"""What a voter may lack and still be shown as a whole copy (docs/REPLICATION.md 7). From here on
 `zmqim status` says that it is catching up."""
 
 # ---- HTTP ------------------------------------------------------------------------------------
@@ -389,9 +389,9 @@ SEND_BATCH_MS_MAX = 60_000
 HTTP_ANSWER_BYTES_MAX = 16 * MB
 """Messages in one answer about many channels. Above: the channels left say so."""
 SYNC_BATCH_ITEMS_MAX = 200
-"""Channels of one /channel/messagesyncbatch (wukongim.md 3.4)."""
+"""Channels of one /channel/messagesyncbatch (WuKongIM v2.2)."""
 BENCH_ITEMS_MAX = 10_000
-"""Users, channels or lists of members in one call of /bench/v1, as of the peer (wukongim.md 7.5).
+"""Users, channels or lists of members in one call of /bench/v1, as of the peer (WuKongIM v2.2).
 Above: HTTP 400. All lists together name HTTP_LIST_MAX uids at most."""
 CONNECTIONS_PAGE_MAX = 1_000
 """Rows of one /connz. Above: HTTP 400; `offset` goes on."""

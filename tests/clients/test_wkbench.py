@@ -3,7 +3,7 @@
 Its Go client is played by hand (`LoadClient`), apart from our own codec: it writes and reads
 version 6 whatever CONNACK says, seals each SEND with the key of CONNACK, finds the SENDACK by
 (clientSeq, clientMsgNo), where clientSeq is the number of a message in its channel and so comes
-again in the next channel, acknowledges what it receives, and pings (wukongim.md 7.5).
+again in the next channel, acknowledges what it receives, and pings.
 """
 
 from __future__ import annotations

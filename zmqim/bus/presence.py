@@ -1,7 +1,7 @@
 """How a presence entry counts in a shard's digest: gateways and routers must agree on it.
 
 A digest is the number of entries and the XOR of their hashes, so an entry that comes or goes
-changes it without a look at the others (GOSSIP_AND_FANOUT.md 4.2).
+changes it without a look at the others (docs/adr/0001).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The messages between storages: one replicated log per partition (REPLICATION.md 2.5).
+"""The messages between storages: one replicated log per partition (docs/REPLICATION.md 4).
 
 Every message of a group names the partition, the history it belongs to (`group`, the first 8 bytes
 of the group uuid), and the replica ids of both ends: a replica that was removed, or one of another

@@ -1,4 +1,4 @@
-"""How channels and users are named, and which name decides where they live (wukongim.md 1.9).
+"""How channels and users are named, and which name decides where they live (WuKongIM v2.2).
 
 Pure functions over strings. A *route key* is ``kind byte ‖ id``: kind 0 for users, else the channel
 type; `zmqim.ring` hashes it to a partition.

@@ -7,7 +7,7 @@ from typing import Final
 
 
 class ChannelType(IntEnum):
-    """wukongim.md 1.7; docs/CHANNELS.md says who writes to each and who hears it."""
+    """WuKongIM v2.2; docs/CHANNELS.md says who writes to each and who hears it."""
 
     PERSON = 1
     GROUP = 2
@@ -24,11 +24,11 @@ class ChannelType(IntEnum):
 
 
 MASTER: Final = 1
-"""The device level of whose devices speak for the person; 0 is a slave (wukongim.md 1.9)."""
+"""The device level of whose devices speak for the person; 0 is a slave (WuKongIM v2.2)."""
 
 
 class Reason(IntEnum):
-    """WKProto reason codes (wukongim.md 1.8), used on every wire."""
+    """WKProto reason codes (WuKongIM v2.2), used on every wire."""
 
     UNKNOWN = 0
     SUCCESS = 1
@@ -86,7 +86,7 @@ class Stranger(IntEnum):
 
 
 class EventType(IntEnum):
-    """What happens to a stream (wukongim.md 1.4, EVENT); the wire name is `stream.` and this."""
+    """What happens to a stream (WuKongIM v2.2, EVENT); the wire name is `stream.` and this."""
 
     OPEN = 1
     DELTA = 2

@@ -26,7 +26,7 @@ from zmqim.limits import MEMBERS_PER_ENTRY_MAX
 from zmqim.ring.partitions import partition_of
 
 _WITHOUT: Final = frozenset((ChannelType.LIVE,))
-"""Types whose members get no conversation (wukongim.md 1.7)."""
+"""Types whose members get no conversation (WuKongIM v2.2)."""
 TAKEN_RUNS_MAX: Final = 64
 """Runs of commands that a person took in one channel behind others that he did not. Above, the
 lowest is forgotten: its commands are shown once more."""

@@ -1,4 +1,4 @@
-"""May this message go into that channel? (wukongim.md 1.11, docs/CHANNELS.md)
+"""May this message go into that channel? (WuKongIM v2.2, docs/CHANNELS.md)
 
 In this order: the channel's ban 19, its disbandment 24; a type that there is not 23; a channel that
 lives by its members and was never made 5; then a privileged sender passes all lists. Person: only

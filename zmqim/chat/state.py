@@ -5,7 +5,7 @@ a clock, a configuration or the order of a set. So every replica that applies th
 same rows, and a storage that crashed between the journal's write and the rows' applies the same
 entries again with the same outcome.
 
-A message is judged in the order of REPLICATION.md 2.7: duplicate first, permission second; only
+A message is judged in the order of docs/REPLICATION.md 6: duplicate first, permission second; only
 then does it get its sequence and its id. A refusal changes nothing.
 """
 

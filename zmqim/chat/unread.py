@@ -1,7 +1,7 @@
 """How many messages of a channel somebody has not read: counted when asked, from what the channel's
 partition holds.
 
-The one formula (GOSSIP_AND_FANOUT.md 4.6): ``red(last) - red(floor)``, where `red(s)` is the number
+The one formula (docs/HTTP.md): ``red(last) - red(floor)``, where `red(s)` is the number
 of red-dot messages up to sequence s, which each message row holds, and `floor` is the highest of
 what the person read, deleted, found there on joining, and sent: whoever writes has seen what came
 before. So own messages, messages without a red dot and commands are never unread.

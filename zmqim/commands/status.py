@@ -21,7 +21,7 @@ host is what is seen of it here.
 A partition is fully replicated when it has as many voters as the topology wants, and each of them
 lacks less than 1,000 entries. How far replicas are is known where the partition's leader runs.
 
-docs/OPERATING.md says of every problem what to do. Exit code 3 when nothing runs there.
+docs/OPERATING.md says what the problems mean and what to do. Exit code 3 when nothing runs there.
 """
 
 from __future__ import annotations

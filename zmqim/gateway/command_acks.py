@@ -42,7 +42,7 @@ class CommandAcks:
 
     def note(self, now: int, session: Session, recv: Recv) -> None:
         """The session acknowledged this command. Of a slave device it says nothing about the
-        person (wukongim.md 1.4)."""
+        person (WuKongIM v2.2)."""
         if session.device_level != MASTER:
             return
         if self._waiting >= limits.COMMAND_ACKS_WAITING_MAX:

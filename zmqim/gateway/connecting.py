@@ -2,7 +2,7 @@
 
 Only what is final is answered with a refusal (2, 19, 21, 15 for a uid that cannot be): the SDKs
 never come back after one. Everything that may pass (no router, no leader, too slow, draining)
-closes without a word, and the SDKs are here again after 3 s (REPLICATION.md 2.10).
+closes without a word, and the SDKs are here again after 3 s (docs/REPLICATION.md 8).
 """
 
 from __future__ import annotations

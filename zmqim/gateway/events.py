@@ -28,7 +28,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class EventData(msgspec.Struct, frozen=True):
-    """The JSON in an EVENT (wukongim.md 1.4); `message_idstr` is ours, for JavaScript."""
+    """The JSON in an EVENT (WuKongIM v2.2); `message_idstr` is ours, for JavaScript."""
 
     client_msg_no: str
     channel_id: str

@@ -1,7 +1,7 @@
 """Lanes: what one session sends to one channel, and the batch of it that is in flight.
 
 A lane has one batch in flight, because a batch that is asked again would else come behind its
-successor (REPLICATION.md 2.10). Rows of plain fields, which `sending` reads and writes.
+successor (docs/REPLICATION.md 8). Rows of plain fields, which `sending` reads and writes.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ and dropped; one that skips makes the session pull the gap first. What was pushe
 session's *window* until RECVACK, and is pushed again after 5, 10, 20, 40 and 80 s. A session whose
 window is full or whose connection takes nothing is LAGGING: it keeps only (cursor, last) per
 channel, and pulls when half the window is free. So a slow session costs its own memory alone, and
-nobody waits for it (GOSSIP_AND_FANOUT.md 4.5, 4.6).
+nobody waits for it (docs/ARCHITECTURE.md 4).
 
 A message whose `expire` seconds have passed, by this gateway's clock, is not pushed any more: the
 cursor moves over it.

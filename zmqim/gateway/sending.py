@@ -1,7 +1,7 @@
 """The way in: SEND → checks → one encoded operation → this turn's `Submit`; answers → SENDACK.
 
 What a session sends to one channel goes through a *lane*, which has one batch in flight: otherwise
-a batch that is asked again would come behind its successor (REPLICATION.md 2.10). A batch travels
+a batch that is asked again would come behind its successor (docs/REPLICATION.md 8). A batch travels
 in one frame, so that a leader that changes takes all of it or none. It is asked again with the same
 bytes and numbers until every item of it is answered; duplicates are found where they are applied.
 An item without an answer for SEND_DEADLINE_MS closes the session without a SENDACK, because an SDK

@@ -39,7 +39,7 @@ OPEN: Final = Phase.OPEN
 """By itself: a look-up in the enumeration would be paid several times a message."""
 
 EVENTS_VERSION: Final = 5
-"""The WKProto version that came with EVENT (wukongim.md 1.3). 0 asks for the latest."""
+"""The WKProto version that came with EVENT (WuKongIM v2.2). 0 asks for the latest."""
 
 
 class Session:

@@ -282,7 +282,7 @@ class Membership:
             if member.state in (MemberState.SUSPECT, MemberState.DOWN):
                 silence = (self._now - life.arrivals.last) / 1000
                 state = MemberState(member.state).name
-                found.append(f"{member.name} is {state}: not heard for {silence:.1f} s")
+                found.append(f"{member.name} is {state}: not heard for {silence:.0f} s")
             if life.ring_hash and life.ring_hash != self._ring_hash:
                 found.append(
                     f"{member.name} has ring {life.ring_hash.hex()}, "

@@ -2,7 +2,7 @@
 
 They write JSON objects as they are (iOS), as a string that holds JSON (Android) or as a string that
 holds base64 (Flutter, JavaScript, Python); in `recv` all of them read an object, or base64 for
-everything else (clients.md section 3). A string that is valid JSON is never taken for base64.
+everything else. A string that is valid JSON is never taken for base64.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What JSON-RPC clients send, as types: the outer message and the params of each method.
 
-The Easy SDKs spell members in camelCase, the one for Android in snake_case (clients.md section 3).
+The Easy SDKs spell members in camelCase, the one for Android in snake_case.
 `read` takes both, and camelCase wins where a client gives both. A member that may be left out may
 also be null.
 """

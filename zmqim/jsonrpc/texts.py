@@ -1,6 +1,6 @@
 """What the server says in JSON-RPC: responses and notifications, each the text of one message.
 
-Everything keeps to what the strictest SDK requires (clients.md 3.1): an id is a string, a response
+Everything keeps to what the strictest SDK requires: an id is a string, a response
 has either `result` or `error`, `recv` has a header, numbers are integers and so never NaN. Results
 carry the members in both spellings.
 """

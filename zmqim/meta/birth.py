@@ -1,4 +1,4 @@
-"""How a cluster is born, and how a storage learns that it already was (REPLICATION.md 2.3).
+"""How a cluster is born, and how a storage learns that it already was (docs/REPLICATION.md 2).
 
 A storage with an empty folder asks every storage of the topology. Only when all answer "empty"
 does the first by name write the birth record; it offers it to the others, and each writes it,

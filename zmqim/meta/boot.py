@@ -3,7 +3,7 @@
 `Boot` runs in every storage at each start. Its answer decides when replicas of partitions vote:
 after the grant, or after VOTE_WITHOUT_GRANT_MS on the memory of peers, who refuse lives below the
 highest they saw. Replicas of the meta group itself wait for nothing, or it could never begin
-(REPLICATION.md 2.3, cold start). A refusal ends the process.
+(docs/REPLICATION.md 2, cold start). A refusal ends the process.
 
 `requested` and `answered` are the other side: what the meta group's leader proposes for a request
 and what it says when that is applied. Neither keeps anything: a request that is lost, or whose

@@ -1,6 +1,6 @@
 """The next step that brings one group to the voters that it should have. A pure function.
 
-In this order, one step at a time (REPLICATION.md 2.8):
+In this order, one step at a time (docs/REPLICATION.md 7):
 
 1. a learner that is not wanted goes;
 2. a learner that has nearly everything becomes a voter;

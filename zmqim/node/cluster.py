@@ -121,15 +121,13 @@ def merged(
     silent: Iterable[str],
 ) -> dict[str, Any]:
     """What `zmqim status --json` prints but for the details: what runs, what is stored how often,
-    and what is wrong, causes before what follows from them. Only the storages of this host are
-    among the `answers`.
+    and what is wrong: with processes, with what is stored, then what single processes tell. Only
+    the storages of this host are among the `answers`.
     """
     problems: list[str] = []
     rows = _processes(topology, supervisor, _views(answers), problems)
     problems.sort(key=lambda sentence: " failed: " not in sentence)
     problems += silent
-    for name, answer in answers.items():
-        problems += [f"{name}: {text}" for text in answer.get("problems", ())]
     storages = [storage.name for storage in topology.storages]
     partitions = partitions_of(topology.partitions, storages, answers, _ended(supervisor))
     around = Surroundings(
@@ -138,6 +136,7 @@ def merged(
         here=frozenset(one.name for one in topology.storages if not host or one.host == host),
     )
     problems += partition_words.problems(partitions, around)
+    problems += _told(answers)
     homes = [owners[0] for owners in ring_of(topology).placement]
     return {
         "cluster": topology.cluster,
@@ -184,6 +183,15 @@ def _processes(
             }
         )
     return rows
+
+
+def _told(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The problems that the processes tell; what several tell in the same words is told once."""
+    tellers: dict[str, list[str]] = {}
+    for name, answer in answers.items():
+        for text in answer.get("problems", ()):
+            tellers.setdefault(text, []).append(name)
+    return [f"{', '.join(names)}: {text}" for text, names in tellers.items()]
 
 
 def _ended(supervisor: Mapping[str, Any]) -> frozenset[str]:

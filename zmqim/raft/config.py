@@ -1,7 +1,7 @@
 """Who holds a replica of a group: the configuration that stands in the group's own log.
 
-Only this decides who votes; the ring merely says where replicas should be (REPLICATION.md 2.8). A
-configuration is named by the index of the entry that brought it, 0 for the one of birth. It holds
+Only this decides who votes; the ring merely says where replicas should be (docs/REPLICATION.md 7).
+A configuration is named by the index of the entry that brought it, 0 for the one of birth. It holds
 from the moment that it is appended, and no longer if it is truncated. One step adds a learner,
 makes a learner a voter, or removes one replica, so any two neighbours share a majority.
 """

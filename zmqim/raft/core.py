@@ -1,4 +1,4 @@
-"""One replica of a group: term, vote, role, log, and what is committed (REPLICATION.md 2.4-2.8).
+"""One replica of a group: term, vote, role, log, and what is committed (docs/REPLICATION.md).
 
 Pure. It never writes and never sends: `unsaved` says what must be on disk before anything that
 reveals it leaves the process, `saved` reports that it is. So a turn goes
@@ -143,10 +143,10 @@ class RaftCore:
         return self._append(OPERATION, payload, wall_ms)
 
     def change(self, step: Step, live: Collection[int], wall_ms: int) -> int:
-        """Append the configuration after `step`; its index. Raises `StepRefused` unless what
-        REPLICATION.md 2.8 asks for holds: an entry of the own term is committed, no change is under
-        way, the asker knows the configuration, a learner has caught up, and a majority of the new
-        voters lives (`live`: the replicas heard of lately)."""
+        """Append the configuration after `step`; its index. Raises `StepRefused` unless an entry of
+        the own term is committed, no change is under way, the asker knows the configuration, a
+        learner has caught up, and a majority of the new voters lives (docs/REPLICATION.md 7;
+        `live`: the replicas heard of lately)."""
         if self.lead is None or not self.accepts:
             raise StepRefused("this replica does not lead, or not yet")
         if self.conf_id > self.commit:

@@ -1,4 +1,4 @@
-"""Log entries and their bytes (REPLICATION.md 2.4).
+"""Log entries and their bytes (docs/REPLICATION.md 3).
 
 An entry's bytes are ``chain | term | index | hlc | kind | payload``. The chain is a digest of the
 whole log up to the entry: xxh3_64 over the chain before it and its own bytes behind the chain. So

@@ -2,9 +2,9 @@
 
 Cores know nothing of processes. Here replica ids become names, messages are fenced (group, replica
 ids, node uuid), and one NodeHeartbeat a pair of processes speaks for all groups that the one leads
-and the other follows (REPLICATION.md 2.5, 2.6). Silence of a process, or its lost connection, makes
-the followers of its groups stand, by rank and a little chance; a leader that hears no majority
-steps down. Gossip only makes this slower: while it still hears the process, we wait twice as long.
+and the other follows (docs/REPLICATION.md 4, 5). Silence of a process, or its lost connection,
+makes the followers of its groups stand, by rank and a little chance; a leader that hears no
+majority steps down. Gossip only slows this: while it hears the process, we wait twice as long.
 
 A read is confirmed by a round of heartbeats that began after the read came: whoever echoed it knew
 no later leader by then. Old echoes in a buffer confirm nothing.

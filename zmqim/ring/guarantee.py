@@ -4,7 +4,7 @@ relies on it.
 Every word follows from three numbers: how many copies a partition has, how many of them a majority
 can miss, and how many share a zone where they are placed (zmqim/ring/placement.py). An
 acknowledged message is on the disks of a majority, so it survives as many losses as leave one
-(REPLICATION.md 0).
+(docs/REPLICATION.md 1).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def guarantee(topology: Topology) -> str:
         )
     return (
         f"{wanted} in {counted(min(copies.zones, copies.count), 'zone')}: an acknowledged message "
-        f"survives the loss of any {_losses(copies)}; {_spare(copies)}"
+        f"survives the loss of any {_losses(copies)}; {_after_a_loss(copies)}"
     )
 
 
@@ -79,13 +79,11 @@ def _losses(copies: _Copies) -> str:
     return words
 
 
-def _spare(copies: _Copies) -> str:
-    if copies.storages > copies.count:
-        return "after a loss the missing copies are made again on the storages that are left"
-    return (
-        f"no spare: after a loss the partitions stay at {_NUMBERS.get(copies.count - 1, 'fewer')} "
-        "copies until the storage is replaced"
-    )
+def _after_a_loss(copies: _Copies) -> str:
+    """Nobody takes over from a storage that stays away: only another disk under its name does."""
+    left = _NUMBERS.get(copies.count - 1, "fewer")
+    which = " that it held" if copies.storages > copies.count else ""
+    return f"after a loss the partitions{which} stay at {left} copies until the storage is replaced"
 
 
 def warnings(topology: Topology) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """What is on its way to one gateway: numbered frames, byte credit, and marks for what was left out.
 
-A gateway that takes over frames too slowly runs out of credit (GOSSIP_AND_FANOUT.md 4.5). From then
+A gateway that takes over frames too slowly runs out of credit (docs/ARCHITECTURE.md 4). From then
 on messages for it become dirty marks, until acknowledgements have freed half of the credit and
 there is room for the marks themselves: the gateway pulls what they name. The same happens while its
 link is down but its life is not over. A mark keeps the sessions that a message was meant for, and a

@@ -5,8 +5,8 @@ every PRESENCE_DIGEST_MS sends a digest per partition of uids; where that differ
 for the whole shard. So whatever is lost, doubled or reordered is right again after one period.
 
 A login is numbered by the router that admits it. A later login of the same uid and device flag ends
-the earlier sessions of its own device id, and as a master those of every other (clients.md
-section 4). Two routers that did not agree on the shard's owner may both have admitted:
+the earlier sessions of its own device id, and as a master those of every other, as
+WuKongIM does. Two routers that did not agree on the shard's owner may both have admitted:
 the digests then show the sessions to everyone, and a session that is still displaced after a whole
 digest period is ended.
 """

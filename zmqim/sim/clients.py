@@ -1,4 +1,4 @@
-"""The simulated clients: they behave as the SDKs do, only worse (clients.md).
+"""The simulated clients: they behave as the SDKs do, only worse.
 
 A client connects, gives up, comes back, syncs its channels, sends with an outbox that keeps its
 client_msg_nos, acknowledges pushes late or never, cuts its connection and stops reading. What it

@@ -179,8 +179,8 @@ class Digests:
         if count < quorum:
             if count + len(voters) - len(known) < quorum:
                 self._undecided[number] = (
-                    f"partition {number}: its replicas do not agree and no majority does; stop the"
-                    " cluster and restore a backup"
+                    f"partition {number}: its replicas do not agree and no majority does; keep"
+                    " copies of all their folders"
                 )
             return
         self._undecided.pop(number, None)

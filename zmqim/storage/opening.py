@@ -207,5 +207,5 @@ def _damaged(partition: int, what: str, kind: type[DamagedData] = DamagedData) -
     return kind(
         f"partition {partition}: {what}",
         path="raft",
-        hint="The journal or the rows were damaged or exchanged; restore both from one backup.",
+        hint="The journal or the rows were damaged or exchanged: docs/STORAGE.md section 8.",
     )

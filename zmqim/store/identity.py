@@ -142,7 +142,8 @@ def _refuse_strange_content(folder: Path) -> None:
         raise UsageError(
             f"{folder} has no {NODE_NAME} file but holds other things: {', '.join(strange[:5])}.",
             hint="Name an empty folder for a new storage. If this one held a storage, its NODE"
-            " file is lost: keep the folder as it is.",
+            " file is lost: move the folder aside; with three replicas or more the storage joins"
+            " anew on an empty one, and the others give it its data.",
         )
 
 
@@ -166,8 +167,8 @@ def _read_node(path: Path, cluster_id: bytes) -> tuple[bytes, int]:
         raise UsageError(
             f"{path.parent} is a copy: its {NODE_NAME} file was written on inode {inode}, this one"
             f" has inode {path.stat().st_ino}.",
-            hint="Start the storage on the original folder. A copy is never started: it would"
-            " answer for messages that only the original has.",
+            hint="Start the storage on the original folder, or on an empty one. A copy is never"
+            " started: it would answer for messages that only the original has.",
         )
     return uuid, incarnation
 

@@ -1,4 +1,4 @@
-"""Packets ↔ bytes for one connection, in protocol versions 1 to 6 (wukongim.md 1.3–1.6).
+"""Packets ↔ bytes for one connection, in protocol versions 1 to 6 (WuKongIM v2.2).
 
 `ServerCodec` and `ClientCodec` are the two ends: `feed` takes whatever bytes arrived and returns
 the packets that they complete, `encode` and `encode_one` give the bytes of packets. They do no

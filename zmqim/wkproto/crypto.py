@@ -1,4 +1,4 @@
-"""What protects the payloads of one connection (wukongim.md 1.6), with as little work as can be.
+"""What protects the payloads of one connection (WuKongIM v2.2), with as little work as can be.
 
 Both sides agree on a key by X25519. Payloads are AES-128-CBC with one IV for the whole session, as
 base64 text; a msgKey is the MD5 of the encrypted fields. That is weak by today's measure (64 bits

@@ -1,4 +1,4 @@
-"""Frames of the client protocol: a header byte, a length, a body (wukongim.md 1.1).
+"""Frames of the client protocol: a header byte, a length, a body (WuKongIM v2.2).
 
 `FrameReader` cuts a byte stream, however it was split on its way, into ``(header byte, body)``. It
 keeps at most one incomplete frame, bounded by the length which that frame announced, and copies it

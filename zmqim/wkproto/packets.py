@@ -1,7 +1,7 @@
 """The packets of the client protocol as values: what bytes become, and what is made into bytes.
 
 The gateway's core and the Python SDK speak in these; `zmqim.wkproto.codec` alone knows their
-layout in each protocol version (wukongim.md 1.4). Everything that belongs to a connection and not
+layout in each protocol version (WuKongIM v2.2). Everything that belongs to a connection and not
 to a packet stays in the codec: the version, the keys, signatures and encryption. So the payload of
 a `Send` is already plain, and a `Recv` holds the plain payload for whichever session encodes it.
 The four that each message costs stand in `zmqim.wkproto.frequent`.
@@ -39,7 +39,7 @@ class PacketType(IntEnum):
 
 
 class Setting(IntFlag):
-    """The setting byte of SEND and RECV (wukongim.md 1.5)."""
+    """The setting byte of SEND and RECV (WuKongIM v2.2)."""
 
     STREAM = 0x02
     OLD_STREAM = 0x04

@@ -1,4 +1,4 @@
-"""Names of channels, with the vectors of wukongim.md; operations as bytes."""
+"""Names of channels, as WuKongIM v2.2 makes them; operations as bytes."""
 
 from __future__ import annotations
 

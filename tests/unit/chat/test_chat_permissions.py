@@ -1,4 +1,4 @@
-"""Who may send where (wukongim.md 1.11), as a table."""
+"""Who may send where (WuKongIM v2.2), as a table."""
 
 from __future__ import annotations
 

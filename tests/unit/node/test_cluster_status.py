@@ -111,6 +111,18 @@ def test_silence_and_what_processes_complain_of_are_problems() -> None:
     assert "router-1: no storage answers" in found["problems"]
 
 
+def test_what_several_processes_tell_in_the_same_words_is_told_once() -> None:
+    views = {
+        "gateway-1": {"members": [], "problems": ["storage-1 is DOWN", "no router is linked"]},
+        "router-1": {"members": [], "problems": ["storage-1 is DOWN"]},
+    }
+    found = merged(TOPOLOGY, "left", supervisor(), views, ())
+    assert found["problems"][-2:] == [
+        "gateway-1, router-1: storage-1 is DOWN",
+        "gateway-1: no router is linked",
+    ]
+
+
 def test_what_failed_is_told_before_what_follows_from_it() -> None:
     views = {"router-1": answer(gateway_1="alive", storage_1="down")}
     views["router-1"]["problems"] = ["no storage answers"]

@@ -25,7 +25,7 @@ TWO = (
     "two replicas: an acknowledged message survives a crash of any process, not the loss of a disk "
     "(a majority of two is two); while one storage is away nothing can be written"
 )
-SPARE = "; after a loss the missing copies are made again on the storages that are left"
+HELD = "; after a loss the partitions that it held stay at two copies until the storage is replaced"
 
 
 @pytest.mark.parametrize(
@@ -40,40 +40,40 @@ SPARE = "; after a loss the missing copies are made again on the storages that a
             3,
             "abc",
             "three replicas in three zones: an acknowledged message survives the loss of any one "
-            "storage with its disk; no spare: after a loss the partitions stay at two copies until "
+            "storage with its disk; after a loss the partitions stay at two copies until "
             "the storage is replaced",
         ),
         (
             3,
             "abcd",
             "three replicas in three zones: an acknowledged message survives the loss of any one "
-            f"storage with its disk{SPARE}",
+            f"storage with its disk{HELD}",
         ),
         (
             3,
             "aabbcc",
             "three replicas in three zones: an acknowledged message survives the loss of any one "
-            f"storage with its disk, or of any one zone{SPARE}",
+            f"storage with its disk, or of any one zone{HELD}",
         ),
         (
             3,
             "aab",
             "three replicas in two zones: an acknowledged message survives the loss of any one "
-            "storage with its disk; no spare: after a loss the partitions stay at two copies until "
+            "storage with its disk; after a loss the partitions stay at two copies until "
             "the storage is replaced",
         ),
         (
             5,
             "aabbc",
             "five replicas in three zones: an acknowledged message survives the loss of any two "
-            "storages with their disks, or of any one zone; no spare: after a loss the partitions "
+            "storages with their disks, or of any one zone; after a loss the partitions "
             "stay at four copies until the storage is replaced",
         ),
         (
             7,
             "abcdefg",
             "7 replicas in 7 zones: an acknowledged message survives the loss of any three "
-            "storages with their disks; no spare: after a loss the partitions stay at fewer copies "
+            "storages with their disks; after a loss the partitions stay at fewer copies "
             "until the storage is replaced",
         ),
     ],

@@ -2,7 +2,7 @@
 
 One `Asking` a listener. It adds nothing to what the partitions say: a definite refusal is a 4xx
 with its reason, "nothing happened" is 503 with ``busy`` or ``unavailable``, and "nobody knows" is
-503 with ``unknown_outcome``, never a failure (REPLICATION.md 2.10).
+503 with ``unknown_outcome``, never a failure (docs/REPLICATION.md 8).
 """
 
 from __future__ import annotations

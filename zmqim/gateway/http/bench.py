@@ -1,4 +1,4 @@
-"""What WuKongIM's load driver, wkbench, asks of its target: /bench/v1 (wukongim.md 7.5).
+"""What WuKongIM's load driver, wkbench, asks of its target: /bench/v1.
 
 It knows a server by its HTTP API and the wire alone: here it registers users, groups and members,
 and learns where clients connect and what was counted. Each item of a batch means what the call of

@@ -1,4 +1,4 @@
-"""Requests and answers of /bench/v1, as WuKongIM's load driver knows them (wukongim.md 7.5)."""
+"""Requests and answers of /bench/v1, as WuKongIM's load driver knows them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Requests and answers about connections and the gateway, as WuKongIM v2.2 spells them
-(wukongim.md 3.2). What a gateway does not count is left out."""
+(WuKongIM v2.2). What a gateway does not count is left out."""
 
 from __future__ import annotations
 

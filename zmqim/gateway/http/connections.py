@@ -1,5 +1,5 @@
 """Calls about the client connections of this gateway, and about this gateway itself: /connz, /varz,
-/conn/kick, /conn/remove (wukongim.md 3.2).
+/conn/kick, /conn/remove (WuKongIM v2.2).
 
 Each gateway answers for itself. A node id that names another one is refused with the address where
 to ask, so that nobody takes an empty list for the truth.

@@ -1,5 +1,5 @@
 """Requests and answers of the calls about conversations: as WuKongIM v2.2 spells them, and as its
-v3 does (wukongim.md 3.2, 3.4)."""
+v3 does (WuKongIM v2.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests and answers of the calls about message events (wukongim.md 3.2)."""
+"""Requests and answers of the calls about message events (WuKongIM v2.2)."""
 
 from __future__ import annotations
 

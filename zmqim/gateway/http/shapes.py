@@ -1,4 +1,4 @@
-"""Requests and answers of the HTTP API, as WuKongIM v2.2 spells them (wukongim.md 3.2).
+"""Requests and answers of the HTTP API, as WuKongIM v2.2 spells them.
 
 Types and bounds are checked by msgspec before a handler runs. Flags may be 0/1 or true/false, as
 the peer's backends send both.

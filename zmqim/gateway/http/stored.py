@@ -18,7 +18,7 @@ from zmqim.gateway.events import STATUS_NAMES
 from zmqim.ids import seconds_of
 
 MAIN_KEY: Final = "main"
-"""The event key of who gives none (wukongim.md 3.2)."""
+"""The event key of who gives none (WuKongIM v2.2)."""
 _NO_PERSIST: Final = int(MessageFlag.NO_PERSIST)
 _RED_DOT: Final = int(MessageFlag.RED_DOT)
 _SYNC_ONCE: Final = int(MessageFlag.SYNC_ONCE)

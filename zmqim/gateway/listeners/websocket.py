@@ -5,7 +5,7 @@ begins JSON, and no WKProto (it would be a packet that only a server sends, or a
 CONNECT).
 
 WKProto comes in binary messages. Each packet out is a message of its own, because old JS SDKs lose
-the second of two (clients.md 2.3); what comes in is a byte stream, however it is cut into messages
+the second of two; what comes in is a byte stream, however it is cut into messages
 and fragments. JSON-RPC goes out in text messages and may come in either kind; there a message is a
 message, in as many fragments as the client likes.
 
